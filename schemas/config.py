@@ -1,0 +1,148 @@
+"""Configuration of a job: small frozen models, every default in one place.
+
+A YAML file has this shape; flags of the commands win over it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
+
+VIDEO_EXTENSIONS = (
+    "mp4", "mov", "m4v", "mkv", "webm", "avi", "flv", "ts", "mts", "m2ts",
+    "mpg", "mpeg", "wmv", "3gp", "ogv", "gif", "mxf",
+)  # fmt: skip
+
+RUN_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
+"""A run id begins with a letter, so that no reader infers a number from the path."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceConfig(_Model):
+    """Which files of a folder or prefix are inputs."""
+
+    extensions: tuple[str, ...] = Field(
+        default=VIDEO_EXTENSIONS,
+        description="file name endings taken from folders and prefixes; '*' takes all",
+    )
+
+    @field_validator("extensions")
+    @classmethod
+    def _normalise(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(extension.lower().lstrip(".") for extension in value)
+
+
+class DecodeConfig(_Model):
+    """The pool of decode actors."""
+
+    actors: int | None = Field(
+        default=None, ge=1, description="actors at most; by default one per CPU that is left"
+    )
+    cpus_per_actor: float = Field(default=1.0, gt=0)
+    limits: DecodeLimits = DecodeLimits()
+
+
+class GenerationConfig(_Model):
+    """How the engine samples an answer. None: as the recipe says."""
+
+    temperature: float | None = Field(default=None, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    repetition_penalty: float | None = Field(default=None, gt=0)
+    seed: int | None = None
+
+
+class RecipeConfig(_Model):
+    """The recipe and what to change in it. None: as the recipe says."""
+
+    name: str = Field(default="omni", description="a recipe's name, or module:object")
+    prompt_file: str | None = Field(default=None, description="text file with the prompt")
+    system_prompt: str | None = Field(default=None, description="system message; '' for none")
+    plan: SamplingPlan | None = None
+    generation: GenerationConfig = GenerationConfig()
+    max_attempts: int = Field(default=3, ge=1, le=20)
+    min_words: int = Field(default=0, ge=0, description="shortest caption that is valid")
+
+
+class EngineConfig(_Model):
+    """One vLLM engine, and how many there are. None: as the recipe says, or automatic."""
+
+    model: str | None = Field(default=None, description="checkpoint folder or hub name")
+    revision: str | None = None
+    device: Literal["auto", "gpu", "cpu"] = Field(
+        default="auto", description="auto: GPUs where the cluster has any, else the CPU"
+    )
+    engines: int | None = Field(
+        default=None, ge=1, description="replicas; by default as many as the GPUs hold, or one"
+    )
+    gpus_per_engine: float = Field(
+        default=1.0, gt=0, description="a fraction of one GPU, or a whole number of GPUs"
+    )
+    cpus_per_engine: float = Field(default=1.0, gt=0)
+    max_model_len: int | None = Field(default=None, ge=64)
+    max_num_seqs: int | None = Field(default=None, ge=1, description="requests batched at once")
+    videos_in_flight: int | None = Field(
+        default=None, ge=1, description="videos a replica works on at once"
+    )
+    kv_cache_bytes: int | None = Field(default=None, ge=1 << 20)
+    dtype: str = "auto"
+    enforce_eager: bool = False
+    load_format: str = "auto"
+    trust_remote_code: bool = False
+    mm_processor_kwargs: dict[str, Any] = Field(default_factory=dict)
+    vllm_args: dict[str, Any] = Field(
+        default_factory=dict, description="further fields of vllm.AsyncEngineArgs"
+    )
+
+    @field_validator("gpus_per_engine")
+    @classmethod
+    def _fraction(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError("is a fraction up to 1 or a whole number of GPUs")
+        return value
+
+
+class ShardConfig(_Model):
+    """When a shard is closed: what a crash can cost at most."""
+
+    rows: int = Field(default=2000, ge=1, description="rows per shard")
+    seconds: float = Field(default=120.0, gt=0, description="age at which a shard is written")
+
+
+class JobConfig(_Model):
+    """Everything a run of ``rayjob caption`` needs."""
+
+    input: tuple[str, ...] = Field(min_length=1)
+    output: str = Field(min_length=1)
+    run_id: str | None = None
+    limit: int | None = Field(default=None, ge=1, description="inputs taken at most")
+    retry_failed: bool = False
+    max_failure_rate: float = Field(default=1.0, ge=0, le=1)
+    price_per_gpu_hour: float | None = Field(default=None, ge=0)
+    recipe: RecipeConfig = RecipeConfig()
+    engine: EngineConfig = EngineConfig()
+    decode: DecodeConfig = DecodeConfig()
+    source: SourceConfig = SourceConfig()
+    storage: StorageOptions = StorageOptions()
+    shards: ShardConfig = ShardConfig()
+
+    @field_validator("run_id")
+    @classmethod
+    def _run_id(cls, value: str | None) -> str | None:
+        if value is not None and not RUN_ID.fullmatch(value):
+            raise ValueError("begins with a letter and holds letters, digits, '.', '_' and '-'")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_input(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("input"), str):
+            return {**data, "input": [data["input"]]}
+        return data

@@ -1,0 +1,157 @@
+"""Every error this project raises on purpose, as one tree.
+
+::
+
+    RayjobError
+    ├── UsageError               a command cannot start (exit code 2)
+    │   ├── ConfigError          a flag or a configuration file is wrong
+    │   ├── SourceError          an input cannot be listed or read as a manifest
+    │   └── ModelError           the model is missing or does not fit the job
+    ├── OutputLockedError        another run holds the output (exit code 1)
+    └── VideoError               costs one video one row in ``failures``
+        ├── OpenError            stage "open"
+        │   ├── NotFoundError
+        │   ├── AccessDeniedError
+        │   ├── EmptyFileError
+        │   ├── NotAVideoError           not a media file, or its header is broken
+        │   └── StorageUnavailableError  transient
+        ├── DecodeError          stage "decode"
+        │   ├── NoMediaStreamError       no picture and no sound in the container
+        │   ├── UnsupportedCodecError
+        │   ├── CorruptMediaError        streams are there but nothing can be decoded
+        │   ├── MediaLimitError          larger or longer than the limits allow
+        │   ├── DecodeTimeoutError
+        │   └── DecoderCrashedError      the child process died (signal, memory)
+        ├── CaptionError         stage "caption"
+        │   ├── PromptTooLongError
+        │   ├── RequestRejectedError     the engine refuses this video's request
+        │   └── EngineCrashedError       the engine died while this video was in flight
+        └── WriteError           stage "write"
+
+The class name is the ``error`` column of ``failures``; ``stage`` and ``transient`` are
+class attributes, so that they survive pickling between processes.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+Stage = Literal["open", "decode", "caption", "write"]
+
+
+class RayjobError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class UsageError(RayjobError):
+    """A command cannot start; the message says what to do."""
+
+
+class ConfigError(UsageError):
+    """A flag or a configuration file is wrong."""
+
+
+class SourceError(UsageError):
+    """An input cannot be listed, or a manifest cannot be read."""
+
+
+class ModelError(UsageError):
+    """The model is missing, or does not fit the job."""
+
+
+class OutputLockedError(RayjobError):
+    """Another run holds the output."""
+
+
+class VideoError(RayjobError):
+    """One video cannot be processed. Costs one row in ``failures``.
+
+    Attributes:
+        stage: where it happened, the ``stage`` column.
+        transient: whether a later run tries again without ``--retry-failed``.
+    """
+
+    stage: ClassVar[Stage] = "decode"
+    transient: ClassVar[bool] = False
+
+
+class OpenError(VideoError):
+    """The file cannot be opened."""
+
+    stage = "open"
+
+
+class NotFoundError(OpenError):
+    """There is no such file or object."""
+
+
+class AccessDeniedError(OpenError):
+    """The storage refuses to hand the file out."""
+
+
+class EmptyFileError(OpenError):
+    """The file has no bytes."""
+
+
+class NotAVideoError(OpenError):
+    """Not a media file, or its header is broken."""
+
+
+class StorageUnavailableError(OpenError):
+    """The storage did not answer properly in spite of retries."""
+
+    transient = True
+
+
+class DecodeError(VideoError):
+    """The file opens but cannot be decoded."""
+
+    stage = "decode"
+
+
+class NoMediaStreamError(DecodeError):
+    """The container holds neither picture nor sound."""
+
+
+class UnsupportedCodecError(DecodeError):
+    """No decoder for the codec."""
+
+
+class CorruptMediaError(DecodeError):
+    """Streams are there, but not one frame or sample can be decoded."""
+
+
+class MediaLimitError(DecodeError):
+    """Larger or longer than the configured limits."""
+
+
+class DecodeTimeoutError(DecodeError):
+    """Decoding took longer than the configured wall time."""
+
+
+class DecoderCrashedError(DecodeError):
+    """The decoding process died: a signal, or its memory limit."""
+
+
+class CaptionError(VideoError):
+    """The engine cannot caption the video."""
+
+    stage = "caption"
+
+
+class PromptTooLongError(CaptionError):
+    """The prompt does not fit the model's context."""
+
+
+class RequestRejectedError(CaptionError):
+    """The engine refuses the request."""
+
+
+class EngineCrashedError(CaptionError):
+    """The engine died, more than once, while this video was in flight."""
+
+
+class WriteError(VideoError):
+    """The video's rows cannot be written."""
+
+    stage = "write"

@@ -1,0 +1,117 @@
+"""What the decoder hands to a recipe: sampled frames, their times, and sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class SamplingPlan(BaseModel):
+    """What to extract from a video: all that the decoder needs to know of a recipe.
+
+    Exactly one of ``num_frames`` and ``fps`` is set.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_frames: int | None = Field(default=None, ge=1, description="frames, evenly over the clip")
+    fps: float | None = Field(default=None, gt=0, description="frames per second of video")
+    max_pixels: int = Field(
+        default=100_352, ge=784, description="largest width x height of a frame, in pixels"
+    )
+    audio_rate: int | None = Field(
+        default=None, ge=8_000, le=48_000, description="sample rate of the sound in Hz, or no sound"
+    )
+
+    def model_post_init(self, _context: object) -> None:
+        """Check that the plan says how to sample, once."""
+        if (self.num_frames is None) == (self.fps is None):
+            raise ValueError("a sampling plan sets exactly one of num_frames and fps")
+
+
+class DecodeLimits(BaseModel):
+    """What one video may cost. Past a limit the video is one row in ``failures``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wall_seconds: float = Field(default=300.0, gt=0, description="wall time per video")
+    memory_mb: int = Field(
+        default=1400, ge=256, description="resident memory of the decoding process, in MB"
+    )
+    max_frame_pixels: int = Field(
+        default=8192 * 4320, ge=784, description="largest coded width x height"
+    )
+    max_duration_sec: float = Field(default=4 * 3600.0, gt=0, description="longest video")
+
+
+class StorageOptions(BaseModel):
+    """How to reach the storage. Credentials come by the standard AWS chain, never from here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint_url: str | None = Field(default=None, description="S3 endpoint other than AWS")
+    region: str | None = None
+    anonymous: bool = Field(default=False, description="send unsigned requests")
+    retries: int = Field(default=8, ge=0, description="tries after the first, per request")
+    timeout_sec: float = Field(default=30.0, gt=0, description="wall time of one request")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """Facts about a video file.
+
+    Attributes:
+        duration_sec: length in seconds (of the longest decoded stream).
+        fps: average frame rate of the picture, 0.0 without one.
+        width, height: displayed size in pixels (after rotation), 0 without a picture.
+        has_video, has_audio: which decodable streams there are.
+        container, video_codec, audio_codec: FFmpeg's short names, "" where absent.
+        rotation: degrees clockwise that were applied to show the picture upright.
+        bytes_read: bytes that the storage was asked for.
+        bytes_stored: size of the file.
+    """
+
+    duration_sec: float
+    fps: float
+    width: int
+    height: int
+    has_video: bool
+    has_audio: bool
+    container: str = ""
+    video_codec: str = ""
+    audio_codec: str = ""
+    rotation: int = 0
+    bytes_read: int = 0
+    bytes_stored: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A decoded video, sampled as a :class:`SamplingPlan` says.
+
+    Attributes:
+        info: facts about the file.
+        frames: uint8 RGB, shape (T, H, W, 3); T is 0 for a file without a picture.
+        timestamps: float64, shape (T,), seconds from the start of the video, increasing.
+        audio: float32 mono in [-1, 1], shape (N,), or None without sound.
+        audio_rate: samples per second of ``audio``, 0 without sound.
+        warnings: what was wrong but could be worked around, one sentence each.
+    """
+
+    info: VideoInfo
+    frames: npt.NDArray[np.uint8]
+    timestamps: npt.NDArray[np.float64]
+    audio: npt.NDArray[np.float32] | None = None
+    audio_rate: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def sampled_fps(self) -> float:
+        """Frames per second of video among the sampled frames (1.0 for a single frame)."""
+        if len(self.timestamps) < 2:
+            return 1.0
+        span = float(self.timestamps[-1] - self.timestamps[0])
+        return (len(self.timestamps) - 1) / span if span > 0 else 1.0
