@@ -1,0 +1,44 @@
+# `make demo` and `make test` do everything from a bare checkout: virtual environment,
+# pinned dependencies, then the work. A second run reuses what is there.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format tiny-model bench lock clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 14
+
+setup: ## create or update .venv
+	@$(PYTHON) tools/setup_env.py
+
+demo: setup ## caption sample clips from a local S3 gateway, output in out/demo
+	$(PY) -m tinyworld.demo
+
+test: setup ## run the test suite (PYTEST_ARGS="-k words" for a part)
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+lint: setup ## ruff and mypy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: setup ## let ruff mend what it can
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+tiny-model: setup ## train the embedded model and measure it (two cores: under two hours)
+	$(PY) -m tinyworld.train
+	$(PY) -m tinyworld.measure
+
+bench: setup ## job against the speed of light and against a sequential script
+	$(PY) -m benchmarks.speed_of_light
+
+lock: ## resolve pyproject.toml anew into constraints.txt
+	$(PYTHON) tools/setup_env.py --lock
+
+clean: ## remove output and caches, keep .venv
+	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -type d -exec rm -rf {} +

@@ -1,0 +1,96 @@
+"""Fixtures for all tests: real S3 servers and a real local Ray.
+
+========================  =========================================================
+gateway (session)         :class:`tinyworld.s3.S3Gateway`; its credentials and
+                          endpoint are in ``os.environ`` from then on, so that Ray
+                          workers and child processes find it by the standard chain
+gateway_bucket            a new bucket on it
+moto_url (session)        endpoint URL of a moto server, which accepts any credentials
+moto_bucket               a new bucket on it
+fault_proxy               starts a :class:`tests.fault_proxy.FaultProxy` in front of a URL
+local_ray (session)       Ray on this machine, two CPUs
+========================  =========================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+
+from tests import services
+from tests.fault_proxy import FaultProxy
+from tinyworld.s3 import S3Gateway
+
+# Before any test module imports Ray or vLLM: both read their settings on import.
+services.isolate(os.environ)
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Gateway]:
+    with S3Gateway(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.env.items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def gateway_bucket(gateway: S3Gateway) -> str:
+    return services.new_bucket(gateway.client())
+
+
+@pytest.fixture(scope="session")
+def moto_url(gateway: S3Gateway) -> Iterator[str]:
+    """Depends on the gateway because its credentials serve here as well."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def moto_client(moto_url: str) -> Any:
+    return boto3.client("s3", endpoint_url=moto_url)
+
+
+@pytest.fixture
+def moto_bucket(moto_client: Any) -> str:
+    return services.new_bucket(moto_client)
+
+
+@pytest.fixture
+def fault_proxy() -> Iterator[Callable[..., FaultProxy]]:
+    """``fault_proxy(url, seed=0)`` starts a proxy that ends with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(upstream: str, *, seed: int = 0) -> FaultProxy:
+            return stack.enter_context(FaultProxy(upstream, seed=seed))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def local_ray(gateway: S3Gateway) -> Iterator[None]:
+    """Started after the gateway, so that its workers inherit the way to it."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=services.RAY_CPUS,
+        num_gpus=0,
+        object_store_memory=services.RAY_OBJECT_STORE_BYTES,
+        include_dashboard=False,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
