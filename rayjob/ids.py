@@ -1,0 +1,156 @@
+"""Large sets of video ids in little memory: 128-bit hashes in sorted arrays.
+
+About 24 bytes per id, where a set of strings takes 150 or more. Two of a billion ids
+collide with a probability below 1e-20.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+
+_RECENT = 1 << 16
+
+_U64 = npt.NDArray[np.uint64]
+_I64 = npt.NDArray[np.int64]
+
+
+def digests(ids: Iterable[str]) -> _U64:
+    """128-bit hashes, shape (N, 2), uint64."""
+    joined = b"".join(
+        blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in ids
+    )
+    return np.frombuffer(joined, dtype=np.uint64).reshape(-1, 2)
+
+
+def fingerprints(texts: Iterable[str]) -> _I64:
+    """63-bit hashes that fit the values of an :class:`IdMap`, shape (N,), int64, positive."""
+    return (digests(texts)[:, 0] >> np.uint64(1)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Sorted by (high, low), each pair once."""
+
+    high: _U64
+    low: _U64
+    values: _I64
+
+    @classmethod
+    def of(cls, keys: _U64, values: _I64) -> _Run:
+        # lexsort is stable, so of equal keys the first given one stays.
+        order = np.lexsort((keys[:, 1], keys[:, 0]))
+        high, low, values = keys[order, 0], keys[order, 1], values[order]
+        first = np.ones(len(high), dtype=bool)
+        first[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+        return cls(high[first], low[first], values[first])
+
+    def merged(self, later: _Run) -> _Run:
+        keys = np.concatenate([np.stack([run.high, run.low], axis=1) for run in (self, later)])
+        return _Run.of(keys, np.concatenate([self.values, later.values]))
+
+    def find(self, keys: _U64) -> _I64:
+        """Values of the keys, -1 where a key is not there."""
+        out = np.full(len(keys), -1, dtype=np.int64)
+        if not len(self.high) or not len(keys):
+            return out
+        position = np.searchsorted(self.high, keys[:, 0])
+        pending = np.arange(len(keys))
+        # Two ids that share the upper 64 bits stand side by side: look at the neighbours
+        # until the upper half differs. Nearly always one round.
+        while len(pending):
+            inside = position[pending] < len(self.high)
+            pending = pending[inside]
+            at = position[pending]
+            same_high = self.high[at] == keys[pending, 0]
+            pending, at = pending[same_high], at[same_high]
+            hit = self.low[at] == keys[pending, 1]
+            out[pending[hit]] = self.values[at[hit]]
+            pending = pending[~hit]
+            position[pending] += 1
+        return out
+
+
+class IdMap:
+    """A mapping of video ids to whole numbers from 0, that only grows."""
+
+    def __init__(self) -> None:
+        self._recent: dict[bytes, int] = {}
+        self._runs: list[_Run] = []
+
+    def __len__(self) -> int:
+        return len(self._recent) + sum(len(run.high) for run in self._runs)
+
+    def __contains__(self, video_id: object) -> bool:
+        return isinstance(video_id, str) and self.get(video_id) is not None
+
+    def get(self, video_id: str) -> int | None:
+        """The id's number, None for an id that is not there."""
+        value = int(self.find([video_id])[0])
+        return None if value < 0 else value
+
+    def find(self, ids: Sequence[str]) -> _I64:
+        """Numbers of many ids, -1 where an id is not there; much faster than one by one."""
+        return self.find_keys(digests(ids))
+
+    def values(self) -> _I64:
+        """The numbers of all ids, in no particular order."""
+        self._compact()
+        return np.concatenate([np.empty(0, np.int64), *(run.values for run in self._runs)])
+
+    def find_keys(self, keys: _U64) -> _I64:
+        """As :meth:`find`, for :func:`digests`."""
+        out = np.full(len(keys), -1, dtype=np.int64)
+        for run in self._runs:
+            missing = out < 0
+            out[missing] = run.find(keys[missing])
+        if self._recent:
+            raw = keys.tobytes()
+            for index in np.flatnonzero(out < 0):
+                out[index] = self._recent.get(raw[16 * index : 16 * index + 16], -1)
+        return out
+
+    def add(self, ids: Sequence[str], values: Sequence[int] | _I64 | None = None) -> _I64:
+        """Add the ids that are new; ids that are there keep their number.
+
+        Returns:
+            shape (N,): -1 for an id that was new, else the number it had. An id given
+            twice is new once.
+        """
+        keys = digests(ids)
+        before = self.find_keys(keys)
+        raw = keys.tobytes()
+        for index in np.flatnonzero(before < 0):
+            key = raw[16 * index : 16 * index + 16]
+            had = self._recent.get(key)
+            if had is None:
+                self._recent[key] = 0 if values is None else int(values[index])
+            else:  # it came earlier in `ids`
+                before[index] = had
+        if len(self._recent) >= _RECENT:
+            self._compact()
+        return before
+
+    def load(self, keys: _U64, values: _I64) -> None:
+        """Add many :func:`digests` at once; of equal keys the first stays."""
+        self._compact()
+        new = self.find_keys(keys) < 0
+        self._push(_Run.of(keys[new], values[new]))
+
+    def _compact(self) -> None:
+        if self._recent:
+            keys = np.frombuffer(b"".join(self._recent), dtype=np.uint64).reshape(-1, 2)
+            values = np.fromiter(self._recent.values(), dtype=np.int64, count=len(self._recent))
+            self._recent = {}
+            self._push(_Run.of(keys, values))
+
+    def _push(self, run: _Run) -> None:
+        # Runs at least double in size from last to first, so there are few of them and
+        # each id is merged only a few times.
+        while self._runs and len(self._runs[-1].high) < 2 * len(run.high):
+            run = self._runs.pop().merged(run)
+        self._runs.append(run)

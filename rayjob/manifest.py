@@ -1,0 +1,230 @@
+"""The manifest of a run: the inputs it is to process, as Parquet under ``runs/ID/manifest``.
+
+Written before the graph starts, it lets the graph stream its inputs with bounded memory,
+and lets the end of the run prove that every one of them reached a table.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from rayjob.ids import IdMap, fingerprints
+from rayjob.ledger import Attempts, DoneIds
+from rayjob.tablestore import TableStore, run_folder
+from schemas.errors import SourceError
+
+MANIFEST = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("metadata", pa.string()),
+        pa.field("attempts", pa.int32(), nullable=False),
+    ]
+)
+"""One row per input to process. ``attempts``: how often earlier runs tried and failed."""
+
+ROWS_PER_FILE = 8192
+
+_EXAMPLES = 10
+
+
+class InputLike(Protocol):
+    """An input, as sources list it."""
+
+    @property
+    def video_id(self) -> str:
+        """The key of the input in every table."""
+
+    @property
+    def uri(self) -> str:
+        """Where its bytes are."""
+
+    @property
+    def metadata(self) -> str | None:
+        """JSON object of the manifest's other columns, None without any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestInfo:
+    """What there is to do.
+
+    Attributes:
+        total: different inputs looked at; with a limit not more than it took to reach it.
+        skipped: inputs that earlier runs finished.
+        todo: inputs of this run; ``total - skipped``.
+        repeated: inputs that were listed more than once, and count once.
+        moved: inputs among ``skipped`` that were finished under another uri; the same
+            data in a new place, or different data under ids that are already taken.
+        moved_example: id of one of them, None without any.
+        path: folder of the manifest, from the root of the output.
+        files: its files, in order; none without anything to do.
+    """
+
+    total: int
+    skipped: int
+    todo: int
+    repeated: int
+    moved: int
+    moved_example: str | None
+    path: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unaccounted:
+    """Inputs that reached neither table: how many, and the first few ids."""
+
+    count: int
+    examples: tuple[str, ...]
+
+
+def write_manifest(
+    store: TableStore,
+    run_id: str,
+    inputs: Iterable[InputLike],
+    done: DoneIds,
+    *,
+    attempts: Attempts | None = None,
+    limit: int | None = None,
+) -> ManifestInfo:
+    """Write the inputs that are not done, in their order.
+
+    A manifest that an earlier start under the same run id left is replaced.
+
+    Args:
+        limit: inputs to process at most in this run. Inputs that are done do not count,
+            so the same command with the same limit makes progress each time.
+
+    Raises:
+        SourceError: two inputs with different uris share an id.
+        UsageError, OutputUnavailableError, OSError: as :meth:`TableStore.write_bytes`.
+    """
+    path = _folder(run_id)
+    for entry in list(store.list(path)):
+        store.delete(entry.path)
+    selection = _Selection(done, attempts, limit)
+    files = []
+    for number, table in enumerate(_files(selection.tables(inputs))):
+        file = f"{path}/part-{number:05d}.parquet"
+        store.write_table(file, table)
+        files.append(file)
+    return selection.info(path, tuple(files))
+
+
+def plan_manifest(
+    run_id: str, inputs: Iterable[InputLike], done: DoneIds, *, limit: int | None = None
+) -> ManifestInfo:
+    """What :func:`write_manifest` would find; writes nothing. Raises SourceError as it does."""
+    selection = _Selection(done, None, limit)
+    for _table in selection.tables(inputs):
+        pass
+    return selection.info(_folder(run_id), ())
+
+
+def unaccounted(store: TableStore, run_id: str, seen: Container[str]) -> Unaccounted:
+    """Inputs of the manifest that are not in ``seen``.
+
+    Raises:
+        OutputUnavailableError, OSError: the manifest cannot be read.
+    """
+    count, examples = 0, list[str]()
+    for entry in store.list(_folder(run_id), suffix=".parquet"):
+        ids = store.read_table(entry, ["video_id"]).column("video_id").to_pylist()
+        missing = [video_id for video_id in ids if video_id not in seen]
+        count += len(missing)
+        examples += missing[: _EXAMPLES - len(examples)]
+    return Unaccounted(count=count, examples=tuple(examples))
+
+
+class _Selection:
+    """Picks the inputs to process, and counts the others."""
+
+    def __init__(self, done: DoneIds, attempts: Attempts | None, limit: int | None) -> None:
+        self._done = done
+        self._attempts = attempts
+        self._limit = limit
+        self._listed = IdMap()
+        self._skipped = self._todo = self._repeated = self._moved = 0
+        self._moved_example: str | None = None
+
+    def info(self, path: str, files: tuple[str, ...]) -> ManifestInfo:
+        return ManifestInfo(
+            total=self._skipped + self._todo,
+            skipped=self._skipped,
+            todo=self._todo,
+            repeated=self._repeated,
+            moved=self._moved,
+            moved_example=self._moved_example,
+            path=path,
+            files=files,
+        )
+
+    def tables(self, inputs: Iterable[InputLike]) -> Iterator[pa.Table]:
+        """Tables of :data:`MANIFEST`, a few thousand rows or fewer each."""
+        iterator = iter(inputs)
+        while self._limit is None or self._todo < self._limit:
+            room = ROWS_PER_FILE
+            if self._limit is not None:
+                # No more than are still wanted: listing a storage costs requests, and
+                # the counts must not name inputs beyond the limit.
+                room = min(room, self._limit - self._todo)
+            batch = list(itertools.islice(iterator, room))
+            if not batch:
+                return
+            yield self._select(batch)
+
+    def _select(self, batch: list[InputLike]) -> pa.Table:
+        ids = [each.video_id for each in batch]
+        uris = fingerprints(each.uri for each in batch)
+        earlier = self._listed.add(ids, uris)
+        for index in np.flatnonzero((earlier >= 0) & (earlier != uris)):
+            raise SourceError(
+                f"two inputs have the id {ids[index]!r}: {batch[index].uri} and one before it. "
+                "Ids are paths relative to each --input: use their common parent as the input, "
+                "or a manifest with a video_id column"
+            )
+        finished = self._done.uri_fingerprints(ids)
+        is_new, is_done = earlier < 0, finished >= 0
+        moved = np.flatnonzero(is_new & is_done & (finished != uris))
+        if len(moved) and self._moved_example is None:
+            self._moved_example = ids[moved[0]]
+        self._moved += len(moved)
+        self._repeated += int((~is_new).sum())
+        self._skipped += int((is_new & is_done).sum())
+
+        chosen = [int(index) for index in np.flatnonzero(is_new & ~is_done)]
+        self._todo += len(chosen)
+        tried = [0] * len(ids) if self._attempts is None else self._attempts.of(ids).tolist()
+        return pa.table(
+            [
+                [ids[index] for index in chosen],
+                [batch[index].uri for index in chosen],
+                [batch[index].metadata for index in chosen],
+                [tried[index] for index in chosen],
+            ],
+            schema=MANIFEST,
+        )
+
+
+def _files(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of ROWS_PER_FILE, the last one smaller; none of them empty."""
+    waiting, rows = list[pa.Table](), 0
+    for table in tables:
+        waiting.append(table)
+        rows += table.num_rows
+        if rows >= ROWS_PER_FILE:
+            joined = pa.concat_tables(waiting).combine_chunks()
+            yield joined.slice(0, ROWS_PER_FILE)
+            waiting, rows = [joined.slice(ROWS_PER_FILE)], rows - ROWS_PER_FILE
+    if rows:
+        yield pa.concat_tables(waiting)
+
+
+def _folder(run_id: str) -> str:
+    return f"{run_folder(run_id)}/manifest"

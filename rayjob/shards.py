@@ -1,0 +1,183 @@
+"""The sink: results of videos become Parquet shards of captions and failures.
+
+The driver is the only writer. A shard appears whole, and a video's rows never spread over
+two shards, so whatever kills the driver leaves tables that hold each key once.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rayjob.ids import IdMap
+from rayjob.lock import RunLock
+from rayjob.tablestore import TableStore, partition
+from schemas.config import ShardConfig
+from schemas.tables import CAPTIONS, FAILURES, RESULTS, captions_of, failures_of
+
+logger = logging.getLogger(__name__)
+
+_PART = re.compile(r"part-(\d+)\.parquet")
+
+
+@dataclass
+class SinkCounts:
+    """What the sink took so far in this run.
+
+    Attributes:
+        captions: caption rows.
+        videos_captioned: videos with at least one caption.
+        videos_failed: videos without any.
+        video_sec: length of the captioned videos, in seconds.
+        failures_by_error: failure rows by class of error.
+    """
+
+    captions: int = 0
+    videos_captioned: int = 0
+    videos_failed: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    video_sec: float = 0.0
+    failures_by_error: Counter[str] = field(default_factory=Counter)
+
+
+class ShardSink:
+    """Collects results and publishes them as shards. Safe to call from several threads.
+
+    Args:
+        store: the output folder.
+        recipe, run_id: partition keys. A run that goes on under the same id adds shards.
+        config: how large and how old a shard gets.
+        lock: what proves, before each shard, that this run still owns the output.
+    """
+
+    def __init__(
+        self, store: TableStore, *, recipe: str, run_id: str, config: ShardConfig, lock: RunLock
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._lock = lock
+        self._folders = {
+            table: partition(table, recipe=recipe, run_id=run_id)
+            for table in ("captions", "failures")
+        }
+        self._part = self._next_part()
+        self._captions: list[pa.Table] = []
+        self._failures: list[pa.Table] = []
+        self._rows = 0
+        self._oldest = 0.0
+        self._mutex = threading.RLock()
+        self.seen = IdMap()
+        """Ids of the videos taken in this run."""
+        self.counts = SinkCounts()
+
+    def write(self, results: pa.Table) -> None:
+        """Take a table of :data:`schemas.tables.RESULTS`, one row per video.
+
+        A video that came before in this run (a task that Ray ran again) is dropped; one
+        without any row is not taken, so that the end of the run finds it unaccounted for.
+
+        Raises:
+            OutputLockedError: another run took the output over; nothing was published.
+            UsageError, OutputUnavailableError, OSError: a shard cannot be written.
+        """
+        with self._mutex:
+            new = self._new_videos(results.select(RESULTS.names))
+            self._count(new)
+            for piece in self._pieces(new):
+                if not self._rows:
+                    self._oldest = time.monotonic()
+                captions, failures = captions_of(piece), failures_of(piece)
+                self._captions.append(captions)
+                self._failures.append(failures)
+                self._rows += captions.num_rows + failures.num_rows
+                if self._rows >= self._config.rows:
+                    self._publish()
+            self.tick()
+
+    def tick(self) -> None:
+        """Publish a shard that is old enough; call it now and then while nothing arrives."""
+        with self._mutex:
+            if self._rows and time.monotonic() - self._oldest >= self._config.seconds:
+                self._publish()
+
+    def close(self) -> None:
+        """Publish what is left. Raises as :meth:`write` does."""
+        with self._mutex:
+            if self._rows:
+                self._publish()
+
+    def _new_videos(self, results: pa.Table) -> pa.Table:
+        rows = _rows_per_video(results)
+        for video_id in results.column("video_id").filter(pa.array(rows == 0)).to_pylist():
+            logger.error("%s came back with neither a caption nor a failure", video_id)
+        results = results.filter(pa.array(rows > 0))
+        new = self.seen.add(results.column("video_id").to_pylist()) < 0
+        return results.filter(pa.array(new))
+
+    def _pieces(self, results: pa.Table) -> Iterator[pa.Table]:
+        """Cut between videos so that shards close at the configured size."""
+        start, room = 0, self._config.rows - self._rows
+        for index, rows in enumerate(_rows_per_video(results).tolist()):
+            room -= rows
+            if room <= 0:
+                yield results.slice(start, index + 1 - start)
+                start, room = index + 1, self._config.rows
+        if start < results.num_rows:
+            yield results.slice(start)
+
+    def _publish(self) -> None:
+        """Write both tables of a shard under one number.
+
+        Failures go first: a crash in between must not make a video of which a part failed
+        look complete.
+        """
+        name = f"part-{self._part:05d}.parquet"
+        for table, pieces, schema in (
+            ("failures", self._failures, FAILURES),
+            ("captions", self._captions, CAPTIONS),
+        ):
+            rows = pa.concat_tables([schema.empty_table(), *pieces])
+            if rows.num_rows:
+                path = f"{self._folders[table]}/{name}"
+                self._store.write_table(path, rows, guard=self._lock.check)
+        self._part += 1
+        self._captions, self._failures, self._rows = [], [], 0
+
+    def _next_part(self) -> int:
+        taken = [
+            int(match[1])
+            for folder in self._folders.values()
+            for entry in self._store.list(folder, suffix=".parquet")
+            if (match := _PART.fullmatch(entry.path.rsplit("/", 1)[-1]))
+        ]
+        return max(taken, default=-1) + 1
+
+    def _count(self, results: pa.Table) -> None:
+        captions, counts = captions_of(results), self.counts
+        has_caption = pc.list_value_length(results.column("captions")).to_numpy() > 0
+        counts.captions += captions.num_rows
+        counts.videos_captioned += int(has_caption.sum())
+        counts.videos_failed += int((~has_caption).sum())
+        counts.prompt_tokens += pc.sum(captions.column("prompt_tokens")).as_py() or 0
+        counts.output_tokens += pc.sum(captions.column("output_tokens")).as_py() or 0
+        lengths = captions.group_by("video_id").aggregate([("duration_sec", "max")])
+        counts.video_sec += pc.sum(lengths.column("duration_sec_max")).as_py() or 0.0
+        counts.failures_by_error.update(failures_of(results).column("error").to_pylist())
+
+
+def _rows_per_video(results: pa.Table) -> npt.NDArray[np.int64]:
+    total = np.zeros(results.num_rows, dtype=np.int64)
+    for name in ("captions", "failures"):
+        total += pc.list_value_length(results.column(name)).to_numpy()
+    return total

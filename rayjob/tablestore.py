@@ -1,0 +1,351 @@
+"""The output folder, local or on S3: whole files that appear at once or not at all.
+
+Paths are relative to the root and use forward slashes. Readers of the tables never see a
+file that is being written: locally it grows under ``runs/_tmp`` and is renamed, on S3 an
+object appears when its upload is complete.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from botocore.exceptions import NoCredentialsError
+
+from schemas.errors import ConfigError, RayjobError, UsageError
+from schemas.media import StorageOptions
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+Guard = Callable[[], None]
+
+_TEMPORARY = "runs/_tmp"
+_TEMPORARY_AGE_SEC = 3600.0
+_WHOLE_READ_BYTES = 1 << 20
+"""Up to this size one request for the whole file is cheaper than footer plus columns."""
+
+_PERMANENT = (
+    RayjobError,
+    FileNotFoundError,
+    PermissionError,
+    ValueError,
+    TypeError,
+    NoCredentialsError,
+)
+
+
+class OutputUnavailableError(RayjobError):
+    """The storage of the output does not answer properly in spite of retries."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One file of a listing: path from the root, bytes, and the storage's own time of the
+    last change in seconds since 1970.
+    """
+
+    path: str
+    size: int
+    modified: float
+
+
+def partition(table: str, *, recipe: str, run_id: str | None = None) -> str:
+    """Folder of a table's rows of one recipe (and one run): ``captions/recipe=R/run_id=ID``.
+
+    Characters that mean something in a path are percent-encoded, which readers of Hive
+    partitions undo.
+
+    Raises:
+        ConfigError: a reader would take the recipe's name for a number.
+    """
+    if not recipe[:1].isalpha():
+        raise ConfigError(f"the recipe's name {recipe!r} does not begin with a letter")
+    folder = f"{table}/recipe={quote(recipe, safe='')}"
+    return folder if run_id is None else f"{folder}/run_id={quote(run_id, safe='')}"
+
+
+def run_folder(run_id: str) -> str:
+    """Folder of what a run writes about itself: ``runs/ID``."""
+    return f"runs/{quote(run_id, safe='')}"
+
+
+class TableStore:
+    """Reads, lists and atomically writes files under one root.
+
+    Args:
+        root: a local folder (made when first written to) or ``s3://bucket/prefix``.
+        options: how to reach S3; every request is tried ``1 + retries`` times.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], options: StorageOptions | None = None) -> None:
+        self.options = options or StorageOptions()
+        text = os.fspath(root)
+        self.is_local = not text.startswith(("s3://", "s3a://"))
+        if self.is_local:
+            self.root = os.path.abspath(os.path.expanduser(text.removeprefix("file://")))
+            self.filesystem = fsspec.filesystem("file")
+        else:
+            self.root = text.split("://", 1)[1].strip("/")
+            if not self.root:
+                raise ConfigError(f"{text!r} names no bucket; an output is s3://bucket/prefix")
+            self.filesystem = _s3(self.options)
+
+    @property
+    def url(self) -> str:
+        """The root as a user writes it."""
+        return self.root if self.is_local else f"s3://{self.root}"
+
+    def full(self, path: str) -> str:
+        """The path as :attr:`filesystem` and pyarrow with it understand it."""
+        return f"{self.root}/{path}" if path else self.root
+
+    def url_of(self, path: str) -> str:
+        """The path as messages name it."""
+        return f"{self.url}/{path}"
+
+    # ---- writing
+
+    def write_bytes(self, path: str, data: bytes, *, guard: Guard | None = None) -> None:
+        """Write a whole file; an existing one is replaced at once.
+
+        Args:
+            guard: called right before every attempt to publish; what it raises ends the
+                write with nothing published.
+
+        Raises:
+            UsageError: the storage refuses: no such bucket, no permission, no credentials.
+            OutputUnavailableError: the storage failed in spite of retries.
+            OSError: the local disk failed or is full.
+        """
+        if self.is_local:
+            self._write_local(path, data, guard)
+            return
+
+        def put() -> None:
+            if guard is not None:
+                guard()
+            self.filesystem.pipe_file(self.full(path), data)
+
+        try:
+            self._retrying(f"writing {self.url_of(path)}", put)
+        except (FileNotFoundError, PermissionError, NoCredentialsError) as error:
+            raise UsageError(
+                f"cannot write {self.url_of(path)}: {_reason(error)}. Check that the bucket "
+                "exists, that the credentials may write to it, and the endpoint URL"
+            ) from error
+
+    def _write_local(self, path: str, data: bytes, guard: Guard | None) -> None:
+        target = Path(self.full(path))
+        temporary = Path(self.full(_TEMPORARY)) / f"{secrets.token_hex(8)}.tmp"
+        try:
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+            raise UsageError(f"cannot write to {self.url}: {_reason(error)}") from error
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if guard is not None:
+                guard()
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        # A rename survives a power cut only when the folder is on disk too.
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def write_table(self, path: str, table: pa.Table, *, guard: Guard | None = None) -> None:
+        """Write a Parquet file (zstd). Raises as :meth:`write_bytes` does."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self.write_bytes(path, sink.getvalue().to_pybytes(), guard=guard)
+
+    def delete(self, path: str) -> None:
+        """Delete a file; one that is not there is no error."""
+        if self.is_local:
+            Path(self.full(path)).unlink(missing_ok=True)
+            return
+        try:
+            self._retrying(
+                f"deleting {self.url_of(path)}",
+                lambda: self.filesystem.rm_file(self.full(path)),
+            )
+        except FileNotFoundError:
+            return
+
+    def sweep(self) -> int:
+        """Delete what killed writers left unfinished an hour ago or more; how many files."""
+        if not self.is_local:
+            return 0
+        oldest = time.time() - _TEMPORARY_AGE_SEC
+        left = [entry for entry in self.list(_TEMPORARY) if entry.modified < oldest]
+        for entry in left:
+            self.delete(entry.path)
+        return len(left)
+
+    # ---- reading
+
+    def read_bytes(self, path: str) -> bytes:
+        """A whole file.
+
+        Raises:
+            FileNotFoundError, PermissionError, OutputUnavailableError: as they say.
+        """
+        if self.is_local:
+            return Path(self.full(path)).read_bytes()
+        return self._retrying(
+            f"reading {self.url_of(path)}",
+            lambda: bytes(self.filesystem.cat_file(self.full(path))),
+        )
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file."""
+        if self.is_local:
+            return Path(self.full(path)).is_file()
+        return self._retrying(
+            f"looking for {self.url_of(path)}",
+            lambda: bool(self.filesystem.isfile(self.full(path))),
+        )
+
+    def list(self, folder: str, *, suffix: str = "") -> Iterator[Entry]:
+        """Every file below ``folder`` whose name ends in ``suffix``, sorted by path.
+
+        A folder that is not there has no files.
+        """
+
+        def find() -> dict[str, dict[str, Any]]:
+            found: dict[str, dict[str, Any]] = self.filesystem.find(self.full(folder), detail=True)
+            return found
+
+        try:
+            found = self._retrying(f"listing {self.url_of(folder)}", find)
+        except FileNotFoundError:
+            return
+        for name in sorted(found):
+            info = found[name]
+            if not name.endswith(suffix) or not name.startswith(self.full(folder) + "/"):
+                continue
+            modified = info["mtime"] if self.is_local else info["LastModified"].timestamp()
+            yield Entry(path=name[len(self.root) + 1 :], size=info["size"], modified=modified)
+
+    def open_parquet(self, path: str, *, size: int) -> pq.ParquetFile:
+        """A Parquet file of ``size`` bytes, of which only what is asked for is fetched.
+
+        Raises:
+            pa.ArrowException, OSError: not a Parquet file.
+            OutputUnavailableError: the storage failed in spite of retries.
+        """
+        if self.is_local:
+            return pq.ParquetFile(self.full(path))
+        if size <= _WHOLE_READ_BYTES:
+            return pq.ParquetFile(pa.BufferReader(self._read_range(path, 0, size)))
+        source = pa.PythonFile(_RangeFile(self, path, size), mode="r")
+        return pq.ParquetFile(source, pre_buffer=True)
+
+    def read_table(self, entry: Entry, columns: Sequence[str] | None = None) -> pa.Table:
+        """The named columns of a Parquet file (None: all). Raises as :meth:`open_parquet`."""
+        with self.open_parquet(entry.path, size=entry.size) as file:
+            return file.read(columns=None if columns is None else [*columns])
+
+    def _read_range(self, path: str, start: int, stop: int) -> bytes:
+        if stop <= start:
+            return b""
+
+        def read() -> bytes:
+            data = bytes(self.filesystem.cat_file(self.full(path), start=start, end=stop))
+            if len(data) != stop - start:
+                raise OSError(f"{len(data)} bytes came instead of {stop - start}")
+            return data
+
+        return self._retrying(f"reading {self.url_of(path)}", read)
+
+    # ---- retries
+
+    def _retrying(self, what: str, call: Callable[[], _T]) -> _T:
+        """``call()``, again with a growing pause while the storage fails in passing."""
+        for attempt in range(self.options.retries + 1):
+            try:
+                return call()
+            except _PERMANENT:
+                raise
+            except Exception as error:
+                if self.is_local:
+                    raise
+                if attempt == self.options.retries:
+                    raise OutputUnavailableError(
+                        f"{what} failed {attempt + 1} times, the last time with {_reason(error)}"
+                    ) from error
+                pause = min(0.1 * 2**attempt, 10.0) * random.uniform(0.5, 1.5)
+                logger.info("%s: %s; again in %.1f s", what, _reason(error), pause)
+                time.sleep(pause)
+        raise AssertionError("unreachable")
+
+
+class _RangeFile(io.RawIOBase):
+    """A stored file as a seekable one; each read is one range request, length checked."""
+
+    def __init__(self, store: TableStore, path: str, size: int) -> None:
+        self._store, self._path, self._size = store, path, size
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        stop = min(self._position + len(buffer), self._size)
+        data = self._store._read_range(self._path, self._position, stop)
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+def _s3(options: StorageOptions) -> fsspec.AbstractFileSystem:
+    return fsspec.filesystem(
+        "s3",
+        anon=options.anonymous,
+        endpoint_url=options.endpoint_url,
+        client_kwargs={"region_name": options.region} if options.region else None,
+        config_kwargs={
+            "connect_timeout": options.timeout_sec,
+            "read_timeout": options.timeout_sec,
+            # One layer of retries, the store's own: nested ones multiply the waiting.
+            "retries": {"mode": "standard", "total_max_attempts": 1},
+        },
+        # Other processes write here too (an earlier run, a contender for the lock).
+        use_listings_cache=False,
+    )
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
