@@ -1,0 +1,60 @@
+"""One small actor per run that outlives workers: attempts in flight, and engine counters."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """The state of a run's replicas.
+
+    Attributes:
+        received: videos that have reached an engine.
+        engines: the latest counters of each replica, by its id.
+    """
+
+    received: int
+    engines: dict[str, dict[str, float]]
+
+
+class Monitor:
+    """Counts where a crash of a worker cannot erase.
+
+    A video is begun before it reaches an engine and ended with its rows. A video that is
+    begun again was in flight when its engine's process died.
+    """
+
+    def __init__(self) -> None:
+        self._begun: Counter[str] = Counter()
+        self._received = 0
+        self._engines: dict[str, dict[str, float]] = {}
+
+    def begin(self, video_ids: list[str]) -> list[int]:
+        """Count a start of each video; returns how often each was begun, this time included."""
+        for video_id in video_ids:
+            self._begun[video_id] += 1
+            self._received += self._begun[video_id] == 1
+        return [self._begun[video_id] for video_id in video_ids]
+
+    def end(self, video_ids: list[str]) -> None:
+        """Forget videos whose rows are made."""
+        for video_id in video_ids:
+            self._begun.pop(video_id, None)
+
+    def report(self, engine_id: str, counters: dict[str, float]) -> None:
+        """Store the latest counters of a replica."""
+        self._engines[engine_id] = counters
+
+    def snapshot(self) -> Snapshot:
+        """What the driver's progress line and summary are made of."""
+        return Snapshot(received=self._received, engines=dict(self._engines))
+
+
+def counters_of(stats: Any) -> dict[str, float]:
+    """The numeric fields of an engine's stats, for :meth:`Monitor.report`."""
+    fields = {name: value for name, value in vars(stats).items() if not name.startswith("_")}
+    return fields | {"reported_at": time.time()}

@@ -1,0 +1,157 @@
+"""The two callables of the graph: decode a video, caption a video.
+
+Each takes and returns Arrow tables and turns every error of a video into a row, so that
+a bad video never costs another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from actors.engine import EngineSettings, VllmEngine
+from actors.gate import Gate
+from actors.monitor import counters_of
+from actors.sandbox import DecodeSandbox
+from schemas.blocks import DECODED, clip_of, decoded_table
+from schemas.errors import EngineCrashedError, VideoError
+from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
+from schemas.recipe import Recipe, Video
+from schemas.tables import FAILURES, RESULTS, CaptionRow, FailureRow, results_table
+
+logger = logging.getLogger(__name__)
+
+_SUSPECT_AFTER = 2
+"""Begun this often, a video was in flight when an engine died: it runs alone."""
+
+_GUILTY_AFTER = 3
+"""Begun this often, an engine died while the video was alone in it: it is not run again."""
+
+_REPORT_SECONDS = 1.0
+
+
+def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> FailureRow:
+    """The failure row for an error. ``row`` holds the columns of ``schemas.blocks.INPUTS``."""
+    known = isinstance(error, VideoError)
+    message = str(error) or repr(error)
+    return FailureRow(
+        video_id=row["video_id"],
+        uri=row["uri"],
+        stage=error.stage if isinstance(error, VideoError) else stage,
+        error=type(error).__name__,
+        message=message if known else f"unforeseen {type(error).__name__}: {message}",
+        transient=isinstance(error, VideoError) and error.transient,
+        attempts=row["attempts"] + 1,
+        metadata=row["metadata"],
+    )
+
+
+class Decoder:
+    """Ray Data callable: ``schemas.blocks.INPUTS`` -> ``schemas.blocks.DECODED``."""
+
+    def __init__(
+        self, *, plan: SamplingPlan, limits: DecodeLimits, storage: StorageOptions
+    ) -> None:
+        self._plan = plan
+        self._sandbox = DecodeSandbox(limits, storage)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Decode each input of the batch."""
+        return pa.concat_tables(
+            [decoded_table(row, self._decode(row)) for row in batch.to_pylist()]
+            or [DECODED.empty_table()]
+        )
+
+    def _decode(self, row: dict[str, Any]) -> Clip | FailureRow:
+        try:
+            return self._sandbox.decode(row["uri"], self._plan)
+        except Exception as error:
+            if not isinstance(error, VideoError):
+                logger.exception("unforeseen error while decoding %s", row["uri"])
+            return failure_of(row, error, stage="decode")
+
+
+class Captioner:
+    """Ray Data callable: ``schemas.blocks.DECODED`` -> ``schemas.tables.RESULTS``.
+
+    Asynchronous: Ray Data runs many calls at once on the actor, and the engine batches
+    the requests of all of them.
+    """
+
+    def __init__(
+        self, *, recipe: Recipe, settings: EngineSettings, monitor: ray.actor.ActorHandle[Any]
+    ) -> None:
+        self._recipe = recipe
+        self._monitor = monitor
+        self._engine_id = uuid.uuid4().hex[:8]
+        self._engine = VllmEngine(settings)
+        self._gate: Gate | None = None
+        self._reporter: asyncio.Task[None] | None = None
+
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        """Caption each decoded video of the batch."""
+        if self._gate is None:
+            # Made here because both belong to the event loop that runs the calls.
+            self._gate = Gate()
+            self._reporter = asyncio.create_task(self._report())
+        ids: list[str] = batch["video_id"].to_pylist()
+        begun: list[int] = await self._monitor.begin.remote(ids)
+        tables = await asyncio.gather(
+            *(self._row(batch, index, times) for index, times in enumerate(begun))
+        )
+        self._monitor.end.remote(ids)
+        return pa.concat_tables(tables or [RESULTS.empty_table()])
+
+    async def _row(self, batch: pa.Table, index: int, begun: int) -> pa.Table:
+        row = {
+            name: batch[name][index].as_py()
+            for name in ("video_id", "uri", "metadata", "attempts", "failure")
+        }
+        failure: dict[str, Any] | None = row.pop("failure")
+        if failure is not None:
+            failures = [FailureRow(**{name: failure[name] for name in FAILURES.names})]
+            return results_table(row["video_id"], failures=failures)
+        try:
+            rows = await self._caption(batch, index, row, begun)
+        except Exception as error:
+            if type(error).__name__ == "EngineDeadError":
+                logger.error("the engine died; the replica starts again")
+                # The process ends without Ray's clean-up, so that Ray restarts the actor
+                # and runs its tasks again.
+                os._exit(1)
+            if not isinstance(error, VideoError):
+                logger.exception("unforeseen error while captioning %s", row["uri"])
+            failures = [failure_of(row, error, stage="caption")]
+            return results_table(row["video_id"], failures=failures)
+        return results_table(row["video_id"], captions=rows)
+
+    async def _caption(
+        self, batch: pa.Table, index: int, row: dict[str, Any], begun: int
+    ) -> Sequence[CaptionRow]:
+        if begun >= _GUILTY_AFTER:
+            raise EngineCrashedError(
+                f"the engine's process died {begun - 1} times with this video in flight, "
+                "the last time with this video alone"
+            )
+        assert self._gate is not None
+        async with self._gate.enter(alone=begun >= _SUSPECT_AFTER):
+            video = Video(
+                video_id=row["video_id"],
+                uri=row["uri"],
+                metadata=row["metadata"],
+                clip=clip_of(batch, index),
+            )
+            return await self._recipe.caption(video, self._engine)
+
+    async def _report(self) -> None:
+        while True:
+            self._engine.stats.step(0)
+            self._monitor.report.remote(self._engine_id, counters_of(self._engine.stats))
+            await asyncio.sleep(_REPORT_SECONDS)

@@ -1,0 +1,5 @@
+"""``python -m rayjob``."""
+
+from rayjob.cli import main
+
+main()

@@ -1,0 +1,26 @@
+"""The command line: ``rayjob caption ...``, the same as ``python -m rayjob.caption ...``."""
+
+from __future__ import annotations
+
+import typer
+
+from rayjob import caption
+
+app = typer.Typer(
+    name="rayjob",
+    help="Caption video data sets with Ray Data and vLLM.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("caption")(caption.command)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep ``caption`` a subcommand, also while it is the only one."""
+
+
+def main() -> None:
+    """Entry point of the ``rayjob`` script."""
+    app()

@@ -1,0 +1,39 @@
+"""Connecting to Ray: the cluster at hand, or one on this machine."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from dataclasses import dataclass
+
+import ray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a cluster offers, in Ray's units."""
+
+    cpus: float
+    gpus: float
+
+
+def connect() -> Resources:
+    """Join the cluster this process belongs to (``ray job submit``), or start a local one."""
+    if not ray.is_initialized():
+        ray.init(
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            include_dashboard=False if "RAY_ADDRESS" not in os.environ else None,
+        )
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return Resources(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
+
+
+def peek() -> Resources:
+    """What :func:`connect` would find, without starting anything on this machine."""
+    if ray.is_initialized() or "RAY_ADDRESS" in os.environ:
+        return connect()
+    return Resources(
+        cpus=float(os.cpu_count() or 1), gpus=float(len(glob.glob("/dev/nvidia[0-9]*")))
+    )

@@ -1,0 +1,106 @@
+"""The graph: how the data flows, from the run's manifest to result rows on the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+
+from actors.stages import Captioner, Decoder
+from rayjob.engines import EnginePool
+from schemas.config import DecodeConfig
+from schemas.media import SamplingPlan, StorageOptions
+from schemas.recipe import Recipe
+
+_VIDEOS_PER_BLOCK = 1
+"""A decoded video is megabytes: one to a block keeps decoding and captioning in step, and
+lets an engine have as many videos in flight as its batch holds."""
+
+_TARGET_BLOCK_BYTES = 16 << 20
+
+_ENGINE_START_DEATHS = 3
+"""Engines that may die in a row while they start before the run gives up."""
+
+
+def caption_graph(
+    manifest: Dataset,
+    *,
+    plan: SamplingPlan,
+    recipe: Recipe,
+    pool: EnginePool,
+    decode: DecodeConfig,
+    decode_actors: int,
+    storage: StorageOptions,
+    monitor: ray.actor.ActorHandle[Any],
+) -> Dataset:
+    """Manifest -> decode [CPU actors] -> caption [engines].
+
+    Args:
+        manifest: rows of ``schemas.blocks.INPUTS``.
+        decode_actors: size of the decode pool.
+        monitor: handle of an :class:`actors.monitor.Monitor`.
+
+    Returns:
+        rows of ``schemas.tables.RESULTS``, one per video, in no particular order.
+    """
+    context = DataContext.get_current()
+    context.target_max_block_size = _TARGET_BLOCK_BYTES
+    context.max_consecutive_actor_init_deaths = _ENGINE_START_DEATHS
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    calls = max(1, pool.videos_in_flight // _VIDEOS_PER_BLOCK)
+    return (
+        manifest.repartition(target_num_rows_per_block=_VIDEOS_PER_BLOCK)
+        # One video costs one core: more threads per video would only add waiting.
+        .map_batches(
+            Decoder,
+            fn_constructor_kwargs={"plan": plan, "limits": decode.limits, "storage": storage},
+            batch_size=_VIDEOS_PER_BLOCK,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            num_cpus=decode.cpus_per_actor,
+            compute=ActorPoolStrategy(size=decode_actors, max_tasks_in_flight_per_actor=2),
+        )
+        # A fixed pool: engines take minutes to start, and a pool that grows by load
+        # starts them when they are already needed.
+        .map_batches(
+            Captioner,
+            fn_constructor_kwargs={
+                "recipe": recipe,
+                "settings": pool.settings,
+                "monitor": monitor,
+            },
+            batch_size=_VIDEOS_PER_BLOCK,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            num_cpus=pool.cpus,
+            num_gpus=pool.gpus or None,
+            compute=ActorPoolStrategy(
+                size=pool.replicas,
+                max_concurrent_calls_per_actor=calls,
+                max_tasks_in_flight_per_actor=calls + 2,
+            ),
+        )
+    )
+
+
+def results(graph: Dataset) -> Iterator[pa.Table]:
+    """Run the graph; yield tables of ``schemas.tables.RESULTS`` as they are made."""
+    yield from graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+
+
+def decode_pool_size(config: DecodeConfig, *, pool: EnginePool, cluster_cpus: float) -> int:
+    """Decode actors: as configured, else one per CPU that the engines leave free."""
+    if config.actors is not None:
+        return config.actors
+    free = cluster_cpus - pool.replicas * pool.cpus
+    return max(1, int(free // config.cpus_per_actor))
+
+
+def read_manifest(paths: Sequence[str], filesystem: Any) -> Dataset:
+    """The run's manifest as a dataset, streamed."""
+    return ray.data.read_parquet(list(paths), filesystem=filesystem)

@@ -1,0 +1,300 @@
+"""A run from start to end: plan, lock, manifest, graph, shards, summary."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import ray
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from actors.monitor import Monitor, Snapshot
+from rayjob import cluster, graph
+from rayjob.engines import EnginePool, engine_pool, model_revision
+from rayjob.ledger import Ledger
+from rayjob.lock import RunLock
+from rayjob.manifest import ManifestInfo, count_inputs, unaccounted, write_manifest
+from rayjob.progress import Progress, State
+from rayjob.recipes import RecipeType, find_recipe
+from rayjob.recipes.settings import RecipeSettings, settings_for
+from rayjob.shards import ShardSink
+from rayjob.sources import iter_inputs
+from rayjob.summary import Cost, RunSummary, exit_code, write_config, write_success, write_summary
+from rayjob.tablestore import TableStore
+from schemas.config import JobConfig
+from schemas.errors import RayjobError
+from schemas.recipe import Recipe
+
+_POLL_SECONDS = 0.5
+_MAX_WAITING_TABLES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """What is checked before anything starts."""
+
+    config: JobConfig
+    recipe_type: RecipeType
+    settings: RecipeSettings
+    recipe: Recipe
+    store: TableStore
+    ledger: Ledger
+
+
+def _prepare(config: JobConfig) -> _Prepared:
+    recipe_type = find_recipe(config.recipe.name)
+    model = config.engine.model or recipe_type.defaults.model
+    settings = settings_for(
+        recipe_type.defaults,
+        config.recipe,
+        model=model,
+        model_revision=model_revision(model, config.engine.revision),
+    )
+    store = TableStore(config.output, config.storage)
+    return _Prepared(
+        config=config,
+        recipe_type=recipe_type,
+        settings=settings,
+        recipe=recipe_type(settings),
+        store=store,
+        ledger=Ledger(store, recipe=recipe_type.name),
+    )
+
+
+def _pool(prepared: _Prepared, resources: cluster.Resources) -> EnginePool:
+    return engine_pool(
+        prepared.config.engine,
+        prepared.recipe_type.defaults,
+        plan=prepared.settings.plan,
+        cluster_gpus=resources.gpus,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run would do, for ``--dry-run``."""
+
+    recipe: str
+    inputs: int
+    done: int
+    todo: int
+    pool: EnginePool
+    decode_actors: int
+    output: str
+
+    def show(self, console: Console) -> None:
+        """Print it."""
+        table = Table.grid(padding=(0, 2))
+        table.add_row("recipe", self.recipe)
+        table.add_row("inputs", f"{self.inputs}")
+        table.add_row("already done", f"{self.done}")
+        table.add_row("to do", f"{self.todo}")
+        table.add_row("engines", self.pool.describe())
+        table.add_row("decode actors", f"{self.decode_actors}")
+        table.add_row("output", self.output)
+        console.print(table, highlight=False, soft_wrap=True)
+
+
+def plan(config: JobConfig) -> Plan:
+    """What :func:`run` would do; reads inputs and output, starts nothing.
+
+    Raises:
+        UsageError: as :func:`run` does.
+    """
+    prepared = _prepare(config)
+    resources = cluster.peek()
+    pool = _pool(prepared, resources)
+    done = prepared.ledger.load(retry_failed=config.retry_failed)
+    inputs = iter_inputs(config.input, source=config.source, storage=config.storage)
+    counts = count_inputs(inputs, done, limit=config.limit)
+    return Plan(
+        recipe=prepared.recipe_type.name,
+        inputs=counts.videos_in,
+        done=counts.skipped,
+        todo=counts.todo,
+        pool=pool,
+        decode_actors=graph.decode_pool_size(config.decode, pool=pool, cluster_cpus=resources.cpus),
+        output=prepared.store.url,
+    )
+
+
+def run(config: JobConfig, *, console: Console) -> int:
+    """Caption every input that is not done yet; print the summary as the last line of stdout.
+
+    Returns:
+        the exit code, 0 or 3.
+
+    Raises:
+        UsageError: something is wrong before the first actor starts.
+        OutputLockedError: another run holds the output.
+        RayjobError: the run could not account for every input.
+    """
+    started = time.monotonic()
+    prepared = _prepare(config)
+    run_id = config.run_id or datetime.now(UTC).strftime("run-%Y%m%dT%H%M%SZ")
+    with RunLock(prepared.store, run_id) as lock:
+        prepared.ledger.reconcile()
+        done = prepared.ledger.load(retry_failed=config.retry_failed)
+        manifest = write_manifest(
+            prepared.store,
+            run_id,
+            iter_inputs(config.input, source=config.source, storage=config.storage),
+            done,
+            attempts=prepared.ledger.attempts(),
+            limit=config.limit,
+        )
+        write_config(prepared.store, run_id, _config_yaml(config, run_id))
+        sink = ShardSink(
+            prepared.store,
+            recipe=prepared.recipe_type.name,
+            run_id=run_id,
+            config=config.shards,
+            lock=lock,
+        )
+        usage = _Usage()
+        if manifest.todo:
+            usage = _work(prepared, manifest, sink, console)
+        missing = unaccounted(prepared.store, run_id, sink.seen)
+        if missing.count:
+            raise RayjobError(
+                f"{missing.count} of {manifest.todo} videos reached neither table, such as "
+                f"{', '.join(missing.examples)}; run the same command again to do them"
+            )
+        prepared.ledger.reconcile()
+        summary = _summary(run_id, manifest, sink, usage, config, time.monotonic() - started)
+        write_summary(prepared.store, summary)
+        write_success(prepared.store, run_id)
+    print(summary.to_line(), flush=True)
+    return exit_code(summary, config.max_failure_rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Usage:
+    """What the engines did in a run."""
+
+    busy_fraction: float = 0.0
+    gpus: float = 0.0
+
+
+def _work(prepared: _Prepared, manifest: ManifestInfo, sink: ShardSink, console: Console) -> _Usage:
+    """Run the graph and write what comes out of it."""
+    config = prepared.config
+    resources = cluster.connect()
+    pool = _pool(prepared, resources)
+    # No CPU of its own, so that it always finds a place.
+    monitor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Monitor).remote()
+    dataset = graph.caption_graph(
+        graph.read_manifest(manifest.paths, prepared.store.filesystem),
+        plan=prepared.settings.plan,
+        recipe=prepared.recipe,
+        pool=pool,
+        decode=config.decode,
+        decode_actors=graph.decode_pool_size(config.decode, pool=pool, cluster_cpus=resources.cpus),
+        storage=config.storage,
+        monitor=monitor,
+    )
+    snapshot = Snapshot(received=0, engines={})
+    try:
+        with Progress(console) as progress:
+            for table in _arriving(graph.results(dataset)):
+                if table is None:
+                    sink.tick()
+                    snapshot = ray.get(monitor.snapshot.remote())
+                    progress.update(_state(manifest, sink, snapshot))
+                else:
+                    sink.write(table)
+            snapshot = ray.get(monitor.snapshot.remote())
+            progress.update(_state(manifest, sink, snapshot))
+    finally:
+        # Also after an interruption: what is captioned is kept.
+        sink.close()
+        ray.kill(monitor)
+    return _Usage(busy_fraction=busy_fraction(snapshot.engines.values()), gpus=pool.total_gpus)
+
+
+def _arriving(tables: Iterator[pa.Table]) -> Iterator[pa.Table | None]:
+    """The tables as they come, and None about twice a second in between."""
+    arrived: queue.Queue[pa.Table | BaseException | None] = queue.Queue(_MAX_WAITING_TABLES)
+
+    def pull() -> None:
+        try:
+            for table in tables:
+                arrived.put(table)
+            arrived.put(None)
+        except BaseException as error:
+            arrived.put(error)
+
+    threading.Thread(target=pull, name="results", daemon=True).start()
+    due = time.monotonic() + _POLL_SECONDS
+    while True:
+        try:
+            item = arrived.get(timeout=max(0.01, due - time.monotonic()))
+        except queue.Empty:
+            item = pa.table({})
+        if item is None:
+            return
+        if isinstance(item, BaseException):
+            raise item
+        if item.num_columns:
+            yield item
+        if time.monotonic() >= due:
+            due = time.monotonic() + _POLL_SECONDS
+            yield None
+
+
+def busy_fraction(engines: Iterable[dict[str, float]]) -> float:
+    """Share of the time after start-up with at least one request running, over all engines."""
+    busy = alive = 0.0
+    for counters in engines:
+        busy += counters["busy_sec"]
+        alive += counters["reported_at"] - counters["started_at"]
+    return min(1.0, busy / alive) if alive > 0 else 0.0
+
+
+def _state(manifest: ManifestInfo, sink: ShardSink, snapshot: Snapshot) -> State:
+    counts = sink.counts
+    return State(
+        todo=manifest.todo,
+        decoded=snapshot.received,
+        captioned=counts.videos_captioned,
+        failed=counts.videos_failed,
+        written=sink.videos_written,
+        running=int(sum(counters["running"] for counters in snapshot.engines.values())),
+        engines=len(snapshot.engines),
+    )
+
+
+def _summary(
+    run_id: str,
+    manifest: ManifestInfo,
+    sink: ShardSink,
+    usage: _Usage,
+    config: JobConfig,
+    wall_sec: float,
+) -> RunSummary:
+    counts = sink.counts
+    gpu_hours = usage.gpus * wall_sec / 3600
+    price = config.price_per_gpu_hour
+    return RunSummary.of(
+        run_id=run_id,
+        videos_in=manifest.videos_in,
+        videos_skipped=manifest.skipped,
+        counts=counts,
+        wall_sec=wall_sec,
+        engine_busy_fraction=usage.busy_fraction,
+        cost=Cost(gpu_hours=gpu_hours, money=None if price is None else gpu_hours * price),
+    )
+
+
+def _config_yaml(config: JobConfig, run_id: str) -> str:
+    data: dict[str, Any] = config.model_dump(mode="json") | {"run_id": run_id}
+    text: str = yaml.safe_dump(data, sort_keys=False)
+    return text

@@ -1,0 +1,75 @@
+"""Ask, check, ask again: what every recipe does with a request."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rayjob.validators import TRUNCATED, Validator, first_reason
+from schemas.config import GenerationConfig
+from schemas.recipe import Answer, Asker, Request
+from schemas.tables import CaptionStatus
+
+_RETRY_TEMPERATURE = 0.2
+"""Lowest temperature of a second attempt: a greedy answer would come out the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The best answer to a request.
+
+    Attributes:
+        prompt_tokens, output_tokens: summed over all attempts.
+    """
+
+    answer: Answer
+    status: CaptionStatus
+    reason: str | None
+    attempts: int
+    prompt_tokens: int
+    output_tokens: int
+
+
+async def ask(
+    engine: Asker, request: Request, *, rules: Sequence[Validator], max_attempts: int
+) -> Outcome:
+    """Ask until an answer keeps all rules, at most ``max_attempts`` times.
+
+    Attempts after the first shift the seed. If none is valid, the first one is kept, with
+    its reason.
+
+    Raises:
+        CaptionError: from the engine.
+    """
+    answers: list[Answer] = []
+    reasons: list[str | None] = []
+    while len(answers) < max_attempts:
+        attempt = dataclasses.replace(
+            request, generation=_shifted(request.generation, len(answers))
+        )
+        answers.append(await engine.ask(attempt))
+        reasons.append(first_reason(answers[-1], rules))
+        if reasons[-1] is None:
+            break
+    chosen = len(answers) - 1 if reasons[-1] is None else 0
+    reason = reasons[chosen]
+    return Outcome(
+        answer=answers[chosen],
+        status="ok" if reason is None else "truncated" if reason == TRUNCATED else "invalid",
+        reason=reason,
+        attempts=len(answers),
+        prompt_tokens=sum(answer.prompt_tokens for answer in answers),
+        output_tokens=sum(answer.output_tokens for answer in answers),
+    )
+
+
+def _shifted(generation: GenerationConfig, attempt: int) -> GenerationConfig:
+    if attempt == 0:
+        return generation
+    return generation.model_copy(
+        update={
+            "seed": None if generation.seed is None else generation.seed + attempt,
+            "temperature": max(generation.temperature or 0.0, _RETRY_TEMPERATURE),
+        }
+    )

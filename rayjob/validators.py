@@ -1,0 +1,77 @@
+"""Rules that an answer must keep. Each returns None, or the reason it does not.
+
+Reasons are data: they end up in ``status_reason`` of the captions table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from schemas.recipe import Answer
+
+Validator = Callable[[Answer], str | None]
+
+_WORD = re.compile(r"\w+(?:['’]\w+)*")
+_LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE)
+
+TRUNCATED = "cut off at the token limit"
+
+
+def non_empty(answer: Answer) -> str | None:
+    """There is at least one word."""
+    return None if _WORD.search(answer.text) else "empty"
+
+
+def complete(answer: Answer) -> str | None:
+    """The model ended the answer by itself."""
+    return TRUNCATED if answer.finish_reason == "length" else None
+
+
+def one_paragraph(answer: Answer) -> str | None:
+    """Running text: no blank line, no bullet-point list."""
+    if re.search(r"\n\s*\n", answer.text):
+        return "more than one paragraph"
+    if len(_LIST_ITEM.findall(answer.text)) > 1:
+        return "a list instead of a paragraph"
+    return None
+
+
+def no_endless_repetition(answer: Answer) -> str | None:
+    """No phrase of up to 24 words stands four times in a row, and no sentence five times.
+
+    A single word may stand up to seven times in a row ("ha ha ha").
+    """
+    words = [word.lower() for word in _WORD.findall(answer.text)]
+    for length in range(1, min(24, len(words) // 4) + 1):
+        run = 0
+        needed = length * (7 if length == 1 else 3)
+        for position in range(length, len(words)):
+            run = run + 1 if words[position] == words[position - length] else 0
+            if run >= needed:
+                phrase = " ".join(words[position - length + 1 : position + 1])
+                return f"repeats {phrase!r}"
+    sentences = [part.strip().lower() for part in re.split(r"[.!?]+\s+", answer.text)]
+    for sentence in set(sentences):
+        if len(sentence) > 10 and sentences.count(sentence) >= 5:
+            return f"repeats {sentence!r}"
+    return None
+
+
+def min_words(floor: int) -> Validator:
+    """At least ``floor`` words."""
+
+    def check(answer: Answer) -> str | None:
+        count = len(_WORD.findall(answer.text))
+        return None if count >= floor else f"{count} words, fewer than {floor}"
+
+    return check
+
+
+def first_reason(answer: Answer, rules: Sequence[Validator]) -> str | None:
+    """The first broken rule's reason, or None for a valid answer."""
+    for rule in rules:
+        reason = rule(answer)
+        if reason is not None:
+            return reason
+    return None

@@ -1,0 +1,114 @@
+"""``make demo``: the whole job on clips rendered here, from a local S3 server.
+
+Renders clips, uploads them, runs ``python -m rayjob.caption`` on them as a user would,
+and prints captions beside what the clips show. Ends with 1 if too few are right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.dataset as ds
+from rich.console import Console
+from rich.table import Table
+
+from tinyworld.render import write_video
+from tinyworld.s3 import S3Gateway
+from tinyworld.world import Scene, grade, sample_scenes
+from tinyworld.world import caption as truth
+
+MUST_BE_RIGHT = ("colour", "shape", "motion", "sound")
+SIZES = ((224, 224), (320, 240), (240, 320), (320, 180))
+BUCKET = "videos"
+SHOWN = 6
+
+
+def render_clips(scenes: Sequence[Scene], folder: Path) -> dict[str, Scene]:
+    """Render one MP4 per scene; returns file name -> scene."""
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = {}
+    for number, scene in enumerate(scenes):
+        name = f"clip-{number:03d}.mp4"
+        width, height = SIZES[number % len(SIZES)]
+        seconds = 3.0 + number % 3
+        write_video(folder / name, [(scene, seconds)], width=width, height=height)
+        clips[name] = scene
+    return clips
+
+
+def read_captions(output: Path) -> dict[str, str]:
+    """video_id -> caption, by a plain read of the table."""
+    table = ds.dataset(output / "captions", format="parquet", partitioning="hive").to_table()
+    return dict(zip(table["video_id"].to_pylist(), table["caption"].to_pylist(), strict=True))
+
+
+def main() -> int:
+    """Run the demo; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--output", type=Path, default=Path("out/demo"))
+    parser.add_argument("--config", default="configs/demo.yaml")
+    arguments = parser.parse_args()
+    console = Console()
+
+    shutil.rmtree(arguments.output, ignore_errors=True)
+    console.print(f"Rendering {arguments.clips} clips ...")
+    work = arguments.output / "input"
+    clips = render_clips(sample_scenes(arguments.clips, arguments.seed), work)
+    with S3Gateway(arguments.output / "s3", buckets=(BUCKET,)) as gateway:
+        for path in sorted(work.iterdir()):
+            gateway.client().upload_file(str(path), BUCKET, f"clips/{path.name}")
+        command = [
+            sys.executable, "-m", "rayjob.caption",
+            "--config", arguments.config,
+            "--input", f"s3://{BUCKET}/clips/",
+            "--output", str(arguments.output),
+        ]  # fmt: skip
+        console.print(f"A local S3 server holds them at {gateway.endpoint_url}. Now running")
+        console.print("  " + " ".join(["python", *command[1:]]), soft_wrap=True, highlight=False)
+        done = subprocess.run(
+            command, env={**os.environ, **gateway.env}, stdout=subprocess.PIPE, text=True
+        )
+    shutil.rmtree(arguments.output / "s3")
+    if done.returncode:
+        console.print(f"[red]the job ended with exit code {done.returncode}[/]")
+        return 1
+    summary = json.loads(done.stdout.strip().splitlines()[-1])
+    captions = read_captions(arguments.output)
+    return _report(console, clips, captions, summary, arguments.output)
+
+
+def _report(
+    console: Console,
+    clips: dict[str, Scene],
+    captions: dict[str, str],
+    summary: dict[str, object],
+    output: Path,
+) -> int:
+    table = Table("clip", "what it shows", "caption", show_lines=True)
+    right = 0
+    for number, (name, scene) in enumerate(clips.items()):
+        told = captions.get(name, "")
+        good = all(grade(told, scene, MUST_BE_RIGHT).values())
+        right += good
+        if number < SHOWN:
+            table.add_row(name, truth(scene), f"[green]{told}[/]" if good else f"[red]{told}[/]")
+    console.print(table)
+    console.print(
+        f"{right} of {len(clips)} captions name the right colour, shape, direction and sound; "
+        f"{summary['videos_captioned']} captioned, {summary['videos_failed']} failed "
+        f"in {summary['wall_sec']:.0f} s. Tables: {output}/captions"
+    )
+    return 0 if right >= 0.9 * len(clips) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
