@@ -1,0 +1,109 @@
+"""From a file to a :class:`~schemas.media.Clip`: sampled frames and sound."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.pictures import Pictures, decode_pictures
+from actors.probe import Source, header_duration, last_log, open_source
+from actors.range_reader import RangeReader
+from actors.scan import Schedule, scan
+from actors.sound import SoundTrack
+from schemas.errors import CorruptMediaError
+from schemas.media import Clip, DecodeLimits, SamplingPlan, VideoInfo
+
+
+def decode(source: RangeReader, plan: SamplingPlan, limits: DecodeLimits) -> Clip:
+    """Decode what ``plan`` wants of a file.
+
+    Args:
+        source: the file, from :func:`actors.storage.open_range`.
+        plan: which frames, how large, and whether sound.
+        limits: pixels and duration; wall time and memory are the sandbox's to enforce.
+
+    Raises:
+        OpenError: not a media file, or the storage fails.
+        DecodeError: nothing to decode, no decoder, nothing decodes, or over the limits.
+    """
+    opened = open_source(source, limits)
+    try:
+        return _decode(opened, plan, limits)
+    finally:
+        opened.container.close()
+
+
+def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Clip:
+    track = None
+    if source.audio is not None and plan.audio_rate is not None:
+        track = SoundTrack(
+            rate=plan.audio_rate,
+            start=_header_start(source),
+            seconds=header_duration(source),
+            warn=source.warn,
+        )
+    schedule = scan(source, limits, track)
+    pictures = decode_pictures(source, schedule, plan) if schedule is not None else None
+    audio = None
+    if track is not None:
+        audio = track.finish(schedule.start if schedule is not None else _header_start(source))
+        if audio is None:
+            source.warn("not one sample of the sound can be decoded")
+    if pictures is not None and not pictures.images:
+        # A caption of the sound alone would hide the loss.
+        raise CorruptMediaError(f"no frame of the picture can be decoded: {_reason()}")
+    if pictures is None and audio is None and track is not None:
+        raise CorruptMediaError(f"no sample of the sound can be decoded: {_reason()}")
+    return _clip(source, schedule, pictures, audio, plan)
+
+
+def _reason() -> str:
+    return last_log() or "the streams hold no data"
+
+
+def _header_start(source: Source) -> float:
+    """Return the first moment of the picture, or else of the sound, in seconds."""
+    stream = source.video or source.audio
+    if stream is None or stream.start_time is None or stream.time_base is None:
+        return 0.0
+    return float(stream.start_time * stream.time_base)
+
+
+def _clip(
+    source: Source,
+    schedule: Schedule | None,
+    pictures: Pictures | None,
+    audio: npt.NDArray[np.float32] | None,
+    plan: SamplingPlan,
+) -> Clip:
+    video, sound, reader = source.video, source.audio, source.reader
+    converter = pictures.converter if pictures is not None else None
+    timeline = schedule.timeline if schedule is not None else None
+    seconds = [timeline.duration if timeline is not None else 0.0]
+    if audio is not None and plan.audio_rate is not None:
+        seconds.append(len(audio) / plan.audio_rate)
+    elif sound is not None:
+        seconds.append(header_duration(source))
+    info = VideoInfo(
+        duration_sec=max(seconds),
+        fps=timeline.rate if timeline is not None else 0.0,
+        width=converter.width if converter is not None else 0,
+        height=converter.height if converter is not None else 0,
+        has_video=video is not None,
+        has_audio=sound is not None and (audio is not None or plan.audio_rate is None),
+        container=source.container.format.name,
+        video_codec=video.codec_context.name if video is not None else "",
+        audio_codec=sound.codec_context.name if sound is not None else "",
+        rotation=converter.rotation if converter is not None else 0,
+        bytes_read=reader.bytes_read,
+        bytes_stored=reader.size,
+    )
+    images = pictures.images if pictures is not None else []
+    return Clip(
+        info=info,
+        frames=np.stack(images) if images else np.empty((0, 0, 0, 3), dtype=np.uint8),
+        timestamps=np.array(pictures.times if pictures is not None else [], dtype=np.float64),
+        audio=audio,
+        audio_rate=plan.audio_rate or 0 if audio is not None else 0,
+        warnings=tuple(source.warnings),
+    )
