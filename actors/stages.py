@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import ray
 
 from actors.engine import EngineSettings, VllmEngine
 from actors.gate import Gate
@@ -85,9 +84,7 @@ class Captioner:
     the requests of all of them.
     """
 
-    def __init__(
-        self, *, recipe: Recipe, settings: EngineSettings, monitor: ray.actor.ActorHandle[Any]
-    ) -> None:
+    def __init__(self, *, recipe: Recipe, settings: EngineSettings, monitor: Any) -> None:
         self._recipe = recipe
         self._monitor = monitor
         self._engine_id = uuid.uuid4().hex[:8]

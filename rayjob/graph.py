@@ -35,7 +35,7 @@ def caption_graph(
     decode: DecodeConfig,
     decode_actors: int,
     storage: StorageOptions,
-    monitor: ray.actor.ActorHandle[Any],
+    monitor: Any,
 ) -> Dataset:
     """Manifest -> decode [CPU actors] -> caption [engines].
 

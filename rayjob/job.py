@@ -21,13 +21,21 @@ from rayjob import cluster, graph
 from rayjob.engines import EnginePool, engine_pool, model_revision
 from rayjob.ledger import Ledger
 from rayjob.lock import RunLock
-from rayjob.manifest import ManifestInfo, count_inputs, unaccounted, write_manifest
+from rayjob.manifest import ManifestInfo, plan_manifest, unaccounted, write_manifest
 from rayjob.progress import Progress, State
 from rayjob.recipes import RecipeType, find_recipe
 from rayjob.recipes.settings import RecipeSettings, settings_for
 from rayjob.shards import ShardSink
 from rayjob.sources import iter_inputs
-from rayjob.summary import Cost, RunSummary, exit_code, write_config, write_success, write_summary
+from rayjob.summary import (
+    Cost,
+    RunSummary,
+    clear_success,
+    exit_code,
+    write_config,
+    write_success,
+    write_summary,
+)
 from rayjob.tablestore import TableStore
 from schemas.config import JobConfig
 from schemas.errors import RayjobError
@@ -114,10 +122,10 @@ def plan(config: JobConfig) -> Plan:
     pool = _pool(prepared, resources)
     done = prepared.ledger.load(retry_failed=config.retry_failed)
     inputs = iter_inputs(config.input, source=config.source, storage=config.storage)
-    counts = count_inputs(inputs, done, limit=config.limit)
+    counts = plan_manifest(config.run_id or "run", inputs, done, limit=config.limit)
     return Plan(
         recipe=prepared.recipe_type.name,
-        inputs=counts.videos_in,
+        inputs=counts.total,
         done=counts.skipped,
         todo=counts.todo,
         pool=pool,
@@ -137,7 +145,7 @@ def run(config: JobConfig, *, console: Console) -> int:
         OutputLockedError: another run holds the output.
         RayjobError: the run could not account for every input.
     """
-    started = time.monotonic()
+    started, started_at = time.monotonic(), time.time()
     prepared = _prepare(config)
     run_id = config.run_id or datetime.now(UTC).strftime("run-%Y%m%dT%H%M%SZ")
     with RunLock(prepared.store, run_id) as lock:
@@ -151,6 +159,13 @@ def run(config: JobConfig, *, console: Console) -> int:
             attempts=prepared.ledger.attempts(),
             limit=config.limit,
         )
+        if manifest.moved:
+            console.print(
+                f"[yellow]note:[/] {manifest.moved} inputs are done under another uri, such as "
+                f"{manifest.moved_example}; they are not captioned again",
+                highlight=False,
+            )
+        clear_success(prepared.store, run_id)
         write_config(prepared.store, run_id, _config_yaml(config, run_id))
         sink = ShardSink(
             prepared.store,
@@ -161,7 +176,7 @@ def run(config: JobConfig, *, console: Console) -> int:
         )
         usage = _Usage()
         if manifest.todo:
-            usage = _work(prepared, manifest, sink, console)
+            usage = _work(prepared, manifest, sink, console, started_at=started_at)
         missing = unaccounted(prepared.store, run_id, sink.seen)
         if missing.count:
             raise RayjobError(
@@ -173,18 +188,31 @@ def run(config: JobConfig, *, console: Console) -> int:
         write_summary(prepared.store, summary)
         write_success(prepared.store, run_id)
     print(summary.to_line(), flush=True)
-    return exit_code(summary, config.max_failure_rate)
+    return exit_code(summary, max_failure_rate=config.max_failure_rate)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Usage:
-    """What the engines did in a run."""
+    """What the engines did in a run.
 
-    busy_fraction: float = 0.0
+    Attributes:
+        busy_fraction: None where no engine started.
+        startup_sec: from the start of the run until the first engine was ready.
+    """
+
+    busy_fraction: float | None = None
     gpus: float = 0.0
+    startup_sec: float = 0.0
 
 
-def _work(prepared: _Prepared, manifest: ManifestInfo, sink: ShardSink, console: Console) -> _Usage:
+def _work(
+    prepared: _Prepared,
+    manifest: ManifestInfo,
+    sink: ShardSink,
+    console: Console,
+    *,
+    started_at: float,
+) -> _Usage:
     """Run the graph and write what comes out of it."""
     config = prepared.config
     resources = cluster.connect()
@@ -192,7 +220,9 @@ def _work(prepared: _Prepared, manifest: ManifestInfo, sink: ShardSink, console:
     # No CPU of its own, so that it always finds a place.
     monitor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Monitor).remote()
     dataset = graph.caption_graph(
-        graph.read_manifest(manifest.paths, prepared.store.filesystem),
+        graph.read_manifest(
+            [prepared.store.full(file) for file in manifest.files], prepared.store.filesystem
+        ),
         plan=prepared.settings.plan,
         recipe=prepared.recipe,
         pool=pool,
@@ -217,7 +247,12 @@ def _work(prepared: _Prepared, manifest: ManifestInfo, sink: ShardSink, console:
         # Also after an interruption: what is captioned is kept.
         sink.close()
         ray.kill(monitor)
-    return _Usage(busy_fraction=busy_fraction(snapshot.engines.values()), gpus=pool.total_gpus)
+    ready = [counters["started_at"] for counters in snapshot.engines.values()]
+    return _Usage(
+        busy_fraction=busy_fraction(snapshot.engines.values()),
+        gpus=pool.total_gpus,
+        startup_sec=max(0.0, min(ready) - started_at) if ready else 0.0,
+    )
 
 
 def _arriving(tables: Iterator[pa.Table]) -> Iterator[pa.Table | None]:
@@ -250,13 +285,13 @@ def _arriving(tables: Iterator[pa.Table]) -> Iterator[pa.Table | None]:
             yield None
 
 
-def busy_fraction(engines: Iterable[dict[str, float]]) -> float:
+def busy_fraction(engines: Iterable[dict[str, float]]) -> float | None:
     """Share of the time after start-up with at least one request running, over all engines."""
     busy = alive = 0.0
     for counters in engines:
         busy += counters["busy_sec"]
         alive += counters["reported_at"] - counters["started_at"]
-    return min(1.0, busy / alive) if alive > 0 else 0.0
+    return min(1.0, busy / alive) if alive > 0 else None
 
 
 def _state(manifest: ManifestInfo, sink: ShardSink, snapshot: Snapshot) -> State:
@@ -266,7 +301,7 @@ def _state(manifest: ManifestInfo, sink: ShardSink, snapshot: Snapshot) -> State
         decoded=snapshot.received,
         captioned=counts.videos_captioned,
         failed=counts.videos_failed,
-        written=sink.videos_written,
+        written=counts.captions,
         running=int(sum(counters["running"] for counters in snapshot.engines.values())),
         engines=len(snapshot.engines),
     )
@@ -281,16 +316,24 @@ def _summary(
     wall_sec: float,
 ) -> RunSummary:
     counts = sink.counts
-    gpu_hours = usage.gpus * wall_sec / 3600
-    price = config.price_per_gpu_hour
-    return RunSummary.of(
+    return RunSummary(
         run_id=run_id,
-        videos_in=manifest.videos_in,
+        videos_in=manifest.total,
+        videos_captioned=counts.videos_captioned,
+        videos_failed=counts.videos_failed,
         videos_skipped=manifest.skipped,
-        counts=counts,
+        captions=counts.captions,
         wall_sec=wall_sec,
+        startup_sec=usage.startup_sec,
+        videos_per_sec=counts.videos_captioned / wall_sec,
+        video_hours_per_hour=counts.video_sec / wall_sec,
+        prompt_tokens=counts.prompt_tokens,
+        output_tokens=counts.output_tokens,
         engine_busy_fraction=usage.busy_fraction,
-        cost=Cost(gpu_hours=gpu_hours, money=None if price is None else gpu_hours * price),
+        failures_by_error=dict(counts.failures_by_error.most_common()),
+        cost=Cost.of(
+            gpus=usage.gpus, wall_sec=wall_sec, price_per_gpu_hour=config.price_per_gpu_hour
+        ),
     )
 
 

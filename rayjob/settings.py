@@ -35,6 +35,9 @@ def load_config(
             _assign(data, key.strip(), yaml.safe_load(value))
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {assignment!r}: the value is no YAML: {error}") from error
+    if isinstance(data.get("recipe"), str):
+        # The short form; flags may still change single settings of the recipe.
+        data["recipe"] = {"name": data["recipe"]}
     for key, value in flags.items():
         _assign(data, key, value)
     try:

@@ -142,10 +142,7 @@ class JobConfig(_Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _short_forms(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            if isinstance(data.get("input"), str):
-                data = {**data, "input": [data["input"]]}
-            if isinstance(data.get("recipe"), str):
-                data = {**data, "recipe": {"name": data["recipe"]}}
+    def _one_input(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("input"), str):
+            return {**data, "input": [data["input"]]}
         return data

@@ -1,0 +1,85 @@
+"""``kill -9`` of the driver, then the same command again: each key once, nothing twice."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+import pytest
+import s3fs
+
+from tests import jobs
+from tinyworld.render import write_video
+from tinyworld.s3 import S3Gateway
+from tinyworld.world import sample_scenes
+
+CLIPS = 60
+
+
+def rows(bucket: str) -> list[dict[str, Any]]:
+    """A plain read of captions in the bucket."""
+    filesystem = s3fs.S3FileSystem(use_listings_cache=False)
+    if not filesystem.exists(f"{bucket}/out/captions"):
+        return []
+    found: list[dict[str, Any]] = (
+        ds.dataset(
+            f"{bucket}/out/captions",
+            filesystem=filesystem,
+            format="parquet",
+            partitioning="hive",
+        )
+        .to_table()
+        .to_pylist()
+    )
+    return found
+
+
+@pytest.mark.timeout(600)
+def test_killed_three_times(gateway: S3Gateway, gateway_bucket: str, tmp_path: Path) -> None:
+    for number, scene in enumerate(sample_scenes(CLIPS, seed=21)):
+        path = tmp_path / f"{number:02d}.mp4"
+        write_video(path, [(scene, 3.0)])
+        gateway.client().upload_file(str(path), gateway_bucket, f"in/{path.name}")
+    arguments = [
+        *jobs.DEMO,
+        *("--input", f"s3://{gateway_bucket}/in/", "--output", f"s3://{gateway_bucket}/out"),
+        *("--set", "shards.rows=6", "--set", "engine.max_num_seqs=4"),
+    ]
+
+    def run_and_kill(written: int) -> list[dict[str, Any]]:
+        """Start the job; kill it once so many rows stand in the output."""
+        process = subprocess.Popen(
+            jobs.command(arguments),
+            cwd=jobs.ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **gateway.env},
+        )
+        deadline = time.monotonic() + jobs.TIMEOUT
+        while len(rows(gateway_bucket)) < written:
+            assert process.poll() is None, "the job ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        if not written:
+            time.sleep(8)  # while it starts, before the first result
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        return rows(gateway_bucket)
+
+    kept: list[dict[str, Any]] = []
+    for written in (0, 6, 24):
+        after = run_and_kill(written)
+        assert written <= len(after) < CLIPS
+        assert all(row in after for row in kept), "a rerun touched what was written"
+        kept = after
+
+    done = jobs.caption(*arguments, env=gateway.env)
+    assert done.code == 0, done.stderr
+    final = rows(gateway_bucket)
+    assert sorted(row["video_id"] for row in final) == [f"{n:02d}.mp4" for n in range(CLIPS)]
+    assert all(row in final for row in kept)
+    assert done.summary["videos_skipped"] == len(kept)
+    assert done.summary["videos_captioned"] == CLIPS - len(kept)
