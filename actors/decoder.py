@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from actors.indexed_sound import indexed_packets
 from actors.pictures import Pictures, decode_pictures
 from actors.probe import Source, header_duration, last_log, open_source
 from actors.range_reader import RangeReader
-from actors.scan import Schedule, scan
-from actors.sound import SoundTrack
+from actors.sample_index import read_tables, schedule_from
+from actors.scan import scan
+from actors.schedule import Schedule
+from actors.sound import SoundTrack, decode_sound
 from schemas.errors import CorruptMediaError
 from schemas.media import Clip, DecodeLimits, SamplingPlan, VideoInfo
 
@@ -42,8 +45,20 @@ def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Clip:
             seconds=header_duration(source),
             warn=source.warn,
         )
-    schedule = scan(source, limits, track)
+    schedule, tables = None, None
+    if source.video is not None:
+        tables = read_tables(source)
+        if tables is not None:
+            schedule = schedule_from(source, source.video, tables[source.video.index])
+    indexed = tables is not None and schedule is not None
+    if not indexed:
+        schedule = scan(source, limits, track)
     pictures = decode_pictures(source, schedule, plan) if schedule is not None else None
+    if indexed and tables is not None and track is not None and source.audio is not None:
+        spans = pictures.spans if pictures is not None else []
+        sound = tables[source.audio.index]
+        for packet in indexed_packets(source, source.audio, sound, spans):
+            decode_sound(source.audio, packet, track, source.warn)
     audio = None
     if track is not None:
         audio = track.finish(schedule.start if schedule is not None else _header_start(source))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import av.error
 import numpy as np
 import numpy.typing as npt
+from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
-from actors.probe import Source, frame_rate
+from actors.probe import Source, drain, frame_rate
+from actors.range_reader import Span
 from actors.sampling import shown_frames, target_times
-from actors.scan import Schedule
+from actors.schedule import Run, Schedule
 from actors.upright import FrameConverter, Image
 from schemas.media import SamplingPlan
 
@@ -54,11 +59,13 @@ class Pictures:
         images: RGB, all of one shape (H, W, 3).
         times: one per image, seconds, increasing.
         converter: knows the displayed size and the rotation.
+        spans: byte ranges that were read for them, sorted and disjoint; empty if unknown.
     """
 
     images: list[Image]
     times: list[float]
     converter: FrameConverter
+    spans: list[Span]
 
 
 def decode_pictures(source: Source, schedule: Schedule, plan: SamplingPlan) -> Pictures:
@@ -85,33 +92,113 @@ def decode_pictures(source: Source, schedule: Schedule, plan: SamplingPlan) -> P
             images.append(converter.convert(frame))
             times.append(time)
         repeated = frame
-    return Pictures(images=images, times=times, converter=converter)
+    spans = schedule.spans(schedule.runs(targets)) if targets is not None else []
+    return Pictures(images=images, times=times, converter=converter, spans=spans)
 
 
 def _wanted(
     source: Source, schedule: Schedule, targets: npt.NDArray[np.float64] | None
 ) -> Iterator[tuple[float, VideoFrame, float]]:
-    rewind(source)
-    clock = FrameClock(source, schedule.start)
-    frames = ((clock.time(frame), frame) for frame in _decode(source))
+    """Yield (frame's time, frame, moment) for every moment, or for every frame."""
+    assert source.video is not None
+    runs = schedule.runs(targets)
     if targets is None:
+        rewind(source)
+        frames = _timed(source, schedule, _frames(source, source.packets(source.video)))
         yield from ((time, frame, time) for time, frame in frames)
-    else:
+    elif not runs:
+        rewind(source)
+        frames = _timed(source, schedule, _frames(source, source.packets(source.video)))
         yield from shown_frames(frames, targets.tolist(), schedule.timeline.tolerance)
+    elif len(schedule.positions):
+        source.reader.expect(schedule.spans(runs))
+        for run in runs:
+            yield from _run_by_seeking(source, schedule, run)
+    else:
+        rewind(source)
+        yield from _runs_by_skipping(source, schedule, runs)
+
+
+def _run_by_seeking(
+    source: Source, schedule: Schedule, run: Run
+) -> Iterator[tuple[float, VideoFrame, float]]:
+    """Decode a run from the key frame that the container seeks to.
+
+    A seek that lands too late, because the index gives decoding times only, is repeated
+    from earlier and earlier, in the end from the start.
+    """
+    video, tolerance = source.video, schedule.timeline.tolerance
+    assert video is not None and video.time_base is not None
+    last = schedule.start + run.targets[-1] + tolerance
+    key_time = run.key_time
+    while True:
+        if run.first == 0 or key_time <= 0:
+            rewind(source)
+        else:
+            stamp = math.floor((schedule.start + key_time + tolerance) / video.time_base)
+            source.container.seek(stamp, stream=video, backward=True)
+        packets = itertools.chain(
+            itertools.takewhile(
+                lambda packet: packet.dts is None or packet.dts * packet.time_base <= last,
+                source.packets(video),
+            ),
+            [drain(video)],
+        )
+        frames = _timed(source, schedule, _frames(source, packets))
+        first = next(frames, None)
+        late = first is None or first[0] > run.targets[0] + tolerance
+        if late and key_time > 0:
+            earlier = schedule.key_times[schedule.key_times < key_time - tolerance]
+            key_time = float(earlier[-1]) if len(earlier) else 0.0
+            continue
+        if first is not None:
+            yield from shown_frames(itertools.chain([first], frames), run.targets, tolerance)
+        return
+
+
+def _runs_by_skipping(
+    source: Source, schedule: Schedule, runs: list[Run]
+) -> Iterator[tuple[float, VideoFrame, float]]:
+    """Read all packets in order and decode those of the runs."""
+    video = source.video
+    assert video is not None
+    packets = (packet for packet in source.packets(video) if packet.size)
+    at = 0
+    for run in runs:
+        for _ in itertools.islice(packets, run.first - at):
+            pass  # read, not decoded
+        part = itertools.islice(packets, run.stop - run.first)
+        frames = _timed(source, schedule, _frames(source, itertools.chain(part, [drain(video)])))
+        yield from shown_frames(frames, run.targets, schedule.timeline.tolerance)
+        for _ in part:
+            pass  # not needed for the run's last moment
+        at = run.stop
+        video.codec_context.flush_buffers()
+
+
+def _timed(
+    source: Source, schedule: Schedule, frames: Iterable[VideoFrame]
+) -> Iterator[tuple[float, VideoFrame]]:
+    clock = FrameClock(source, schedule.start)
+    return ((clock.time(frame), frame) for frame in frames)
+
+
+def _frames(source: Source, packets: Iterable[Packet[VideoStream]]) -> Iterator[VideoFrame]:
+    """Decode packets; bad ones are skipped with a warning."""
+    assert source.video is not None
+    for packet in packets:
+        try:
+            yield from source.video.codec_context.decode(packet)
+        except av.error.EOFError:
+            return  # drained already
+        except (av.error.FFmpegError, ValueError):
+            source.warn("some of the picture could not be decoded")
 
 
 def rewind(source: Source) -> None:
     """Go back to the file's start."""
+    start = source.container.start_time
     try:
-        source.container.seek(0, backward=True)
+        source.container.seek(min(start or 0, 0), backward=True)
     except av.error.FFmpegError:
         source.container.seek(0, unsupported_byte_offset=True)
-
-
-def _decode(source: Source) -> Iterator[VideoFrame]:
-    assert source.video is not None
-    for packet in source.packets(source.video):
-        try:
-            yield from packet.decode()
-        except (av.error.FFmpegError, ValueError):
-            source.warn("some of the picture could not be decoded")

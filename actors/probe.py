@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar, cast
 
 import av
 import av.error
@@ -25,6 +25,8 @@ from schemas.errors import (
     UnsupportedCodecError,
 )
 from schemas.media import DecodeLimits
+
+AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
 
 BUFFER_BYTES = 32 << 10
 """FFmpeg's own read size; requests to the storage are the reader's business."""
@@ -76,6 +78,14 @@ class Source:
                 self.warn(f"the file cannot be read to its end: {_plain(error)}")
                 return
             yield packet
+
+
+def drain(stream: AnyStream) -> Packet[AnyStream]:
+    """Return the empty packet that makes a decoder hand out the frames it holds back."""
+    packet = cast("Packet[AnyStream]", Packet())
+    if stream.time_base is not None:
+        packet.time_base = stream.time_base
+    return packet
 
 
 def last_log() -> str:

@@ -189,9 +189,15 @@ class _SpanCache:
         return chunk[skip : skip + size] if skip < len(chunk) else None
 
     def get_all(self, start: int, stop: int) -> bytes | None:
-        """Return all of the range if one chunk holds it, or None."""
-        data = self.get(start, stop - start)
-        return data if data is not None and len(data) == stop - start else None
+        """Return all of the range if chunks that touch hold it, or None."""
+        parts = []
+        while start < stop:
+            part = self.get(start, stop - start)
+            if part is None:
+                return None
+            parts.append(part)
+            start += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def next_start(self, position: int) -> int:
         """Return where the first chunk after ``position`` begins (far away if none)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import av.error
@@ -89,10 +90,12 @@ class SoundTrack:
         return samples if len(samples) else None
 
     def _flush(self) -> None:
-        if self._resampler is not None:
-            for part in self._resampler.resample(None):
-                self._put(part)
-            self._resampler = None
+        resampler, self._resampler = self._resampler, None
+        if resampler is not None:
+            # Damaged sound may announce a shape that cannot be resampled.
+            with contextlib.suppress(av.error.FFmpegError, ValueError):
+                for part in resampler.resample(None):
+                    self._put(part)
 
     def _put(self, part: AudioFrame) -> None:
         values = part.to_ndarray().reshape(-1)
@@ -108,10 +111,15 @@ class SoundTrack:
         self._length = max(self._length, stop)
 
 
-def add_packet(packet: Packet[AudioStream], track: SoundTrack, warn: Callable[[str], None]) -> None:
+def decode_sound(
+    audio: AudioStream,
+    packet: Packet[AudioStream],
+    track: SoundTrack,
+    warn: Callable[[str], None],
+) -> None:
     """Decode one packet into a track; a bad one is skipped with a warning."""
     try:
-        for frame in packet.decode():
+        for frame in audio.codec_context.decode(packet):
             track.add(frame)
     except (av.error.FFmpegError, ValueError):
         warn("some of the sound could not be decoded")

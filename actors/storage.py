@@ -327,10 +327,10 @@ def _permanent_error(error: Exception, shown: str) -> OpenError | None:
         return AccessDeniedError(
             f"access to {shown} denied: no credentials found by the standard AWS chain"
         )
-    statuses = {status for link in _chain(error) if (status := getattr(link, "status", None))}
+    statuses = {getattr(link, "status", None) for link in _chain(error)} - {None}
     if statuses & {401, 403}:
-        return AccessDeniedError(f"access to {shown} denied (HTTP {min(statuses)})")
-    if any(isinstance(status, int) and status >= 429 for status in statuses):
+        return AccessDeniedError(f"access to {shown} denied (HTTP {statuses.pop()})")
+    if any(isinstance(code, int) and code >= 429 for code in statuses):
         return None
     if names & {"ClientConnectionError", "ClientConnectorError", "ServerDisconnectedError"}:
         # fsspec reports an unreachable web server as a file that is not there.

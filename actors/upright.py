@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
 import numpy.typing as npt
 from av.filter import Graph
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
@@ -55,9 +56,10 @@ def read_orientation(frame: VideoFrame) -> Orientation:
     The matrix maps a pixel (x, y) to (a x + c y, b x + d y). Angles that are no multiple of
     90 degrees go to the nearest.
     """
-    if Type.DISPLAYMATRIX not in frame.side_data:
+    side_data = cast(SideDataContainer, frame.side_data)  # the stub knows one key only
+    if Type.DISPLAYMATRIX not in side_data:
         return Orientation()
-    matrix = np.frombuffer(bytes(frame.side_data[Type.DISPLAYMATRIX]), dtype=np.int32)
+    matrix = np.frombuffer(bytes(side_data[Type.DISPLAYMATRIX]), dtype=np.int32)
     a, b, c, d = (float(matrix[at]) for at in (0, 1, 3, 4))
     mirrored = a * d - b * c < 0
     angle = math.degrees(math.atan2(-b, -a) if mirrored else math.atan2(b, a))

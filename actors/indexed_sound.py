@@ -1,0 +1,121 @@
+"""Reading the sound of an indexed file without the picture that lies between.
+
+In most MP4 files a few hundred bytes of sound follow every frame. Skipping the picture costs
+a request per frame; reading it costs all of the file. What is read in between is a budget:
+the smallest gaps are read, the largest skipped, so that the requests are as few as the budget
+allows. Where the storage answers too slowly for that, more is read instead.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+from av.audio.stream import AudioStream
+from av.packet import Packet
+
+from actors.probe import Source, drain
+from actors.range_reader import MAX_REQUEST_BYTES, Span
+from actors.sample_index import SampleTable
+from actors.schedule import Ints
+
+READ_SHARE = 0.32
+"""Share of a file to read for a sparse plan, picture and sound together."""
+
+SKIPPING_SEC = 20.0
+"""Wall time that small requests may take per file before fewer, larger ones take over."""
+
+BATCH_REQUESTS = 512
+BATCH_BYTES = 16 << 20
+
+
+def indexed_packets(
+    source: Source, audio: AudioStream, table: SampleTable, picture: list[Span]
+) -> Iterator[Packet[AudioStream]]:
+    """Yield the packets of a stream by their positions, without going through the demuxer.
+
+    FFmpeg's demuxer reads through gaps below 32 KiB instead of skipping them.
+
+    Args:
+        source: the open container.
+        audio: whose packets.
+        table: where they are.
+        picture: byte ranges that were read already, sorted and disjoint.
+    """
+    reader = source.reader
+    starts, ends = table.positions, table.positions + table.sizes
+    known = _inside(starts, ends, picture)
+    # Between two packets that were read already everything was.
+    gaps = np.where(known[1:] & known[:-1], 0, np.maximum(starts[1:] - ends[:-1], 0))
+    needed = sum(stop - start for start, stop in picture) + int(table.sizes[~known].sum())
+    budget = READ_SHARE * reader.size - needed
+    at, allowed = 0, len(starts)
+    spent, made = 0.0, 0
+    while at < len(starts):
+        joined = _joined_gaps(gaps[at:], budget=budget, requests=allowed)
+        spans, counts = _batch(starts[at:], ends[at:], joined)
+        began, before = time.monotonic(), reader.requests
+        chunks = reader.read_spans(spans)
+        spent, made = spent + time.monotonic() - began, made + reader.requests - before
+        for chunk, (start, _), count in zip(chunks, spans, counts, strict=True):
+            for number in range(at, at + count):
+                offset = int(starts[number]) - start
+                data = chunk[offset : offset + int(table.sizes[number])]
+                packet = cast("Packet[AudioStream]", Packet(data))
+                if audio.time_base is not None:
+                    packet.time_base = audio.time_base
+                packet.pts = packet.dts = int(table.stamps[number])
+                yield packet
+            inner = slice(at, at + count - 1)
+            budget -= int(gaps[inner].sum())
+            at += count
+        if made:
+            allowed = max(8, int((SKIPPING_SEC - spent) * made / max(spent, 1e-6)))
+    yield drain(audio)
+
+
+def _inside(starts: Ints, ends: Ints, spans: list[Span]) -> npt.NDArray[np.bool_]:
+    """Return which ranges lie inside one of the sorted spans."""
+    if not spans:
+        return np.zeros(len(starts), dtype=bool)
+    begin = np.array([start for start, _ in spans])
+    end = np.array([stop for _, stop in spans])
+    at = np.searchsorted(begin, starts, side="right") - 1
+    return (at >= 0) & (ends <= end[at])
+
+
+def _joined_gaps(gaps: Ints, *, budget: float, requests: int) -> npt.NDArray[np.bool_]:
+    """Return which gaps to read: the smallest within the budget, or more for fewer requests."""
+    order = np.argsort(gaps, kind="stable")
+    affordable = int(np.searchsorted(np.cumsum(gaps[order]), max(budget, 0.0), side="right"))
+    joined = np.zeros(len(gaps), dtype=bool)
+    joined[order[: max(affordable, len(gaps) - requests)]] = True
+    return joined
+
+
+def _batch(starts: Ints, ends: Ints, joined: npt.NDArray[np.bool_]) -> tuple[list[Span], list[int]]:
+    """Return the next ranges to request at once, and how many packets each holds."""
+    spans: list[Span] = []
+    counts: list[int] = []
+    size = 0
+    for number in range(len(starts)):
+        start, stop = int(starts[number]), int(ends[number])
+        if (
+            spans
+            and joined[number - 1]
+            and spans[-1][1] <= start
+            and stop - spans[-1][0] <= MAX_REQUEST_BYTES
+        ):
+            size += stop - spans[-1][1]
+            spans[-1] = (spans[-1][0], stop)
+            counts[-1] += 1
+        elif len(spans) == BATCH_REQUESTS or (spans and size + stop - start > BATCH_BYTES):
+            break
+        else:
+            size += stop - start
+            spans.append((start, stop))
+            counts.append(1)
+    return spans, counts

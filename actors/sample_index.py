@@ -1,0 +1,114 @@
+"""What an MP4's index says about a file, before any of its pictures and sound is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from actors.probe import Source, frame_rate
+from actors.sampling import Timeline
+from actors.schedule import Ints, Schedule
+
+COMPLETE_SHARE = 0.8
+"""An index that covers this share of the file's bytes covers all of it: the rest is the index
+itself and padding. A fragmented MP4, whose index comes in pieces, covers a small share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleTable:
+    """The packets of one stream, in decoding order, as far as the file holds their bytes.
+
+    Attributes:
+        stamps: decoding times in the stream's time base, int64, shape (P,).
+        positions, sizes: where their bytes are, int64, shape (P,).
+        keys: whether decoding can begin there, bool, shape (P,).
+        hidden: whether an edit list hides them, bool, shape (P,).
+        cut: whether packets at the end are missing.
+    """
+
+    stamps: Ints
+    positions: Ints
+    sizes: Ints
+    keys: npt.NDArray[np.bool_]
+    hidden: npt.NDArray[np.bool_]
+    cut: bool
+
+
+def read_tables(source: Source) -> dict[int, SampleTable] | None:
+    """Read the index of an MP4 or MOV file.
+
+    Returns:
+        One table per stream index, or None where there is no index that covers the file.
+    """
+    if not source.container.format.name.startswith("mov"):
+        return None
+    tables = {
+        stream.index: _read_table(stream, source.reader.size) for stream in source.container.streams
+    }
+    covered = sum(int(table.sizes.sum()) for table in tables.values())
+    wanted = [stream for stream in (source.video, source.audio) if stream is not None]
+    if covered < COMPLETE_SHARE * source.reader.size:
+        return None
+    if any(len(tables[stream.index].stamps) == 0 for stream in wanted):
+        return None
+    if any(table.cut for table in tables.values()):
+        source.warn("the file is cut off; what is there was decoded")
+    return tables
+
+
+def _read_table(stream: Stream, file_size: int) -> SampleTable:
+    rows = np.array(
+        [
+            (entry.timestamp, entry.pos, entry.size, entry.is_keyframe, entry.is_discard)
+            for entry in stream.index_entries
+        ],
+        dtype=np.int64,
+    ).reshape(-1, 5)
+    there = rows[:, 1] + rows[:, 2] <= file_size
+    # What follows the first missing packet cannot be decoded either.
+    count = len(rows) if there.all() else int(np.argmin(there))
+    rows = rows[:count]
+    return SampleTable(
+        stamps=rows[:, 0],
+        positions=rows[:, 1],
+        sizes=rows[:, 2],
+        keys=rows[:, 3].astype(bool),
+        hidden=rows[:, 4].astype(bool),
+        cut=bool(count < len(there)),
+    )
+
+
+def schedule_from(source: Source, video: VideoStream, table: SampleTable) -> Schedule | None:
+    """Work out a video's schedule from its index.
+
+    Returns:
+        None where the index cannot tell when the last frame is shown: it holds decoding
+        times only, and they are not evenly spaced.
+    """
+    shown = table.stamps[~table.hidden]
+    steps = np.diff(table.stamps)
+    if len(shown) == 0 or video.start_time is None or video.time_base is None:
+        return None
+    if len(steps) and (steps.min() <= 0 or steps.max() - steps.min() > 1):
+        return None
+    tick = float(video.time_base)
+    step = float(steps.mean()) * tick if len(steps) else 1.0 / frame_rate(video)
+    start = video.start_time * tick
+    timeline = Timeline(last=(len(shown) - 1) * step, count=len(shown), rate=1.0 / step, tick=tick)
+    times = table.stamps.astype(np.float64) * tick
+    keys = np.flatnonzero(table.keys)
+    # Frames are shown a fixed time after they are decoded, as long as they are key frames.
+    delay = start - float(shown[0]) * tick
+    return Schedule(
+        timeline=timeline,
+        start=start,
+        decode_times=times - start,
+        keys=keys,
+        key_times=times[keys] + delay - start,
+        positions=table.positions,
+        sizes=table.sizes,
+    )
