@@ -15,6 +15,7 @@ local_ray (session)       Ray on this machine, two CPUs
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,6 +49,7 @@ def moto_url(gateway: S3Gateway) -> Iterator[str]:
     """Depends on the gateway because its credentials serve here as well."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

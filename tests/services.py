@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,16 @@ def put_objects(client: Any, bucket: str, objects: Mapping[str, bytes]) -> None:
     """Store small objects, key to body."""
     for key, body in objects.items():
         client.put_object(Bucket=bucket, Key=key, Body=body)
+
+
+def fill_moto_bucket(bucket: str, keys: Iterable[str]) -> None:
+    """Store thousands of empty objects in the moto server of this process, without requests."""
+    from moto.core.models import DEFAULT_ACCOUNT_ID
+    from moto.s3.models import s3_backends
+
+    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    for key in keys:
+        backend.put_object(bucket, key, b"")
 
 
 def write_files(folder: Path, files: Mapping[str, bytes | str]) -> Path:
