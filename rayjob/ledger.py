@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayjob.ids import IdMap, digests, fingerprints
-from rayjob.tablestore import Entry, TableStore, partition
+from rayjob.tablestore import Entry, Guard, TableStore, partition
 from schemas.errors import UsageError
 from schemas.tables import CAPTIONS, FAILURES
 
@@ -151,7 +151,7 @@ class Ledger:
                 count += 1
         return count
 
-    def reconcile(self) -> int:
+    def reconcile(self, *, guard: Guard | None = None) -> int:
         """Make every input stand in one table once; how many videos' rows were removed.
 
         A failure goes when the input was captioned, or failed again, in another shard.
@@ -160,15 +160,22 @@ class Ledger:
         without those rows, or deleted where none are left; so a crash at any point leaves
         rows that the next call removes.
 
+        Run it before :meth:`load` and before the run is marked as finished, under the lock.
+
+        Args:
+            guard: called before each change, such as :meth:`RunLock.check`.
+
         Raises:
             UsageError: a shard is damaged or has other columns than this version writes.
         """
+        self._store.sweep()
         captioned = IdMap()  # video -> number of the shard that keeps it
         shards: dict[str, int] = {}
         removed = 0
         for entry, rows in self._read(self._captions):
             number = shards.setdefault(_shard_of(entry), len(shards))
-            removed += self._remove(entry, CAPTIONS, rows.keys[captioned.find_keys(rows.keys) >= 0])
+            surplus = captioned.find_keys(rows.keys) >= 0
+            removed += self._remove(entry, CAPTIONS, rows.keys[surplus], guard)
             captioned.load(rows.keys, np.full(len(rows.keys), number, dtype=np.int64))
 
         failures = list(self._read(self._failures))
@@ -179,10 +186,10 @@ class Ledger:
             # which a part failed keeps both.
             superseded = (holder >= 0) & (holder != shards.get(_shard_of(entry), -1))
             superseded |= newest.find_keys(rows.keys) != number
-            removed += self._remove(entry, FAILURES, rows.keys[superseded])
+            removed += self._remove(entry, FAILURES, rows.keys[superseded], guard)
         return removed
 
-    def _remove(self, entry: Entry, schema: pa.Schema, keys: _U64) -> int:
+    def _remove(self, entry: Entry, schema: pa.Schema, keys: _U64, guard: Guard | None) -> int:
         """Rewrite a shard without the rows of these videos."""
         if not len(keys):
             return 0
@@ -192,8 +199,10 @@ class Ledger:
         ids = table.column("video_id").to_pylist()
         kept = table.filter(pa.array(gone.find(ids) < 0))
         if kept.num_rows:
-            self._store.write_table(entry.path, kept)
+            self._store.write_table(entry.path, kept, guard=guard)
         else:
+            if guard is not None:
+                guard()
             self._store.delete(entry.path)
         return len(gone)
 

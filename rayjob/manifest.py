@@ -32,6 +32,7 @@ MANIFEST = pa.schema(
 ROWS_PER_FILE = 8192
 
 _EXAMPLES = 10
+_FEW = 256
 
 
 class InputLike(Protocol):
@@ -169,12 +170,11 @@ class _Selection:
         """Tables of :data:`MANIFEST`, a few thousand rows or fewer each."""
         iterator = iter(inputs)
         while self._limit is None or self._todo < self._limit:
-            room = ROWS_PER_FILE
+            size = ROWS_PER_FILE
             if self._limit is not None:
-                # No more than are still wanted: listing a storage costs requests, and
-                # the counts must not name inputs beyond the limit.
-                room = min(room, self._limit - self._todo)
-            batch = list(itertools.islice(iterator, room))
+                # Listing a storage costs requests: not thousands of names for a few videos.
+                size = min(size, max(_FEW, self._limit - self._todo))
+            batch = list(itertools.islice(iterator, size))
             if not batch:
                 return
             yield self._select(batch)
@@ -191,22 +191,30 @@ class _Selection:
             )
         finished = self._done.uri_fingerprints(ids)
         is_new, is_done = earlier < 0, finished >= 0
-        moved = np.flatnonzero(is_new & is_done & (finished != uris))
+        chosen = np.flatnonzero(is_new & ~is_done)
+        stop = len(batch)
+        if self._limit is not None and len(chosen) >= self._limit - self._todo:
+            # What comes after the last one taken is not part of this run, nor counted.
+            chosen = chosen[: self._limit - self._todo]
+            stop = int(chosen[-1]) + 1
+        is_new, is_done = is_new[:stop], is_done[:stop]
+        moved = np.flatnonzero(is_new & is_done & (finished[:stop] != uris[:stop]))
         if len(moved) and self._moved_example is None:
             self._moved_example = ids[moved[0]]
         self._moved += len(moved)
         self._repeated += int((~is_new).sum())
         self._skipped += int((is_new & is_done).sum())
-
-        chosen = [int(index) for index in np.flatnonzero(is_new & ~is_done)]
         self._todo += len(chosen)
-        tried = [0] * len(ids) if self._attempts is None else self._attempts.of(ids).tolist()
+
+        taken = [batch[index] for index in chosen]
+        taken_ids = [each.video_id for each in taken]
+        tried = [0] * len(taken) if self._attempts is None else self._attempts.of(taken_ids)
         return pa.table(
             [
-                [ids[index] for index in chosen],
-                [batch[index].uri for index in chosen],
-                [batch[index].metadata for index in chosen],
-                [tried[index] for index in chosen],
+                taken_ids,
+                [each.uri for each in taken],
+                [each.metadata for each in taken],
+                pa.array(tried, pa.int32()),
             ],
             schema=MANIFEST,
         )

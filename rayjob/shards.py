@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,16 @@ from rayjob.ids import IdMap
 from rayjob.lock import RunLock
 from rayjob.tablestore import TableStore, partition
 from schemas.config import ShardConfig
-from schemas.tables import CAPTIONS, FAILURES, RESULTS, captions_of, failures_of
+from schemas.errors import WriteError
+from schemas.tables import (
+    CAPTIONS,
+    FAILURES,
+    RESULTS,
+    FailureRow,
+    captions_of,
+    failures_of,
+    results_table,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +94,8 @@ class ShardSink:
     def write(self, results: pa.Table) -> None:
         """Take a table of :data:`schemas.tables.RESULTS`, one row per video.
 
-        A video that came before in this run (a task that Ray ran again) is dropped; one
+        A video that came before in this run (a task that Ray ran again) is dropped. One
+        whose rows do not fit the tables costs a row in ``failures``, not the run. One
         without any row is not taken, so that the end of the run finds it unaccounted for.
 
         Raises:
@@ -92,7 +103,7 @@ class ShardSink:
             UsageError, OutputUnavailableError, OSError: a shard cannot be written.
         """
         with self._mutex:
-            new = self._new_videos(results.select(RESULTS.names))
+            new = _sound(self._new_videos(results.select(RESULTS.names)))
             self._count(new)
             for piece in self._pieces(new):
                 if not self._rows:
@@ -174,6 +185,52 @@ class ShardSink:
         lengths = captions.group_by("video_id").aggregate([("duration_sec", "max")])
         counts.video_sec += pc.sum(lengths.column("duration_sec_max")).as_py() or 0.0
         counts.failures_by_error.update(failures_of(results).column("error").to_pylist())
+
+
+def _sound(results: pa.Table) -> pa.Table:
+    """The same videos; a failure in place of rows that the tables cannot hold."""
+    try:
+        _check(results)
+        return results
+    except (ValueError, pa.ArrowException):
+        pieces = [RESULTS.empty_table()]
+    for index in range(results.num_rows):
+        piece = results.slice(index, 1)
+        try:
+            _check(piece)
+            pieces.append(piece.cast(RESULTS))
+        except (ValueError, pa.ArrowException) as error:
+            pieces.append(_unwritable(piece.to_pylist()[0], error))
+    return pa.concat_tables(pieces)
+
+
+def _check(results: pa.Table) -> None:
+    """Raise ValueError or ArrowException where rows do not fit, or name another video."""
+    for name, flatten in (("captions", captions_of), ("failures", failures_of)):
+        rows = flatten(results)
+        owner = pc.list_parent_indices(results.column(name).combine_chunks())
+        expected = results.column("video_id").take(owner)
+        if not pc.all(pc.equal(rows.column("video_id"), expected)).as_py() and rows.num_rows:
+            raise ValueError("a row carries the id of another video")
+
+
+def _unwritable(result: dict[str, Any], error: Exception) -> pa.Table:
+    rows = [*result["captions"], *result["failures"]]
+
+    def first(name: str, default: Any) -> Any:
+        return next((row[name] for row in rows if row[name] is not None), default)
+
+    failure = FailureRow(
+        video_id=result["video_id"],
+        uri=first("uri", ""),
+        stage=WriteError.stage,
+        error=WriteError.__name__,
+        message=f"its rows do not fit the tables: {error}",
+        transient=WriteError.transient,
+        attempts=first("attempts", 1),
+        metadata=first("metadata", None),
+    )
+    return results_table(result["video_id"], failures=[failure])
 
 
 def _rows_per_video(results: pa.Table) -> npt.NDArray[np.int64]:

@@ -212,10 +212,7 @@ class TableStore:
         """
         if self.is_local:
             return Path(self.full(path)).read_bytes()
-        return self._retrying(
-            f"reading {self.url_of(path)}",
-            lambda: bytes(self.filesystem.cat_file(self.full(path))),
-        )
+        return self._retrying(f"reading {self.url_of(path)}", lambda: self._read_once(path, None))
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""
@@ -267,16 +264,20 @@ class TableStore:
             return file.read(columns=None if columns is None else [*columns])
 
     def _read_range(self, path: str, start: int, stop: int) -> bytes:
+        what = f"reading {self.url_of(path)}"
+        return self._retrying(what, lambda: self._read_once(path, (start, stop)))
+
+    def _read_once(self, path: str, wanted: tuple[int, int] | None) -> bytes:
+        """Bytes from start to stop, or all; never fewer, where an answer was cut short."""
+        full = self.full(path)
+        # Asked for anew in each attempt, as the file may be replaced by one of another size.
+        start, stop = wanted or (0, int(self.filesystem.size(full)))
         if stop <= start:
             return b""
-
-        def read() -> bytes:
-            data = bytes(self.filesystem.cat_file(self.full(path), start=start, end=stop))
-            if len(data) != stop - start:
-                raise OSError(f"{len(data)} bytes came instead of {stop - start}")
-            return data
-
-        return self._retrying(f"reading {self.url_of(path)}", read)
+        data = bytes(self.filesystem.cat_file(full, start=start, end=stop))
+        if len(data) != stop - start:
+            raise OSError(f"{len(data)} bytes came instead of {stop - start}")
+        return data
 
     # ---- retries
 

@@ -1,0 +1,264 @@
+"""The sink: what reaches the tables, in which files, whatever ends the process."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rayjob.ledger import Ledger
+from rayjob.lock import RunLock
+from rayjob.manifest import unaccounted, write_manifest
+from rayjob.shards import ShardSink
+from rayjob.tablestore import TableStore
+from schemas.config import ShardConfig
+from schemas.errors import OutputLockedError
+from schemas.tables import CAPTIONS, FAILURES, RESULTS, results_table
+from tests.rayjob.outputs import (
+    KINDS,
+    NO_LOCK,
+    Crash,
+    FaultyStore,
+    Item,
+    caption,
+    captioned,
+    child,
+    failed,
+    failure,
+    files,
+    ids_in,
+    names,
+    open_store,
+    together,
+)
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> TableStore:
+    return open_store(request.param, request, tmp_path)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> TableStore:
+    return TableStore(tmp_path)
+
+
+def sink_of(
+    store: TableStore, *, run_id: str = "r1", lock: Any = NO_LOCK, **config: Any
+) -> ShardSink:
+    return ShardSink(store, recipe="omni", run_id=run_id, config=ShardConfig(**config), lock=lock)
+
+
+def test_shards_have_the_size_and_schema_asked_for(store: TableStore) -> None:
+    sink = sink_of(store, rows=4)
+    sink.write(together([captioned(names(9)), failed(names(2, first=9))]))
+    sink.write(captioned(names(1, first=11)))
+    sink.close()
+    folder = "captions/recipe=omni/run_id=r1"
+    assert files(store, "captions") == [f"{folder}/part-{n:05d}.parquet" for n in range(3)]
+    # Rows of both tables count, so the last full shard holds one caption and two failures.
+    assert files(store, "failures") == ["failures/recipe=omni/run_id=r1/part-00002.parquet"]
+    rows = 0
+    for table, schema in (("captions", CAPTIONS), ("failures", FAILURES)):
+        for path in files(store, table):
+            file = pq.ParquetFile(pa.BufferReader(store.read_bytes(path)))
+            assert file.schema_arrow.equals(schema)
+            assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+            assert file.metadata.num_rows <= 4
+            rows += file.metadata.num_rows
+    assert rows == 12
+    assert ids_in(store, "captions") == names(9) + names(1, first=11)
+
+
+def test_videos_seen_before_are_dropped(local: TableStore) -> None:
+    sink = sink_of(local, rows=3)
+    for _ in range(3):
+        sink.write(captioned(names(5)))
+        sink.write(together([captioned(names(2)), captioned(names(7)), failed(names(7))]))
+    sink.close()
+    assert ids_in(local, "captions") == names(7)
+    assert ids_in(local, "failures") == []
+    assert sink.counts.captions == sink.counts.videos_captioned == 7
+    assert sink.counts.videos_failed == 0
+
+
+def test_a_videos_rows_share_one_shard(local: TableStore) -> None:
+    sink = sink_of(local, rows=4)
+    for name in names(5):
+        rows = [caption(name, level="clip", index=number) for number in range(3)]
+        sink.write(results_table(name, captions=rows, failures=[failure(name, stage="caption")]))
+    sink.close()
+    for table, count in (("captions", 3), ("failures", 1)):
+        for name, path in zip(names(5), files(local, table), strict=True):
+            ids = pq.read_table(pa.BufferReader(local.read_bytes(path))).column("video_id")
+            assert ids.to_pylist() == [name] * count
+    assert sink.counts.videos_captioned == 5 and sink.counts.videos_failed == 0
+
+
+def test_counts(local: TableStore) -> None:
+    sink = sink_of(local)
+    two = [caption("a", level="clip", index=n, prompt_tokens=None) for n in range(2)]
+    sink.write(results_table("a", captions=two))
+    sink.write(together([captioned(["b", "c"]), failed(["d"]), failed(["e"], error="OpenError")]))
+    counts = sink.counts
+    assert (counts.captions, counts.videos_captioned, counts.videos_failed) == (4, 3, 2)
+    assert (counts.prompt_tokens, counts.output_tokens) == (200, 80)
+    assert counts.video_sec == pytest.approx(7.5)
+    assert counts.failures_by_error == {"NotAVideoError": 1, "OpenError": 1}
+
+
+def test_an_old_shard_is_written_without_more_rows(local: TableStore) -> None:
+    sink = sink_of(local, rows=1000, seconds=0.2)
+    sink.write(captioned(names(1)))
+    sink.tick()
+    assert ids_in(local, "captions") == []
+    time.sleep(0.25)
+    sink.tick()
+    assert ids_in(local, "captions") == names(1)
+    sink.tick()
+    sink.close()
+    assert len(files(local, "captions")) == 1
+
+
+def test_a_run_without_results_writes_nothing(local: TableStore) -> None:
+    sink = sink_of(local)
+    sink.write(RESULTS.empty_table())
+    sink.close()
+    assert files(local, "") == []
+
+
+def test_a_resumed_run_id_adds_shards(store: TableStore) -> None:
+    for first in (0, 3, 6):
+        sink = sink_of(store, rows=2)
+        sink.write(together([captioned(names(2, first=first)), failed(names(1, first=first + 2))]))
+        sink.close()
+    assert [path[-13:-8] for path in files(store, "captions")] == ["00000", "00002", "00004"]
+    assert [path[-13:-8] for path in files(store, "failures")] == ["00001", "00003", "00005"]
+    assert len(set(ids_in(store, "captions") + ids_in(store, "failures"))) == 9
+
+
+def test_a_result_without_rows_stays_unaccounted_for(local: TableStore) -> None:
+    done = Ledger(local, recipe="omni").load(retry_failed=False)
+    write_manifest(local, "r1", [Item(name, name) for name in names(3)], done)
+    sink = sink_of(local)
+    sink.write(together([captioned(names(2)), results_table(names(3)[2])]))
+    left = unaccounted(local, "r1", sink.seen)
+    assert (left.count, left.examples) == (1, tuple(names(3)[2:]))
+
+
+@pytest.mark.parametrize("change", [{"caption": None}, {"video_id": "another.mp4"}])
+def test_rows_that_do_not_fit_cost_one_video(local: TableStore, change: dict[str, Any]) -> None:
+    bad = results_table("bad.mp4", captions=[caption("bad.mp4", **change)])
+    sink = sink_of(local)
+    sink.write(together([captioned(names(2)), bad, failed(["x.mp4"])]))
+    sink.close()
+    assert ids_in(local, "captions") == names(2)
+    assert ids_in(local, "failures") == ["bad.mp4", "x.mp4"]
+    rows = pq.read_table(local.full("failures"), partitioning=None).to_pylist()
+    row = next(row for row in rows if row["video_id"] == "bad.mp4")
+    assert (row["stage"], row["error"], row["uri"]) == (
+        "write",
+        "WriteError",
+        "s3://videos/bad.mp4",
+    )
+
+
+def test_nothing_is_published_without_the_lock(store: TableStore) -> None:
+    class Lost:
+        def check(self) -> None:
+            raise OutputLockedError("lost")
+
+    sink = sink_of(store, lock=Lost())
+    sink.write(captioned(names(2)))
+    with pytest.raises(OutputLockedError):
+        sink.close()
+    assert files(store, "") == []
+
+
+def test_several_threads_may_write(local: TableStore) -> None:
+    sink = sink_of(local, rows=7, seconds=0.01)
+    todo = names(200)
+    threads = [
+        threading.Thread(target=lambda n=n: [sink.write(captioned([x])) for x in todo[n::3]])
+        for n in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sink.close()
+    assert ids_in(local, "captions") == todo
+    assert sink.counts.captions == 200
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_crash_between_the_tables_never_hides_a_failed_part(
+    local: TableStore, after: bool
+) -> None:
+    """A video of which a part failed has a failure and captions: the captions come last."""
+    part = results_table("v", captions=[caption("v", level="clip")], failures=[failure("v")])
+    for at in range(3):
+        broken = FaultyStore(local, at=at, after=after)
+        sink = sink_of(broken, run_id=f"r{at}{after}")
+        sink.write(part)
+        with contextlib.suppress(Crash):
+            sink.close()
+        written = {path.split("/")[0] for path in files(local, "") if f"r{at}{after}" in path}
+        assert written in (set(), {"failures"}, {"failures", "captions"})
+
+
+def write_until_killed(root: str, options: Any, run_id: str, todo: list[str], shard: int) -> None:
+    """A small driver: everything but the graph."""
+    store = TableStore(root, options)
+    with RunLock(store, run_id) as lock:
+        ledger = Ledger(store, recipe="omni")
+        ledger.reconcile()
+        done = ledger.load(retry_failed=False)
+        write_manifest(store, run_id, [Item(name, f"s3://videos/{name}") for name in todo], done)
+        sink = ShardSink(
+            store, recipe="omni", run_id=run_id, config=ShardConfig(rows=shard), lock=lock
+        )
+        for number, name in enumerate(todo):
+            if name not in done:
+                outcome = failed([name]) if number % 5 == 0 else captioned([name])
+                sink.write(outcome)
+        sink.close()
+        assert unaccounted(store, run_id, sink.seen).count == 0
+
+
+@pytest.mark.parametrize("kind", ["local", "moto"])
+def test_killed_at_any_moment_and_resumed(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    store = open_store(kind, request, tmp_path)
+    root = store.root if store.is_local else store.url
+    draw = random.Random(3)
+    todo = names(60_000)[:: 40 if kind == "local" else 150]
+    before = 0
+    rounds_with_progress = 0
+    for round_ in range(10):
+        # Every other round goes on under the same run id.
+        process = child(write_until_killed, root, store.options, f"r{round_ // 2}", todo, 8)
+        process.join(draw.uniform(0.1, 0.6) if kind == "local" else draw.uniform(0.3, 1.2))
+        process.kill()
+        process.join()
+        captions, failures = ids_in(store, "captions"), ids_in(store, "failures")
+        present = captions + failures
+        assert len(set(present)) == len(present) >= before
+        assert all(path.endswith(".parquet") for path in files(store, "captions"))
+        rounds_with_progress += before < len(present) < len(todo)
+        before = len(present)
+    assert rounds_with_progress >= 3, "the kills came too early or too late to show anything"
+    process = child(write_until_killed, root, store.options, "last", todo, 100)
+    process.join()
+    assert process.exitcode == 0
+    assert sorted(ids_in(store, "captions") + ids_in(store, "failures")) == todo
+    assert ids_in(store, "failures") == todo[::5]
+    assert files(store, "runs/_locks") == []
