@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,22 +14,16 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     EndpointConnectionError,
-    IncompleteReadError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
-    ResponseStreamingError,
 )
-from botocore.parsers import ResponseParserError
 
 from schemas.errors import SourceError
 from schemas.media import StorageOptions
 
 _PAGE_KEYS = 1000
 """What S3 returns at most."""
-
-_FIRST_WAIT_SEC = 0.1
-_LONGEST_WAIT_SEC = 5.0
 
 _CREDENTIALS = (
     "credentials come from the standard AWS chain (environment, ~/.aws, instance role); "
@@ -145,27 +138,23 @@ class S3Storage:
         )
 
     def _call(self, at: S3Location, action: Callable[[], _T]) -> _T:
-        """Run a request, again where its answer breaks off; ClientError passes through."""
-        attempt = 0
-        while True:
-            try:
-                return action()
-            except (IncompleteReadError, ResponseStreamingError, ResponseParserError) as error:
-                # botocore tries again what failed to come, but not what came in half.
-                if attempt == self._options.retries:
-                    raise SourceError(f"cannot list {at}: answers break off ({error})") from None
-                time.sleep(min(_LONGEST_WAIT_SEC, _FIRST_WAIT_SEC * 2**attempt))
-                attempt += 1
-            except (NoCredentialsError, PartialCredentialsError):
-                raise SourceError(f"no credentials for {at}: {_CREDENTIALS}") from None
-            except EndpointConnectionError as error:
-                raise SourceError(
-                    f"cannot reach S3 for {at}: {error}; is storage.endpoint_url right?"
-                ) from None
-            except ParamValidationError as error:
-                raise SourceError(f"{at} is no valid S3 location: {error}") from None
-            except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
-                raise SourceError(f"cannot list {at}: {error}") from None
+        """Run a request; all that can go wrong but a refusal by S3 becomes a SourceError.
+
+        botocore tries again by itself, also where a listing comes in half: it takes broken
+        XML for an internal error of S3.
+        """
+        try:
+            return action()
+        except (NoCredentialsError, PartialCredentialsError):
+            raise SourceError(f"no credentials for {at}: {_CREDENTIALS}") from None
+        except EndpointConnectionError as error:
+            raise SourceError(
+                f"cannot reach S3 for {at}: {error}; is storage.endpoint_url right?"
+            ) from None
+        except ParamValidationError as error:
+            raise SourceError(f"{at} is no valid S3 location: {error}") from None
+        except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
+            raise SourceError(f"cannot list {at}: {error}") from None
 
 
 def _explained(error: ClientError, at: S3Location) -> SourceError:

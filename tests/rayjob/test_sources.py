@@ -456,6 +456,12 @@ def test_s3_prefixes_and_objects(s3: tuple[str, Any, StorageOptions]) -> None:
         "videos/a/one.MP4",
         "videos/b.mp4",
     ]
+    # The empty objects that stand for folders are no files, whatever the filter says.
+    assert ids(f"s3://{bucket}/videos/a", storage=storage, extensions=("*",)) == [
+        "empty.mkv",
+        "notes.txt",
+        "one.MP4",
+    ]
     # No folder of that name, but keys that begin so.
     assert ids(f"s3://{bucket}/videos-", storage=storage) == ["videos-2/ü c+d&e%20f.mp4"]
     assert listed(f"s3://{bucket}/videos/a/notes.txt/..", storage=storage, limit=0) == []
@@ -535,12 +541,33 @@ def test_listing_through_faults(
     assert proxy.counts.total() - proxy.counts["passed"] >= 5, proxy.counts
 
 
-def test_storage_that_never_answers_is_an_error(gateway: S3Gateway, fault_proxy: Start) -> None:
-    proxy = fault_proxy(gateway.endpoint_url)
-    for kind in ("slow_down", "reset", "cut", "cut_quietly"):
-        proxy.break_requests({kind: 1.0})
-        broken = StorageOptions(endpoint_url=proxy.endpoint_url, retries=1)
-        assert "s3://bucket/v" in failure("s3://bucket/v", storage=broken)
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("slow_down", "S3 answers SlowDown (HTTP 503)"),
+        ("reset", "Connection was closed"),
+        ("cut", "S3 answers 500"),
+        ("cut_quietly", "S3 answers 500"),
+    ],
+)
+def test_storage_that_never_answers_is_an_error(
+    kind: str,
+    message: str,
+    s3: tuple[str, Any, StorageOptions],
+    gateway: S3Gateway,
+    fault_proxy: Start,
+) -> None:
+    bucket, client, storage = s3
+    put_objects(client, bucket, {"v/a.mp4": b"x"})
+    proxy = fault_proxy(storage.endpoint_url or gateway.endpoint_url)
+    proxy.break_requests({kind: 1.0}, methods={"GET"})
+    broken = StorageOptions(endpoint_url=proxy.endpoint_url, retries=2)
+    text = failure(f"s3://{bucket}/v", storage=broken)
+    assert message in text and f"s3://{bucket}/v" in text
+    assert proxy.counts[kind] == 3  # the first try and two more
+
+
+def test_endpoint_that_is_wrong(gateway: S3Gateway) -> None:
     nobody = StorageOptions(endpoint_url="http://127.0.0.1:9", retries=0)
     assert "endpoint_url" in failure("s3://bucket/v", storage=nobody)
     assert "nonsense" in failure("s3://bucket/v", storage=StorageOptions(endpoint_url="nonsense"))
