@@ -22,7 +22,7 @@ from actors.range_reader import MAX_REQUEST_BYTES, Span
 from actors.sample_index import SampleTable
 from actors.schedule import Ints
 
-READ_SHARE = 0.32
+READ_SHARE = 0.33
 """Share of a file to read for a sparse plan, picture and sound together."""
 
 SKIPPING_SEC = 20.0
@@ -47,11 +47,13 @@ def indexed_packets(
     """
     reader = source.reader
     starts, ends = table.positions, table.positions + table.sizes
-    known = _inside(starts, ends, picture)
-    # Between two packets that were read already everything was.
-    gaps = np.where(known[1:] & known[:-1], 0, np.maximum(starts[1:] - ends[:-1], 0))
-    needed = sum(stop - start for start, stop in picture) + int(table.sizes[~known].sum())
-    budget = READ_SHARE * reader.size - needed
+    known = _holder(starts, ends, picture)
+    same = known[1:] == known[:-1]
+    # Between two packets in one range that was read already, everything was; a request
+    # across the edge of such a range would read it again.
+    gaps = np.maximum(starts[1:] - ends[:-1], 0)
+    gaps = np.where(same, np.where(known[1:] >= 0, 0, gaps), np.maximum(gaps, MAX_REQUEST_BYTES))
+    budget = READ_SHARE * reader.size - reader.bytes_read - int(table.sizes[known < 0].sum())
     at, allowed = 0, len(starts)
     spent, made = 0.0, 0
     while at < len(starts):
@@ -77,14 +79,14 @@ def indexed_packets(
     yield drain(audio)
 
 
-def _inside(starts: Ints, ends: Ints, spans: list[Span]) -> npt.NDArray[np.bool_]:
-    """Return which ranges lie inside one of the sorted spans."""
+def _holder(starts: Ints, ends: Ints, spans: list[Span]) -> Ints:
+    """Return the number of the span that holds each range, or -1."""
     if not spans:
-        return np.zeros(len(starts), dtype=bool)
+        return np.full(len(starts), -1)
     begin = np.array([start for start, _ in spans])
     end = np.array([stop for _, stop in spans])
     at = np.searchsorted(begin, starts, side="right") - 1
-    return (at >= 0) & (ends <= end[at])
+    return np.where((at >= 0) & (ends <= end[at]), at, -1)
 
 
 def _joined_gaps(gaps: Ints, *, budget: float, requests: int) -> npt.NDArray[np.bool_]:

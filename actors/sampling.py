@@ -41,10 +41,11 @@ class Timeline:
         """How much later than a moment a frame may be stamped and count as shown, in seconds.
 
         Containers round timestamps (Matroska and FLV to milliseconds), so a frame due at a
-        moment may be stamped a tick late. A tenth of a frame at least, half a frame at most.
+        moment may be stamped up to one tick late. Where a tick is of the order of a frame,
+        frames are numbered rather than timed, and nothing is rounded.
         """
         frame = 1.0 / self.rate
-        return min(frame / 2, max(frame / 10, self.tick))
+        return 1.01 * self.tick if 0 < self.tick <= frame / 4 else frame / 1000
 
 
 def target_times(plan: SamplingPlan, timeline: Timeline) -> npt.NDArray[np.float64] | None:

@@ -16,6 +16,9 @@ from av.packet import Packet
 GAP_SEC = 0.05
 """Jumps of the timestamps below this are rounding; above, sound is missing or overlaps."""
 
+MIX_OPTIONS = {"rematrix_maxval": "1.0"}
+"""Mix channels by their mean; floats would otherwise add up to more than full scale."""
+
 
 class SoundTrack:
     """Lay decoded sound on a time axis: sample 0 is time 0 of the picture.
@@ -63,7 +66,9 @@ class SoundTrack:
                     self._warn("the sound has gaps or overlaps; silence fills the gaps")
                 self._cursor = round((time - self._start) * self.rate)
             self._shape = shape
-            self._resampler = AudioResampler(format="flt", layout="mono", rate=self.rate)
+            self._resampler = AudioResampler(
+                format="flt", layout="mono", rate=self.rate, options=MIX_OPTIONS
+            )
             self._due = time
         assert self._resampler is not None and self._due is not None
         self._due += frame.samples / rate

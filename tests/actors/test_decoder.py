@@ -1,0 +1,179 @@
+"""Which frames and which sound come out of good clips, however they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actors.decoder import decode
+from actors.storage import open_range
+from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
+from tests.media import Sound, number_of, numbers_of, render
+
+LIMITS = DecodeLimits()
+SOUND = 16_000
+
+
+def load(path: Path, *, limits: DecodeLimits = LIMITS, **plan: float) -> Clip:
+    with open_range(str(path), StorageOptions()) as reader:
+        return decode(reader, SamplingPlan.model_validate(plan), limits)
+
+
+def expected(count: int, wanted: int) -> list[int]:
+    """Frames of an even clip: the last one that is not later than each moment."""
+    return [int(moment + 1e-6) for moment in np.linspace(0, count - 1, wanted)]
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv", "mov", "ts", "avi", "flv", "webm"])
+@pytest.mark.parametrize("b_frames", [0, 3])
+def test_frames_are_the_ones_shown_at_even_moments(
+    tmp_path: Path, extension: str, b_frames: int
+) -> None:
+    codec = {"webm": "libvpx", "avi": "mpeg4"}.get(extension, "libx264")
+    if extension in ("webm", "avi") and b_frames:
+        pytest.skip("the codec has none")
+    path = render(tmp_path / f"clip.{extension}", count=60, codec=codec, b_frames=b_frames)
+    clip = load(path, num_frames=7)
+    assert numbers_of(clip.frames) == expected(60, 7)
+    assert clip.timestamps == pytest.approx(np.array(expected(60, 7)) / 25, abs=0.002)
+    assert clip.info.duration_sec == pytest.approx(2.4, abs=0.01)
+    assert clip.info.fps == pytest.approx(25, rel=0.01)
+    assert not clip.info.has_audio
+    assert clip.audio is None
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 5, 49, 50, 51, 200])
+def test_a_short_clip_gives_every_frame_once(tmp_path: Path, wanted: int) -> None:
+    clip = load(render(tmp_path / "clip.mp4", count=50, b_frames=2), num_frames=wanted)
+    frames = expected(50, wanted) if wanted <= 50 else list(range(50))
+    assert numbers_of(clip.frames) == frames
+
+
+def test_one_frame(tmp_path: Path) -> None:
+    clip = load(render(tmp_path / "clip.mp4", count=1), num_frames=32)
+    assert numbers_of(clip.frames) == [0]
+    assert clip.timestamps.tolist() == [0.0]
+
+
+@pytest.mark.parametrize(("fps", "frames"), [(1, [0, 25]), (2.5, [0, 10, 20, 30, 40])])
+def test_frames_at_a_rate(tmp_path: Path, fps: float, frames: list[int]) -> None:
+    clip = load(render(tmp_path / "clip.mp4", count=50), fps=fps)
+    assert numbers_of(clip.frames) == frames
+
+
+def test_a_rate_above_the_clips_own_gives_every_frame_once(tmp_path: Path) -> None:
+    clip = load(render(tmp_path / "clip.mp4", count=10), fps=100)
+    assert numbers_of(clip.frames) == list(range(10))
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv"])
+def test_variable_frame_rate_picks_by_time(tmp_path: Path, extension: str) -> None:
+    # 20 frames in the first second, then one per second.
+    times = [n / 20 for n in range(20)] + [float(n) for n in range(1, 11)]
+    path = render(tmp_path / f"clip.{extension}", count=30, times=times, b_frames=2)
+    clip = load(path, num_frames=11)
+    assert numbers_of(clip.frames) == [0, *range(20, 30)]
+    assert clip.timestamps == pytest.approx(np.arange(11.0), abs=0.002)
+
+
+def test_a_frame_shown_at_several_moments_is_repeated_with_their_times(tmp_path: Path) -> None:
+    times = [0.0, 0.1, 0.2, 0.3, 0.4, 10.0]
+    clip = load(render(tmp_path / "clip.mp4", count=6, times=times), num_frames=5)
+    assert numbers_of(clip.frames) == [0, 4, 4, 4, 5]
+    assert np.all(np.diff(clip.timestamps) > 0)
+    assert clip.timestamps[2] == pytest.approx(5.0)
+
+
+def test_seeking_gives_the_same_frames_as_decoding_everything(tmp_path: Path) -> None:
+    path = render(tmp_path / "clip.mp4", count=1000, gop=50, b_frames=3, rate=50)
+    clip = load(path, num_frames=9)
+    assert numbers_of(clip.frames) == expected(1000, 9)
+
+
+def test_open_gops(tmp_path: Path) -> None:
+    path = render(
+        tmp_path / "clip.mp4",
+        count=300,
+        gop=20,
+        b_frames=3,
+        codec_options={"x264-params": "open-gop=1:b-adapt=0:scenecut=0"},
+    )
+    for wanted in (4, 11, 40):
+        assert numbers_of(load(path, num_frames=wanted).frames) == expected(300, wanted)
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv", "ts", "mov"])
+def test_sound_is_16_khz_mono_from_time_0_of_the_picture(tmp_path: Path, extension: str) -> None:
+    sound = Sound(seconds=3.0, bursts=[(1.0, 2.0)], layout="stereo", rate=48_000)
+    path = render(tmp_path / f"clip.{extension}", count=75, sounds=[sound])
+    clip = load(path, num_frames=4, audio_rate=SOUND)
+    assert clip.audio is not None
+    assert clip.audio.dtype == np.float32
+    assert clip.audio_rate == SOUND
+    assert len(clip.audio) / SOUND == pytest.approx(3.0, abs=0.06)
+    burst = np.flatnonzero(np.abs(clip.audio) > 0.1) / SOUND
+    assert burst[0] == pytest.approx(1.0, abs=0.03)
+    assert burst[-1] == pytest.approx(2.0, abs=0.03)
+    assert np.abs(clip.audio).max() == pytest.approx(0.5, abs=0.15)
+    assert clip.info.has_audio
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv"])
+@pytest.mark.parametrize("start", [-0.5, 0.5])
+def test_sound_that_starts_early_or_late(tmp_path: Path, extension: str, start: float) -> None:
+    offset = max(0.0, -start)
+    times = [offset + number / 25 for number in range(50)]
+    sound = Sound(seconds=2.5, start=max(0.0, start), bursts=[(1.0, 1.5)])
+    path = render(tmp_path / f"clip.{extension}", count=50, times=times, sounds=[sound])
+    clip = load(path, num_frames=4, audio_rate=SOUND)
+    assert clip.audio is not None
+    burst = np.flatnonzero(np.abs(clip.audio) > 0.1) / SOUND
+    assert burst[0] == pytest.approx(1.0 + start, abs=0.04)
+    assert number_of(clip.frames[0]) == 0
+    assert clip.timestamps[0] == 0.0
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv"])
+def test_a_gap_in_the_sound_becomes_silence(tmp_path: Path, extension: str) -> None:
+    sound = Sound(seconds=3.0, gap=(1.0, 2.0), codec="pcm_s16le" if extension == "mkv" else "aac")
+    path = render(tmp_path / f"clip.{extension}", count=75, sounds=[sound])
+    clip = load(path, num_frames=4, audio_rate=SOUND)
+    assert clip.audio is not None
+    assert len(clip.audio) / SOUND == pytest.approx(3.0, abs=0.1)
+    assert np.abs(clip.audio[int(1.2 * SOUND) : int(1.8 * SOUND)]).max() < 0.02
+    assert np.abs(clip.audio[int(2.2 * SOUND) :]).max() > 0.3
+
+
+def test_no_audio_rate_leaves_the_sound_alone(tmp_path: Path) -> None:
+    clip = load(render(tmp_path / "clip.mp4", sounds=[Sound(seconds=2)]), num_frames=4)
+    assert clip.audio is None
+    assert clip.audio_rate == 0
+    assert clip.info.has_audio
+
+
+@pytest.mark.parametrize("name", ["clip.m4a", "clip.mp3", "clip.wav"])
+def test_audio_only(tmp_path: Path, name: str) -> None:
+    codec = {"m4a": "aac", "mp3": "libmp3lame", "wav": "pcm_s16le"}[name.split(".")[1]]
+    path = render(tmp_path / name, codec=None, sounds=[Sound(seconds=2, codec=codec)])
+    clip = load(path, num_frames=4, audio_rate=SOUND)
+    assert clip.frames.shape[0] == 0
+    assert clip.audio is not None
+    assert len(clip.audio) / SOUND == pytest.approx(2.0, abs=0.1)
+    assert not clip.info.has_video
+    assert clip.info.duration_sec == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("default", [0, 1])
+def test_the_default_sound_track_is_taken(tmp_path: Path, default: int) -> None:
+    tracks = [Sound(seconds=2, tone=tone, default=number == default)
+              for number, tone in enumerate((300.0, 2000.0))]  # fmt: skip
+    clip = load(render(tmp_path / "clip.mkv", sounds=tracks), num_frames=2, audio_rate=SOUND)
+    assert clip.audio is not None
+    spectrum = np.abs(np.fft.rfft(clip.audio[:SOUND]))
+    assert np.argmax(spectrum) == pytest.approx((300, 2000)[default], abs=10)
+
+
+Build = Callable[[Path], Path]
