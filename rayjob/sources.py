@@ -32,6 +32,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from actors.storage import display_uri
 from rayjob.ids import IdMap, fingerprints
 from rayjob.s3_listing import S3Location, S3Storage
 from rayjob.source_tables import MANIFEST_SUFFIXES, Input, read_manifest
@@ -130,7 +131,7 @@ class _Source:
             return self._from_s3(S3Location.parse(self._text))
         if scheme != "file":
             raise SourceError(
-                f"{self._text.split('?')[0]}: only local paths and s3:// can be listed; to "
+                f"{display_uri(self._text)}: only local paths and s3:// can be listed; to "
                 f"caption {scheme}:// videos, name them in a manifest"
             )
         return self._from_disk(_local_path(self._text))
