@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import av.error
 import numpy as np
 import numpy.typing as npt
 
@@ -32,6 +33,8 @@ def decode(source: RangeReader, plan: SamplingPlan, limits: DecodeLimits) -> Cli
     opened = open_source(source, limits)
     try:
         return _decode(opened, plan, limits)
+    except av.error.FFmpegError as error:
+        raise CorruptMediaError(f"cannot be decoded: {error.strerror or _reason()}") from None
     finally:
         opened.container.close()
 
@@ -99,6 +102,9 @@ def _clip(
         seconds.append(len(audio) / plan.audio_rate)
     elif sound is not None:
         seconds.append(header_duration(source))
+    announced = header_duration(source)
+    if announced - max(seconds) > max(1.0, 0.02 * announced) and (audio is not None or not sound):
+        source.warn(f"the header announces {announced:.1f} s, {max(seconds):.1f} s are there")
     info = VideoInfo(
         duration_sec=max(seconds),
         fps=timeline.rate if timeline is not None else 0.0,

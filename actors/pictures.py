@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -103,11 +102,11 @@ def _wanted(
     assert source.video is not None
     runs = schedule.runs(targets)
     if targets is None:
-        rewind(source)
+        source.rewind()
         frames = _timed(source, schedule, _frames(source, source.packets(source.video)))
         yield from ((time, frame, time) for time, frame in frames)
     elif not runs:
-        rewind(source)
+        source.rewind()
         frames = _timed(source, schedule, _frames(source, source.packets(source.video)))
         yield from shown_frames(frames, targets.tolist(), schedule.timeline.tolerance)
     elif len(schedule.positions):
@@ -115,7 +114,7 @@ def _wanted(
         for run in runs:
             yield from _run_by_seeking(source, schedule, run)
     else:
-        rewind(source)
+        source.rewind()
         yield from _runs_by_skipping(source, schedule, runs)
 
 
@@ -127,33 +126,28 @@ def _run_by_seeking(
     A seek that lands too late, because the index gives decoding times only, is repeated
     from earlier and earlier, in the end from the start.
     """
-    video, tolerance = source.video, schedule.timeline.tolerance
-    assert video is not None and video.time_base is not None
+    tolerance = schedule.timeline.tolerance
     last = schedule.start + run.targets[-1] + tolerance
-    key_time = run.key_time
+    keys = schedule.key_times[schedule.key_times <= run.key_time]
     while True:
-        if run.first == 0 or key_time <= 0:
-            rewind(source)
-        else:
-            stamp = math.floor((schedule.start + key_time + tolerance) / video.time_base)
-            source.container.seek(stamp, stream=video, backward=True)
-        packets = itertools.chain(
-            itertools.takewhile(
-                lambda packet: packet.dts is None or packet.dts * packet.time_base <= last,
-                source.packets(video),
-            ),
-            [drain(video)],
+        if len(keys) == 0 or not source.seek(schedule.start + float(keys[-1]) + tolerance):
+            keys = keys[:0]
+            source.rewind()
+        assert source.video is not None
+        packets = itertools.takewhile(
+            lambda packet: packet.dts is None or packet.dts * packet.time_base <= last,
+            source.packets(source.video),
         )
-        frames = _timed(source, schedule, _frames(source, packets))
+        frames = _timed(
+            source, schedule, _frames(source, itertools.chain(packets, [drain(source.video)]))
+        )
         first = next(frames, None)
-        late = first is None or first[0] > run.targets[0] + tolerance
-        if late and key_time > 0:
-            earlier = schedule.key_times[schedule.key_times < key_time - tolerance]
-            key_time = float(earlier[-1]) if len(earlier) else 0.0
-            continue
-        if first is not None:
+        if first is not None and (first[0] <= run.targets[0] + tolerance or len(keys) == 0):
             yield from shown_frames(itertools.chain([first], frames), run.targets, tolerance)
-        return
+            return
+        if len(keys) == 0:
+            return
+        keys = keys[:-1]
 
 
 def _runs_by_skipping(
@@ -193,12 +187,3 @@ def _frames(source: Source, packets: Iterable[Packet[VideoStream]]) -> Iterator[
             return  # drained already
         except (av.error.FFmpegError, ValueError):
             source.warn("some of the picture could not be decoded")
-
-
-def rewind(source: Source) -> None:
-    """Go back to the file's start."""
-    start = source.container.start_time
-    try:
-        source.container.seek(min(start or 0, 0), backward=True)
-    except av.error.FFmpegError:
-        source.container.seek(0, unsupported_byte_offset=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,16 @@ AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
 BUFFER_BYTES = 32 << 10
 """FFmpeg's own read size; requests to the storage are the reader's business."""
 
+_REFUSED = {
+    # These read other files or the network, or a device.
+    "concat", "concatf", "dash", "hls", "imf", "image2", "image2pipe", "rtp", "rtsp", "sap",
+    "sdp", "webm_dash_manifest", "alsa", "fbdev", "kmsgrab", "lavfi", "oss", "v4l2",
+    "video4linux2,v4l2", "x11grab", "xcbgrab",
+    # These take any text for a picture.
+    "tty", "bin", "xbin", "adf", "idf",
+}  # fmt: skip
+_FORMATS = ",".join(sorted(av.formats_available - _REFUSED))
+
 # PyAV keeps FFmpeg's last error line only above level None; see last_log. Without a handler
 # Python would print every line.
 av.logging.set_level(av.logging.ERROR)
@@ -50,6 +61,7 @@ class Source:
 
     container: InputContainer
     reader: RangeReader
+    limits: DecodeLimits
     video: VideoStream | None
     audio: AudioStream | None
     warnings: list[str] = field(default_factory=list)
@@ -79,6 +91,35 @@ class Source:
                 return
             yield packet
 
+    def seek(self, seconds: float) -> bool:
+        """Go to the picture's last key frame that is not later; False where that fails.
+
+        Args:
+            seconds: on the container's clock.
+        """
+        assert self.video is not None and self.video.time_base is not None
+        try:
+            self.container.seek(math.floor(seconds / self.video.time_base), stream=self.video)
+        except av.error.FFmpegError:
+            return False
+        return True
+
+    def rewind(self) -> None:
+        """Go back to the file's start.
+
+        By opening the file again: seeking to the start misses packets without a timestamp,
+        and fails altogether where the index is damaged. The reader still has the bytes.
+        """
+        # Streams must not be touched once their container is closed: FFmpeg has freed them.
+        video = self.video.index if self.video is not None else None
+        audio = self.audio.index if self.audio is not None else None
+        self.container.close()
+        self.reader.seek(0)
+        self.container = _open(self.reader, self.limits)
+        streams = self.container.streams
+        self.video = cast("VideoStream", streams[video]) if video is not None else None
+        self.audio = cast("AudioStream", streams[audio]) if audio is not None else None
+
 
 def drain(stream: AnyStream) -> Packet[AnyStream]:
     """Return the empty packet that makes a decoder hand out the frames it holds back."""
@@ -105,7 +146,7 @@ def open_source(reader: RangeReader, limits: DecodeLimits) -> Source:
     """
     container = _open(reader, limits)
     video, audio = _choose_video(container), _choose_audio(container)
-    source = Source(container=container, reader=reader, video=video, audio=audio)
+    source = Source(container=container, reader=reader, limits=limits, video=video, audio=audio)
     undecodable = [
         stream
         for stream in container.streams
@@ -138,18 +179,24 @@ def _open(reader: RangeReader, limits: DecodeLimits) -> InputContainer:
             mode="r",
             buffer_size=BUFFER_BYTES,
             metadata_errors="replace",
-            options={"max_pixels": str(limits.max_frame_pixels)},
+            options={
+                "max_pixels": str(limits.max_frame_pixels),
+                "format_whitelist": _FORMATS,
+                "protocol_whitelist": "none",
+            },
             io_open=_refuse_other_files,
         )
     except (av.error.FFmpegError, ValueError, EOFError) as error:
         count, _ = av.logging.get_last_error()
         reason = last_log() if count > before else _plain(error)
+        if "whitelist" in reason:
+            reason = "it is a playlist or a text"
         raise NotAVideoError(f"not a media file, or its header is broken: {reason}") from None
 
 
 def _refuse_other_files(url: str, _flags: int, _options: dict[str, str]) -> NoReturn:
     """Refuse to open what a playlist names: a video must not read other files."""
-    raise PermissionError(f"the file refers to another file, {url!r}, which is not opened")
+    raise NotAVideoError(f"the file refers to another file, {url[:100]!r}, which is not opened")
 
 
 def _plain(error: Exception) -> str:

@@ -49,14 +49,14 @@ def read_tables(source: Source) -> dict[int, SampleTable] | None:
     tables = {
         stream.index: _read_table(stream, source.reader.size) for stream in source.container.streams
     }
+    if any(table.cut for table in tables.values()):
+        source.warn("the file is cut off; what is there was decoded")
     covered = sum(int(table.sizes.sum()) for table in tables.values())
     wanted = [stream for stream in (source.video, source.audio) if stream is not None]
     if covered < COMPLETE_SHARE * source.reader.size:
         return None
     if any(len(tables[stream.index].stamps) == 0 for stream in wanted):
         return None
-    if any(table.cut for table in tables.values()):
-        source.warn("the file is cut off; what is there was decoded")
     return tables
 
 

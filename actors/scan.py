@@ -56,11 +56,11 @@ class _Stamps:
         if len(times) < 2 or len(times) + self._hidden != self._count:
             # Stamps are missing or come twice: count frames at the average rate.
             last = max(0, self._count - 1) / rate
+            self._check(last)
             timeline = Timeline(last=last, count=self._count, rate=rate, tick=tick)
             return Schedule(timeline=timeline, start=start)
         span = float(times[-1] - times[0])
-        if span > self._limit:
-            raise MediaLimitError(f"{span:.0f} s long, more than {self._limit:.0f} s")
+        self._check(span)
         timeline = Timeline(last=span, count=len(times), rate=(len(times) - 1) / span, tick=tick)
         decoded = np.array(self._decoded, dtype=np.float64) - start
         keys = np.array([number for number, _ in self._keys], dtype=np.int64)
@@ -70,6 +70,10 @@ class _Stamps:
         return Schedule(
             timeline=timeline, start=start, decode_times=decoded, keys=keys, key_times=key_times
         )
+
+    def _check(self, span: float) -> None:
+        if span > self._limit:
+            raise MediaLimitError(f"{span:.0f} s long, more than {self._limit:.0f} s")
 
 
 def scan(source: Source, limits: DecodeLimits, track: SoundTrack | None) -> Schedule | None:

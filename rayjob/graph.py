@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset
@@ -16,11 +17,11 @@ from schemas.config import DecodeConfig
 from schemas.media import SamplingPlan, StorageOptions
 from schemas.recipe import Recipe
 
-_VIDEOS_PER_BLOCK = 1
-"""A decoded video is megabytes: one to a block keeps decoding and captioning in step, and
-lets an engine have as many videos in flight as its batch holds."""
 
-_TARGET_BLOCK_BYTES = 16 << 20
+_TARGET_BLOCK_BYTES = 1
+"""Below the size of any row, so that Ray Data makes each row a block of its own. A decoded
+video is megabytes: one to a block keeps decoding and captioning in step, spreads videos
+over all actors, and lets an engine have as many in flight as its batch holds."""
 
 _ENGINE_START_DEATHS = 3
 """Engines that may die in a row while they start before the run gives up."""
@@ -52,14 +53,13 @@ def caption_graph(
     context.max_consecutive_actor_init_deaths = _ENGINE_START_DEATHS
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    calls = max(1, pool.videos_in_flight // _VIDEOS_PER_BLOCK)
     return (
-        manifest.repartition(target_num_rows_per_block=_VIDEOS_PER_BLOCK)
+        manifest
         # One video costs one core: more threads per video would only add waiting.
         .map_batches(
             Decoder,
             fn_constructor_kwargs={"plan": plan, "limits": decode.limits, "storage": storage},
-            batch_size=_VIDEOS_PER_BLOCK,
+            batch_size=1,
             batch_format="pyarrow",
             zero_copy_batch=True,
             num_cpus=decode.cpus_per_actor,
@@ -74,15 +74,15 @@ def caption_graph(
                 "settings": pool.settings,
                 "monitor": monitor,
             },
-            batch_size=_VIDEOS_PER_BLOCK,
+            batch_size=1,
             batch_format="pyarrow",
             zero_copy_batch=True,
             num_cpus=pool.cpus,
             num_gpus=pool.gpus or None,
             compute=ActorPoolStrategy(
                 size=pool.replicas,
-                max_concurrent_calls_per_actor=calls,
-                max_tasks_in_flight_per_actor=calls + 2,
+                max_concurrent_calls_per_actor=pool.videos_in_flight,
+                max_tasks_in_flight_per_actor=pool.videos_in_flight + 2,
             ),
         )
     )
@@ -102,5 +102,16 @@ def decode_pool_size(config: DecodeConfig, *, pool: EnginePool, cluster_cpus: fl
 
 
 def read_manifest(paths: Sequence[str], filesystem: Any) -> Dataset:
-    """The run's manifest as a dataset, streamed."""
-    return ray.data.read_parquet(list(paths), filesystem=filesystem)
+    """The run's manifest as a dataset of ``schemas.blocks.INPUTS``, streamed file by file.
+
+    Reading asks for no CPU: the actors hold all CPUs for the whole run, and a task
+    that waited for one would wait for ever.
+    """
+
+    def read(batch: dict[str, list[str]]) -> pa.Table:
+        tables = [pq.read_table(path, filesystem=filesystem) for path in batch["path"]]
+        return pa.concat_tables(tables)
+
+    return ray.data.from_items([{"path": path} for path in paths]).map_batches(
+        read, batch_size=1, num_cpus=0
+    )

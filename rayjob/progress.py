@@ -25,7 +25,7 @@ class State:
         todo: videos of this run.
         decoded: videos that have reached an engine.
         captioned, failed: videos whose rows are made.
-        written: videos whose rows stand in the output.
+        written: caption rows that are taken over by the writer.
         running: requests in the engines now.
         engines: replicas that have started.
     """

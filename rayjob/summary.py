@@ -43,6 +43,9 @@ class RunSummary(BaseModel):
     videos_skipped: int = Field(ge=0, description="inputs that earlier runs finished")
     captions: int = Field(ge=0, description="rows")
     wall_sec: float = Field(ge=0)
+    startup_sec: float = Field(
+        default=0.0, ge=0, description="part of wall_sec before the first engine was ready"
+    )
     videos_per_sec: float = Field(ge=0, description="captioned videos over wall time")
     video_hours_per_hour: float = Field(ge=0, description="length of captioned videos over time")
     prompt_tokens: int = Field(ge=0)
