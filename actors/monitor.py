@@ -24,8 +24,8 @@ class Snapshot:
 class Monitor:
     """Counts where a crash of a worker cannot erase.
 
-    A video is begun before it reaches an engine and ended with its rows. A video that is
-    begun again was in flight when its engine's process died.
+    A video is begun when the engine starts on it, and ended with its rows. One that was
+    begun before was in flight when an engine's process died.
     """
 
     def __init__(self) -> None:
@@ -33,12 +33,14 @@ class Monitor:
         self._received = 0
         self._engines: dict[str, dict[str, float]] = {}
 
-    def begin(self, video_ids: list[str]) -> list[int]:
-        """Count a start of each video; returns how often each was begun, this time included."""
-        for video_id in video_ids:
-            self._begun[video_id] += 1
-            self._received += self._begun[video_id] == 1
+    def receive(self, video_ids: list[str]) -> list[int]:
+        """Note that videos reached an engine; returns how often each was begun before."""
+        self._received += sum(video_id not in self._begun for video_id in video_ids)
         return [self._begun[video_id] for video_id in video_ids]
+
+    def begin(self, video_id: str) -> None:
+        """Count a start of the video."""
+        self._begun[video_id] += 1
 
     def end(self, video_ids: list[str]) -> None:
         """Forget videos whose rows are made."""

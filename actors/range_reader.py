@@ -109,12 +109,14 @@ class RangeReader(io.RawIOBase):
             return b""
         data = self._cache.get(self._position, size)
         if data is None:
-            stop = self._request_end(self._position)
-            chunk = self._fetcher.fetch(self._position, stop)
+            small = self.size <= self._whole_file_bytes and self._cache.used == 0
+            start = 0 if small else self._position
+            stop = self.size if small else self._request_end(start)
+            chunk = self._fetcher.fetch(start, stop)
             self._count(chunk)
-            self._cache.put(self._position, chunk)
+            self._cache.put(start, chunk)
             self._fetched_to = stop
-            data = chunk[:size]
+            data = chunk[self._position - start :][:size]
         self._position += len(data)
         return data
 
@@ -154,9 +156,6 @@ class RangeReader(io.RawIOBase):
         self.requests += 1
 
     def _request_end(self, start: int) -> int:
-        if self.size <= self._whole_file_bytes and not self._cache.used:
-            # The first read is at 0, so this is the whole file.
-            return self.size
         at = bisect_right(self._expected, (start, self.size + 1)) - 1
         if at >= 0 and start < self._expected[at][1]:
             stop = min(self._expected[at][1], start + MAX_REQUEST_BYTES)

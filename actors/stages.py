@@ -27,11 +27,11 @@ from schemas.tables import FAILURES, RESULTS, CaptionRow, FailureRow, results_ta
 
 logger = logging.getLogger(__name__)
 
-_SUSPECT_AFTER = 2
-"""Begun this often, a video was in flight when an engine died: it runs alone."""
+_SUSPECT_AFTER = 1
+"""Begun this often before, a video was in flight when an engine died: it runs alone."""
 
-_GUILTY_AFTER = 3
-"""Begun this often, an engine died while the video was alone in it: it is not run again."""
+_GUILTY_AFTER = 2
+"""Begun this often before, an engine died while the video was alone in it: it is given up."""
 
 _REPORT_SECONDS = 1.0
 
@@ -99,7 +99,7 @@ class Captioner:
             self._gate = Gate()
             self._reporter = asyncio.create_task(self._report())
         ids: list[str] = batch["video_id"].to_pylist()
-        begun: list[int] = await self._monitor.begin.remote(ids)
+        begun: list[int] = await self._monitor.receive.remote(ids)
         tables = await asyncio.gather(
             *(self._row(batch, index, times) for index, times in enumerate(begun))
         )
@@ -134,11 +134,13 @@ class Captioner:
     ) -> Sequence[CaptionRow]:
         if begun >= _GUILTY_AFTER:
             raise EngineCrashedError(
-                f"the engine's process died {begun - 1} times with this video in flight, "
+                f"the engine's process died {begun} times with this video in flight, "
                 "the last time with this video alone"
             )
         assert self._gate is not None
         async with self._gate.enter(alone=begun >= _SUSPECT_AFTER):
+            # Counted only now: a suspect that waits for its turn is not to blame.
+            await self._monitor.begin.remote(row["video_id"])
             video = Video(
                 video_id=row["video_id"],
                 uri=row["uri"],

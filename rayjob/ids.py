@@ -47,6 +47,8 @@ class _Run:
         high, low, values = keys[order, 0], keys[order, 1], values[order]
         first = np.ones(len(high), dtype=bool)
         first[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+        if first.all():
+            return cls(high, low, values)
         return cls(high[first], low[first], values[first])
 
     def merged(self, later: _Run) -> _Run:
@@ -138,8 +140,10 @@ class IdMap:
     def load(self, keys: _U64, values: _I64) -> None:
         """Add many :func:`digests` at once; of equal keys the first stays."""
         self._compact()
-        new = self.find_keys(keys) < 0
-        self._push(_Run.of(keys[new], values[new]))
+        if self._runs:
+            new = self.find_keys(keys) < 0
+            keys, values = keys[new], values[new]
+        self._push(_Run.of(keys, values))
 
     def _compact(self) -> None:
         if self._recent:

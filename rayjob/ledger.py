@@ -26,6 +26,8 @@ _READERS = 4
 
 _U64 = npt.NDArray[np.uint64]
 _I64 = npt.NDArray[np.int64]
+_NO_KEYS: _U64 = np.empty((0, 2), dtype=np.uint64)
+_NO_NUMBERS: _I64 = np.empty(0, dtype=np.int64)
 
 
 class DoneIds:
@@ -113,12 +115,15 @@ class Ledger:
         Raises:
             UsageError: a shard is damaged or has other columns than this version writes.
         """
-        captioned = _joined(rows for _, rows in self._read(self._captions))
-        failed = _joined(rows for _, rows in self._read(self._failures))
-
         done = IdMap()
-        done.load(captioned.keys, captioned.uris)
+        captioned = [rows for _, rows in self._read(self._captions)]
+        keys = np.concatenate([_NO_KEYS, *(rows.keys for rows in captioned)])
+        uris = np.concatenate([_NO_NUMBERS, *(rows.uris for rows in captioned)])
+        del captioned  # before the sorting, which takes as much again
+        done.load(keys, uris)
+        del keys, uris
         count = len(done)
+        failed = _joined(rows for _, rows in self._read(self._failures))
         # The newest failure of an input decides; sorted to the front, it is the one kept.
         newest = np.lexsort((-failed.created, -failed.attempts))
         again = failed.again | retry_failed
@@ -282,11 +287,11 @@ def _rows_of(table: pa.Table) -> _Rows:
 def _joined(parts: Iterator[_Rows]) -> _Rows:
     rows = list(parts)
     return _Rows(
-        keys=np.concatenate([np.empty((0, 2), np.uint64), *(part.keys for part in rows)]),
-        uris=np.concatenate([np.empty(0, np.int64), *(part.uris for part in rows)]),
+        keys=np.concatenate([_NO_KEYS, *(part.keys for part in rows)]),
+        uris=np.concatenate([_NO_NUMBERS, *(part.uris for part in rows)]),
         again=np.concatenate([np.empty(0, bool), *(part.again for part in rows)]),
-        attempts=np.concatenate([np.empty(0, np.int64), *(part.attempts for part in rows)]),
-        created=np.concatenate([np.empty(0, np.int64), *(part.created for part in rows)]),
+        attempts=np.concatenate([_NO_NUMBERS, *(part.attempts for part in rows)]),
+        created=np.concatenate([_NO_NUMBERS, *(part.created for part in rows)]),
     )
 
 

@@ -37,6 +37,9 @@ from schemas.tables import (
 
 logger = logging.getLogger(__name__)
 
+_INBOX_VIDEOS = 64
+"""Videos that are taken in together: Arrow's calls cost about the same for one as for many."""
+
 _PART = re.compile(r"part-(\d+)\.parquet")
 
 
@@ -82,14 +85,17 @@ class ShardSink:
             for table in ("captions", "failures")
         }
         self._part = self._next_part()
+        self._inbox: list[pa.Table] = []
+        self._inbox_videos = min(_INBOX_VIDEOS, config.rows)
         self._captions: list[pa.Table] = []
         self._failures: list[pa.Table] = []
         self._rows = 0
         self._oldest = 0.0
         self._mutex = threading.RLock()
         self.seen = IdMap()
-        """Ids of the videos taken in this run."""
+        """Ids of the videos taken in this run, up to date after :meth:`tick`."""
         self.counts = SinkCounts()
+        """What was taken in this run, up to date after :meth:`tick`."""
 
     def write(self, results: pa.Table) -> None:
         """Take a table of :data:`schemas.tables.RESULTS`, one row per video.
@@ -103,38 +109,62 @@ class ShardSink:
             UsageError, OutputUnavailableError, OSError: a shard cannot be written.
         """
         with self._mutex:
-            new = _sound(self._new_videos(results.select(RESULTS.names)))
-            self._count(new)
-            for piece in self._pieces(new):
-                if not self._rows:
-                    self._oldest = time.monotonic()
-                captions, failures = captions_of(piece), failures_of(piece)
-                self._captions.append(captions)
-                self._failures.append(failures)
-                self._rows += captions.num_rows + failures.num_rows
-                if self._rows >= self._config.rows:
-                    self._publish()
-            self.tick()
+            if not results.num_rows:
+                return
+            if not self._rows and not self._inbox:
+                self._oldest = time.monotonic()
+            self._inbox.append(results.select(RESULTS.names))
+            if sum(table.num_rows for table in self._inbox) >= self._inbox_videos:
+                self._take()
+            self._publish_if_old()
 
     def tick(self) -> None:
-        """Publish a shard that is old enough; call it now and then while nothing arrives."""
+        """Bring the counts up to date and publish a shard that is old enough.
+
+        Call it now and then, also while nothing arrives. Raises as :meth:`write` does.
+        """
         with self._mutex:
-            if self._rows and time.monotonic() - self._oldest >= self._config.seconds:
-                self._publish()
+            self._take()
+            self._publish_if_old()
 
     def close(self) -> None:
         """Publish what is left. Raises as :meth:`write` does."""
         with self._mutex:
+            self._take()
             if self._rows:
                 self._publish()
 
+    def _publish_if_old(self) -> None:
+        if time.monotonic() - self._oldest < self._config.seconds:
+            return
+        self._take()
+        if self._rows:
+            self._publish()
+
+    def _take(self) -> None:
+        """Move what arrived into the shard, and count it."""
+        if not self._inbox:
+            return
+        results, self._inbox = pa.concat_tables(self._inbox).combine_chunks(), []
+        new = _sound(self._new_videos(results))
+        self._count(new)
+        for piece in self._pieces(new):
+            captions, failures = captions_of(piece), failures_of(piece)
+            self._captions.append(captions)
+            self._failures.append(failures)
+            self._rows += captions.num_rows + failures.num_rows
+            if self._rows >= self._config.rows:
+                self._publish()
+
     def _new_videos(self, results: pa.Table) -> pa.Table:
-        rows = _rows_per_video(results)
-        for video_id in results.column("video_id").filter(pa.array(rows == 0)).to_pylist():
-            logger.error("%s came back with neither a caption nor a failure", video_id)
-        results = results.filter(pa.array(rows > 0))
-        new = self.seen.add(results.column("video_id").to_pylist()) < 0
-        return results.filter(pa.array(new))
+        ids = results.column("video_id").to_pylist()
+        wanted = _rows_per_video(results) > 0
+        for index in np.flatnonzero(~wanted):
+            logger.error("%s came back with neither a caption nor a failure", ids[index])
+        present = np.flatnonzero(wanted)
+        wanted[present] = self.seen.add([ids[index] for index in present]) < 0
+        # Nested columns take long to filter, and nearly always there is nothing to drop.
+        return results if wanted.all() else results.filter(pa.array(wanted))
 
     def _pieces(self, results: pa.Table) -> Iterator[pa.Table]:
         """Cut between videos so that shards close at the configured size."""
@@ -164,6 +194,7 @@ class ShardSink:
                 self._store.write_table(path, rows, guard=self._lock.check)
         self._part += 1
         self._captions, self._failures, self._rows = [], [], 0
+        self._oldest = time.monotonic()
 
     def _next_part(self) -> int:
         taken = [
