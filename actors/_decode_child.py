@@ -14,7 +14,7 @@ from actors.storage import open_range
 from schemas.errors import CorruptMediaError, DecoderCrashedError, VideoError
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 
-BACKSTOP_MB = 1024
+BACKSTOP_MB = 512
 """Memory that may be asked for, but not used, above the limit on what is used."""
 
 

@@ -28,11 +28,14 @@ def decode(source: RangeReader, plan: SamplingPlan, limits: DecodeLimits) -> Cli
 
     Raises:
         OpenError: not a media file, or the storage fails.
+        MemoryError: out of memory; the sandbox makes it a DecoderCrashedError.
         DecodeError: nothing to decode, no decoder, nothing decodes, or over the limits.
     """
     opened = open_source(source, limits)
     try:
         return _decode(opened, plan, limits)
+    except MemoryError:
+        raise
     except av.error.FFmpegError as error:
         raise CorruptMediaError(f"cannot be decoded: {error.strerror or _reason()}") from None
     finally:
@@ -67,7 +70,7 @@ def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Clip:
         audio = track.finish(schedule.start if schedule is not None else _header_start(source))
         if audio is None:
             source.warn("not one sample of the sound can be decoded")
-    if pictures is not None and not pictures.images:
+    if pictures is not None and not pictures.times:
         # A caption of the sound alone would hide the loss.
         raise CorruptMediaError(f"no frame of the picture can be decoded: {_reason()}")
     if pictures is None and audio is None and track is not None:
@@ -119,10 +122,9 @@ def _clip(
         bytes_read=reader.bytes_read,
         bytes_stored=reader.size,
     )
-    images = pictures.images if pictures is not None else []
     return Clip(
         info=info,
-        frames=np.stack(images) if images else np.empty((0, 0, 0, 3), dtype=np.uint8),
+        frames=pictures.images if pictures is not None else np.empty((0, 0, 0, 3), np.uint8),
         timestamps=np.array(pictures.times if pictures is not None else [], dtype=np.float64),
         audio=audio,
         audio_rate=plan.audio_rate or 0 if audio is not None else 0,

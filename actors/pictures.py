@@ -17,7 +17,7 @@ from actors.probe import Source, drain, frame_rate
 from actors.range_reader import Span
 from actors.sampling import shown_frames, target_times
 from actors.schedule import Run, Schedule
-from actors.upright import FrameConverter, Image
+from actors.upright import FrameConverter
 from schemas.media import SamplingPlan
 
 
@@ -55,13 +55,13 @@ class Pictures:
     """The sampled frames.
 
     Attributes:
-        images: RGB, all of one shape (H, W, 3).
+        images: RGB, shape (T, H, W, 3).
         times: one per image, seconds, increasing.
         converter: knows the displayed size and the rotation.
         spans: byte ranges that were read for them, sorted and disjoint; empty if unknown.
     """
 
-    images: list[Image]
+    images: npt.NDArray[np.uint8]
     times: list[float]
     converter: FrameConverter
     spans: list[Span]
@@ -78,21 +78,29 @@ def decode_pictures(source: Source, schedule: Schedule, plan: SamplingPlan) -> P
     converter = FrameConverter(
         max_pixels=plan.max_pixels, aspect=video.sample_aspect_ratio, warn=source.warn
     )
-    images: list[Image] = []
-    times: list[float] = []
     targets = target_times(plan, schedule.timeline)
+    room = (schedule.timeline.count or 0) if targets is None else len(targets)
+    images = np.empty((0, 0, 0, 3), dtype=np.uint8)
+    times: list[float] = []
     repeated = None
     for time, frame, target in _wanted(source, schedule, targets):
         if frame is repeated:
             # A long-lasting frame that several moments fall on: same image, later moment.
-            images.append(images[-1])
-            times.append(target)
+            image, time = images[len(times) - 1], target
         else:
-            images.append(converter.convert(frame))
-            times.append(time)
+            image = converter.convert(frame)
+        if not times:
+            # All at once, because a list and its stack would take twice the memory.
+            images = np.empty((max(room, 1), *image.shape), dtype=np.uint8)
+        elif len(times) == len(images):
+            images = np.concatenate([images, np.empty_like(images)])
+        images[len(times)] = image
+        times.append(time)
         repeated = frame
-    spans = schedule.spans(schedule.runs(targets)) if targets is not None else []
-    return Pictures(images=images, times=times, converter=converter, spans=spans)
+    runs = schedule.runs(targets)
+    return Pictures(
+        images=images[: len(times)], times=times, converter=converter, spans=schedule.spans(runs)
+    )
 
 
 def _wanted(
@@ -185,5 +193,7 @@ def _frames(source: Source, packets: Iterable[Packet[VideoStream]]) -> Iterator[
             yield from source.video.codec_context.decode(packet)
         except av.error.EOFError:
             return  # drained already
+        except MemoryError:
+            raise  # also FFmpeg's; the sandbox reports it
         except (av.error.FFmpegError, ValueError):
             source.warn("some of the picture could not be decoded")

@@ -180,7 +180,7 @@ def _open(reader: RangeReader, limits: DecodeLimits) -> InputContainer:
             buffer_size=BUFFER_BYTES,
             metadata_errors="replace",
             options={
-                "max_pixels": str(limits.max_frame_pixels),
+                "max_pixels": str(min(limits.max_frame_pixels, 2**31 - 1)),
                 "format_whitelist": _FORMATS,
                 "protocol_whitelist": "none",
             },

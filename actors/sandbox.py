@@ -52,6 +52,11 @@ class DecodeSandbox:
         self._storage = storage
         self._child: _Child | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child, None while there is none."""
+        return self._child.pid if self._child is not None else None
+
     def decode(self, uri: str, plan: SamplingPlan) -> Clip:
         """Decode what ``plan`` wants of the video at ``uri``.
 
@@ -61,7 +66,7 @@ class DecodeSandbox:
             DecodeTimeoutError: it took longer than ``limits.wall_seconds``.
             DecoderCrashedError: the child died, or passed ``limits.memory_mb``.
         """
-        if self._child is None or not self._child.idle:
+        if self._child is None or not self._child.ready():
             self.close()
             self._child = _Child(self._limits, self._storage)
         try:
@@ -112,6 +117,7 @@ class _Child:
 
     Attributes:
         idle: whether it waits for a request; False also once it is dead.
+        pid: its process id.
     """
 
     def __init__(self, limits: DecodeLimits, storage: StorageOptions) -> None:
@@ -125,6 +131,7 @@ class _Child:
             bufsize=0,
         )
         assert self._process.stdin is not None and self._process.stdout is not None
+        self.pid = self._process.pid
         self._requests = self._process.stdin.fileno()
         self._answers = self._process.stdout.fileno()
         os.set_blocking(self._answers, False)
@@ -171,6 +178,10 @@ class _Child:
             raise DecoderCrashedError(f"the decoding process died: {self._ending()}") from None
         self.idle = True
         return clip
+
+    def ready(self) -> bool:
+        """Return whether it waits for a request."""
+        return self.idle and self._process.poll() is None
 
     def kill(self) -> None:
         """End the process at once, and wait for it."""

@@ -126,5 +126,9 @@ def decode_sound(
     try:
         for frame in audio.codec_context.decode(packet):
             track.add(frame)
+    except av.error.EOFError:
+        return  # drained already
+    except MemoryError:
+        raise  # also FFmpeg's; the sandbox reports it
     except (av.error.FFmpegError, ValueError):
         warn("some of the sound could not be decoded")

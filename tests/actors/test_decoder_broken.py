@@ -70,9 +70,7 @@ def error_of(path: Path, limits: DecodeLimits | None = None) -> VideoError:
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9, 0.99])
 def test_a_cut_off_file_gives_what_is_there(tmp_path: Path, good: Path, share: float) -> None:
     data = good.read_bytes()
-    clip = load(
-        write(tmp_path, data[: int(len(data) * share)]), num_frames=8, audio_rate=16_000
-    )
+    clip = load(write(tmp_path, data[: int(len(data) * share)]), num_frames=8, audio_rate=16_000)
     numbers = numbers_of(clip.frames)
     assert len(numbers) >= 5
     assert numbers[0] == 0

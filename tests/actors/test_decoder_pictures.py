@@ -172,9 +172,7 @@ def test_odd_pixel_formats_become_8_bit_rgb(
 @pytest.mark.parametrize("size", [(97, 65), (33, 17), (641, 361)])
 def test_odd_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
     width, height = size
-    path = render(
-        tmp_path / "clip.mkv", count=10, width=width, height=height, pix_fmt="yuv444p"
-    )
+    path = render(tmp_path / "clip.mkv", count=10, width=width, height=height, pix_fmt="yuv444p")
     clip = load(path, num_frames=3)
     assert (clip.info.width, clip.info.height) == size
     assert numbers_of(clip.frames) == expected(10, 3)
