@@ -145,7 +145,8 @@ class ShardSink:
         """Move what arrived into the shard, and count it."""
         if not self._inbox:
             return
-        results, self._inbox = pa.concat_tables(self._inbox).combine_chunks(), []
+        results = pa.concat_tables(self._inbox, promote_options="default").combine_chunks()
+        self._inbox = []
         new = _sound(self._new_videos(results))
         self._count(new)
         for piece in self._pieces(new):
@@ -229,10 +230,11 @@ def _sound(results: pa.Table) -> pa.Table:
         piece = results.slice(index, 1)
         try:
             _check(piece)
-            pieces.append(piece.cast(RESULTS))
+            pieces.append(piece)
         except (ValueError, pa.ArrowException) as error:
             pieces.append(_unwritable(piece.to_pylist()[0], error))
-    return pa.concat_tables(pieces)
+    # Blocks may have lost on their way which fields are never null.
+    return pa.concat_tables(pieces, promote_options="default")
 
 
 def _check(results: pa.Table) -> None:

@@ -30,6 +30,7 @@ from tests.rayjob.outputs import (
     caption,
     captioned,
     child,
+    children,
     failed,
     failure,
     files,
@@ -107,6 +108,7 @@ def test_counts(local: TableStore) -> None:
     two = [caption("a", level="clip", index=n, prompt_tokens=None) for n in range(2)]
     sink.write(results_table("a", captions=two))
     sink.write(together([captioned(["b", "c"]), failed(["d"]), failed(["e"], error="OpenError")]))
+    sink.tick()
     counts = sink.counts
     assert (counts.captions, counts.videos_captioned, counts.videos_failed) == (4, 3, 2)
     assert (counts.prompt_tokens, counts.output_tokens) == (200, 80)
@@ -149,6 +151,7 @@ def test_a_result_without_rows_stays_unaccounted_for(local: TableStore) -> None:
     write_manifest(local, "r1", [Item(name, name) for name in names(3)], done)
     sink = sink_of(local)
     sink.write(together([captioned(names(2)), results_table(names(3)[2])]))
+    sink.close()
     left = unaccounted(local, "r1", sink.seen)
     assert (left.count, left.examples) == (1, tuple(names(3)[2:]))
 
@@ -168,6 +171,29 @@ def test_rows_that_do_not_fit_cost_one_video(local: TableStore, change: dict[str
         "WriteError",
         "s3://videos/bad.mp4",
     )
+
+
+def without_nullability(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_list(kind):
+        return pa.list_(without_nullability(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(each.name, without_nullability(each.type)) for each in kind])
+    return kind
+
+
+def test_blocks_that_lost_parts_of_their_schema_fit(local: TableStore) -> None:
+    loose = pa.schema([(each.name, without_nullability(each.type)) for each in RESULTS])
+    bad = results_table("bad.mp4", captions=[caption("bad.mp4", model=None)])
+    sink = sink_of(local)
+    sink.write(captioned(names(2)))
+    for results in (captioned(names(2, first=2)), failed(["x.mp4"]), bad):
+        sink.write(pa.Table.from_pylist(results.to_pylist(), schema=loose))
+    sink.write(pa.table({"video_id": ["none.mp4"], "captions": [[]], "failures": [[]]}))
+    sink.close()
+    assert ids_in(local, "captions") == names(4)
+    assert ids_in(local, "failures") == ["bad.mp4", "x.mp4"]
+    (path,) = files(local, "captions")
+    assert pq.read_schema(local.full(path)).equals(CAPTIONS)
 
 
 def test_nothing_is_published_without_the_lock(store: TableStore) -> None:
@@ -214,7 +240,23 @@ def test_a_crash_between_the_tables_never_hides_a_failed_part(
         assert written in (set(), {"failures"}, {"failures", "captions"})
 
 
-def write_until_killed(root: str, options: Any, run_id: str, todo: list[str], shard: int) -> None:
+def test_readers_see_a_file_whole_or_not_at_all(local: TableStore) -> None:
+    old, new = bytes(1 << 20), b"x" * (32 << 20)
+    local.write_bytes("captions/part", old)
+    sizes = set()
+    writer = threading.Thread(target=local.write_bytes, args=("captions/part", new))
+    writer.start()
+    while writer.is_alive():
+        sizes.add(Path(local.full("captions/part")).stat().st_size)
+        assert files(local, "captions") == ["captions/part"]
+    writer.join()
+    assert sizes <= {len(old), len(new)}
+    assert files(local, "") == ["captions/part"]
+
+
+def write_until_killed(
+    root: str, options: Any, run_id: str, todo: list[str], shard: int, taken: Any
+) -> None:
     """A small driver: everything but the graph."""
     store = TableStore(root, options)
     with RunLock(store, run_id) as lock:
@@ -229,6 +271,7 @@ def write_until_killed(root: str, options: Any, run_id: str, todo: list[str], sh
             if name not in done:
                 outcome = failed([name]) if number % 5 == 0 else captioned([name])
                 sink.write(outcome)
+                taken.value += 1
         sink.close()
         assert unaccounted(store, run_id, sink.seen).count == 0
 
@@ -239,14 +282,19 @@ def test_killed_at_any_moment_and_resumed(
 ) -> None:
     store = open_store(kind, request, tmp_path)
     root = store.root if store.is_local else store.url
+    rounds, count = (10, 600) if kind == "local" else (4, 150)
     draw = random.Random(3)
-    todo = names(60_000)[:: 40 if kind == "local" else 150]
+    todo = names(count)
     before = 0
     rounds_with_progress = 0
-    for round_ in range(10):
+    for number in range(rounds):
+        taken = children.RawValue("i", 0)
         # Every other round goes on under the same run id.
-        process = child(write_until_killed, root, store.options, f"r{round_ // 2}", todo, 8)
-        process.join(draw.uniform(0.1, 0.6) if kind == "local" else draw.uniform(0.3, 1.2))
+        process = child(write_until_killed, root, store.options, f"r{number // 2}", todo, 5, taken)
+        target = draw.randint(0, 30)
+        while taken.value < target and process.is_alive():
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.03))
         process.kill()
         process.join()
         captions, failures = ids_in(store, "captions"), ids_in(store, "failures")
@@ -255,9 +303,11 @@ def test_killed_at_any_moment_and_resumed(
         assert all(path.endswith(".parquet") for path in files(store, "captions"))
         rounds_with_progress += before < len(present) < len(todo)
         before = len(present)
-    assert rounds_with_progress >= 3, "the kills came too early or too late to show anything"
-    process = child(write_until_killed, root, store.options, "last", todo, 100)
+    assert rounds_with_progress >= rounds // 2, "the kills missed the writing"
+    taken = children.RawValue("i", 0)
+    process = child(write_until_killed, root, store.options, "last", todo, 100, taken)
     process.join()
+    assert taken.value == len(todo) - before
     assert process.exitcode == 0
     assert sorted(ids_in(store, "captions") + ids_in(store, "failures")) == todo
     assert ids_in(store, "failures") == todo[::5]
