@@ -17,7 +17,6 @@ from schemas.config import DecodeConfig
 from schemas.media import SamplingPlan, StorageOptions
 from schemas.recipe import Recipe
 
-
 _TARGET_BLOCK_BYTES = 1
 """Below the size of any row, so that Ray Data makes each row a block of its own. A decoded
 video is megabytes: one to a block keeps decoding and captioning in step, spreads videos
@@ -28,7 +27,8 @@ _ENGINE_START_DEATHS = 3
 
 
 def caption_graph(
-    manifest: Dataset,
+    manifest: Sequence[str],
+    filesystem: Any,
     *,
     plan: SamplingPlan,
     recipe: Recipe,
@@ -41,20 +41,17 @@ def caption_graph(
     """Manifest -> decode [CPU actors] -> caption [engines].
 
     Args:
-        manifest: rows of ``schemas.blocks.INPUTS``.
+        manifest: paths of Parquet files with rows of ``schemas.blocks.INPUTS``.
+        filesystem: fsspec filesystem that holds them.
         decode_actors: size of the decode pool.
         monitor: handle of an :class:`actors.monitor.Monitor`.
 
     Returns:
         rows of ``schemas.tables.RESULTS``, one per video, in no particular order.
     """
-    context = DataContext.get_current()
-    context.target_max_block_size = _TARGET_BLOCK_BYTES
-    context.max_consecutive_actor_init_deaths = _ENGINE_START_DEATHS
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
+    _configure()
     return (
-        manifest
+        _read(manifest, filesystem)
         # One video costs one core: more threads per video would only add waiting.
         .map_batches(
             Decoder,
@@ -101,7 +98,16 @@ def decode_pool_size(config: DecodeConfig, *, pool: EnginePool, cluster_cpus: fl
     return max(1, int(free // config.cpus_per_actor))
 
 
-def read_manifest(paths: Sequence[str], filesystem: Any) -> Dataset:
+def _configure() -> None:
+    """Settings of the whole graph; a dataset takes a copy of them when it is made."""
+    context = DataContext.get_current()
+    context.target_max_block_size = _TARGET_BLOCK_BYTES
+    context.max_consecutive_actor_init_deaths = _ENGINE_START_DEATHS
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def _read(paths: Sequence[str], filesystem: Any) -> Dataset:
     """The run's manifest as a dataset of ``schemas.blocks.INPUTS``, streamed file by file.
 
     Reading asks for no CPU: the actors hold all CPUs for the whole run, and a task

@@ -220,9 +220,8 @@ def _work(
     # No CPU of its own, so that it always finds a place.
     monitor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Monitor).remote()
     dataset = graph.caption_graph(
-        graph.read_manifest(
-            [prepared.store.full(file) for file in manifest.files], prepared.store.filesystem
-        ),
+        [prepared.store.full(file) for file in manifest.files],
+        prepared.store.filesystem,
         plan=prepared.settings.plan,
         recipe=prepared.recipe,
         pool=pool,

@@ -37,14 +37,7 @@ _TEMPORARY_AGE_SEC = 3600.0
 _WHOLE_READ_BYTES = 1 << 20
 """Up to this size one request for the whole file is cheaper than footer plus columns."""
 
-_PERMANENT = (
-    RayjobError,
-    FileNotFoundError,
-    PermissionError,
-    ValueError,
-    TypeError,
-    NoCredentialsError,
-)
+_PERMANENT = (RayjobError, FileNotFoundError, PermissionError, ValueError, TypeError)
 
 
 class OutputUnavailableError(RayjobError):
@@ -141,7 +134,7 @@ class TableStore:
 
         try:
             self._retrying(f"writing {self.url_of(path)}", put)
-        except (FileNotFoundError, PermissionError, NoCredentialsError) as error:
+        except (FileNotFoundError, PermissionError) as error:
             raise UsageError(
                 f"cannot write {self.url_of(path)}: {_reason(error)}. Check that the bucket "
                 "exists, that the credentials may write to it, and the endpoint URL"
@@ -218,15 +211,24 @@ class TableStore:
         """Whether there is such a file."""
         if self.is_local:
             return Path(self.full(path)).is_file()
-        return self._retrying(
-            f"looking for {self.url_of(path)}",
-            lambda: bool(self.filesystem.isfile(self.full(path))),
-        )
+
+        # Not isfile(): it takes a storage that fails for a file that is not there.
+        def ask() -> bool:
+            return bool(self.filesystem.info(self.full(path))["type"] == "file")
+
+        try:
+            return self._retrying(f"looking for {self.url_of(path)}", ask)
+        except FileNotFoundError:
+            return False
 
     def list(self, folder: str, *, suffix: str = "") -> Iterator[Entry]:
         """Every file below ``folder`` whose name ends in ``suffix``, sorted by path.
 
         A folder that is not there has no files.
+
+        Raises:
+            UsageError: the storage refuses.
+            OutputUnavailableError: the storage failed in spite of retries.
         """
 
         def find() -> dict[str, dict[str, Any]]:
@@ -237,6 +239,8 @@ class TableStore:
             found = self._retrying(f"listing {self.url_of(folder)}", find)
         except FileNotFoundError:
             return
+        except PermissionError as error:
+            raise UsageError(f"cannot list {self.url_of(folder)}: {_reason(error)}") from error
         for name in sorted(found):
             info = found[name]
             if not name.endswith(suffix) or not name.startswith(self.full(folder) + "/"):
@@ -286,6 +290,11 @@ class TableStore:
         for attempt in range(self.options.retries + 1):
             try:
                 return call()
+            except NoCredentialsError as error:
+                raise UsageError(
+                    f"{what} failed: no credentials. They come by the standard AWS chain "
+                    "(environment, ~/.aws, instance role)"
+                ) from error
             except _PERMANENT:
                 raise
             except Exception as error:

@@ -38,7 +38,11 @@ def test_exit_code_3_when_too_many_fail(first: jobs.Done) -> None:
 def test_summary_is_the_last_line_and_a_file(work: Path, first: jobs.Done) -> None:
     summary = first.summary
     assert summary["run_id"] == "first"
-    assert (summary["videos_in"], summary["videos_captioned"], summary["videos_failed"]) == (5, 4, 1)
+    assert (summary["videos_in"], summary["videos_captioned"], summary["videos_failed"]) == (
+        5,
+        4,
+        1,
+    )
     assert summary["failures_by_error"] == {"NotAVideoError": 1}
     assert summary["prompt_tokens"] > 0 and summary["output_tokens"] > 0
     assert 0 < summary["engine_busy_fraction"] <= 1
@@ -51,7 +55,12 @@ def test_tables(work: Path, first: jobs.Done) -> None:
     rows = {row["video_id"]: row for row in jobs.read(work / "out", "captions")}
     assert set(rows) == {f"sub/{number}.mp4" for number in range(4)}
     row = rows["sub/0.mp4"]
-    assert (row["recipe"], row["run_id"], row["level"], row["index"]) == ("omni", "first", "video", 0)
+    assert (row["recipe"], row["run_id"], row["level"], row["index"]) == (
+        "omni",
+        "first",
+        "video",
+        0,
+    )
     assert row["uri"] == str(work / "in/sub/0.mp4")
     assert (row["width"], row["height"], row["num_frames"]) == (224, 224, 8)
     assert row["duration_sec"] == pytest.approx(2.0, abs=0.2)

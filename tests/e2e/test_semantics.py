@@ -1,7 +1,6 @@
 """The model really watches and listens: change the clip, and its caption changes accordingly."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,9 +49,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], tupl
     assert done.code == 0, done.stderr
     captions = jobs.captions(work / "out")
     assert captions.keys() == shown.keys()
-    return {
-        (int(file[:2]), file[3:-4]): (captions[file], scene) for file, scene in shown.items()
-    }
+    return {(int(file[:2]), file[3:-4]): (captions[file], scene) for file, scene in shown.items()}
 
 
 @pytest.mark.parametrize(

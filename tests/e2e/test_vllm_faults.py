@@ -80,8 +80,6 @@ def test_the_fault_is_still_there(settings: EngineSettings) -> None:
 
     When this fails, vLLM has mended the fault: caching can be allowed for sound again.
     """
-    caching = dataclasses.replace(
-        settings, args={**settings.args, "enable_prefix_caching": True}
-    )
+    caching = dataclasses.replace(settings, args={**settings.args, "enable_prefix_caching": True})
     silenced = [second for _, second in heard(caching)]
     assert np.mean(silenced) <= 0.5, silenced

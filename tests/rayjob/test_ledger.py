@@ -249,8 +249,39 @@ def test_a_storage_that_never_answers_is_an_error_of_the_run(
     proxy = fault_proxy(direct.options.endpoint_url)
     proxy.break_requests({"reset": 1.0})
     options = direct.options.model_copy(update={"endpoint_url": proxy.endpoint_url, "retries": 1})
-    with pytest.raises(OutputUnavailableError, match="failed 2 times"):
-        Ledger(TableStore(direct.url, options), recipe="omni").load(retry_failed=False)
+    dead = TableStore(direct.url, options)
+    for use in (
+        lambda: Ledger(dead, recipe="omni").load(retry_failed=False),
+        lambda: dead.write_bytes("a", b""),
+        lambda: dead.exists("a"),
+    ):
+        with pytest.raises(OutputUnavailableError, match="failed 2 times"):
+            use()
+
+
+def test_a_storage_that_refuses_is_an_error_of_usage(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    store = open_store("gateway", request, tmp_path)
+    with pytest.raises(UsageError, match="Check that the bucket exists"):
+        TableStore("s3://there-is-none/out", store.options).write_bytes("a", b"")
+    stranger = TableStore(store.url, store.options.model_copy(update={"anonymous": True}))
+    with pytest.raises(UsageError, match="cannot write"):
+        stranger.write_bytes("a", b"")
+    with pytest.raises(UsageError, match="cannot list"):
+        Ledger(stranger, recipe="omni").load(retry_failed=False)
+
+
+def test_an_output_without_credentials_is_an_error_of_usage(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store("moto", request, tmp_path)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    # Other options than before, so that no client is there that knows credentials.
+    nobody = TableStore(store.url, store.options.model_copy(update={"timeout_sec": 29.0}))
+    with pytest.raises(UsageError, match="no credentials"):
+        nobody.write_bytes("a", b"")
 
 
 LARGE = 200_000

@@ -172,6 +172,24 @@ def test_a_lock_whose_file_was_removed_is_lost(store: TableStore) -> None:
         assert files(store, LOCKS) == []
 
 
+def test_a_storage_that_fails_for_a_while_does_not_cost_the_lock(
+    request: pytest.FixtureRequest, tmp_path: Path, fault_proxy: Any
+) -> None:
+    direct = open_store("gateway", request, tmp_path)
+    proxy = fault_proxy(direct.options.endpoint_url)
+    options = direct.options.model_copy(update={"endpoint_url": proxy.endpoint_url, "retries": 1})
+    with RunLock(TableStore(direct.url, options), "r1", interval=0.05) as lock:
+        for kind in ("slow_down", "reset"):
+            proxy.break_requests({kind: 1.0})
+            deadline = time.monotonic() + 20
+            while proxy.counts[kind] < 12 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            proxy.break_requests({})
+        time.sleep(0.3)
+        lock.check()
+        assert len(files(direct, LOCKS)) == 1
+
+
 def test_check_asks_the_storage_when_the_heartbeat_is_late(local: TableStore) -> None:
     with RunLock(local, "r1", ttl=2.0, interval=100.0) as lock:
         (path,) = files(local, LOCKS)

@@ -94,7 +94,9 @@ def test_prompt_file_and_system_prompt_change_the_hash(tmp_path: Path) -> None:
     changed = settings_for(
         Omni.defaults, RecipeConfig(prompt_file=str(prompt)), model="m", model_revision=None
     )
-    bare = settings_for(Omni.defaults, RecipeConfig(system_prompt=""), model="m", model_revision=None)
+    bare = settings_for(
+        Omni.defaults, RecipeConfig(system_prompt=""), model="m", model_revision=None
+    )
     assert changed.prompt == "Tell me."
     assert len({default.prompt_hash, changed.prompt_hash, bare.prompt_hash}) == 3
     assert dataclasses.replace(default, model="x").prompt_hash == default.prompt_hash

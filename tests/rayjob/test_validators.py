@@ -42,7 +42,9 @@ def test_more_than_one_paragraph(text: str) -> None:
     assert validators.one_paragraph(answer(text)) is not None
 
 
-@pytest.mark.parametrize("text", ["A dog.\nIt barks.", "Well - a dog - barks.", "5. March is cold."])
+@pytest.mark.parametrize(
+    "text", ["A dog.\nIt barks.", "Well - a dog - barks.", "5. March is cold."]
+)
 def test_one_paragraph(text: str) -> None:
     assert validators.one_paragraph(answer(text)) is None
 
