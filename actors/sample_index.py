@@ -99,6 +99,7 @@ def schedule_from(source: Source, video: VideoStream, table: SampleTable) -> Sch
     step = float(steps.mean()) * tick if len(steps) else 1.0 / frame_rate(video)
     start = video.start_time * tick
     timeline = Timeline(last=(len(shown) - 1) * step, count=len(shown), rate=1.0 / step, tick=tick)
+    # A frame is never shown before it is decoded.
     times = table.stamps.astype(np.float64) * tick
     keys = np.flatnonzero(table.keys)
     # Frames are shown a fixed time after they are decoded, as long as they are key frames.
@@ -106,7 +107,7 @@ def schedule_from(source: Source, video: VideoStream, table: SampleTable) -> Sch
     return Schedule(
         timeline=timeline,
         start=start,
-        decode_times=times - start,
+        shown_from=times - start,
         keys=keys,
         key_times=times[keys] + delay - start,
         positions=table.positions,

@@ -25,7 +25,7 @@ class _Stamps:
         self._video = video
         self._limit = limits.max_duration_sec
         self._shown: list[float] = []
-        self._decoded: list[float] = []
+        self._stored: list[float] = []
         self._keys: list[tuple[int, float]] = []
         self._count = 0
         self._hidden = 0
@@ -39,8 +39,7 @@ class _Stamps:
         if stamp is None:
             return
         time = float(stamp * packet.time_base)
-        decoded = packet.dts if packet.dts is not None else stamp
-        self._decoded.append(min(time, float(decoded * packet.time_base)))
+        self._stored.append(time)
         if packet.is_discard:
             self._hidden += 1
         else:
@@ -62,13 +61,15 @@ class _Stamps:
         span = float(times[-1] - times[0])
         self._check(span)
         timeline = Timeline(last=span, count=len(times), rate=(len(times) - 1) / span, tick=tick)
-        decoded = np.array(self._decoded, dtype=np.float64) - start
+        stored = np.array(self._stored, dtype=np.float64) - start
+        # Nothing from a packet on is shown before this.
+        shown_from = np.minimum.accumulate(stored[::-1])[::-1]
         keys = np.array([number for number, _ in self._keys], dtype=np.int64)
         key_times = np.array([time for _, time in self._keys], dtype=np.float64) - start
-        if np.any(np.diff(decoded) < 0) or np.any(np.diff(key_times) <= 0):
+        if np.any(np.diff(key_times) <= 0):
             return Schedule(timeline=timeline, start=start)
         return Schedule(
-            timeline=timeline, start=start, decode_times=decoded, keys=keys, key_times=key_times
+            timeline=timeline, start=start, shown_from=shown_from, keys=keys, key_times=key_times
         )
 
     def _check(self, span: float) -> None:

@@ -48,8 +48,9 @@ class Schedule:
     Attributes:
         timeline: the frames' times.
         start: time of the first frame on the container's clock.
-        decode_times: of every packet in decoding order, float64, shape (P,). Empty where
-            they are missing or jump back: then only decoding from the start is safe.
+        shown_from: for every packet in decoding order, a time before which neither it nor
+            any later packet is shown, float64, shape (P,), not decreasing. Empty where
+            timestamps are missing: then only decoding from the start is safe.
         keys: numbers of the key packets, int64, shape (K,), increasing.
         key_times: when those are shown, float64, shape (K,), increasing.
         positions, sizes: where the packets are in the file, int64, shape (P,). Empty where
@@ -59,7 +60,7 @@ class Schedule:
 
     timeline: Timeline
     start: float
-    decode_times: Floats = field(default_factory=lambda: _NO_FLOATS)
+    shown_from: Floats = field(default_factory=lambda: _NO_FLOATS)
     keys: Ints = field(default_factory=lambda: _NO_INTS)
     key_times: Floats = field(default_factory=lambda: _NO_FLOATS)
     positions: Ints = field(default_factory=lambda: _NO_INTS)
@@ -68,15 +69,15 @@ class Schedule:
     def runs(self, targets: Floats | None) -> list[Run]:
         """Return the stretches to decode; none means: everything, from the start.
 
-        A stretch ends where packets are decoded later than its last moment, because what is
-        decoded later is shown later. Stretches that touch become one.
+        A stretch ends where nothing more is shown by its last moment. Stretches that touch
+        become one.
         """
-        if targets is None or len(self.decode_times) == 0 or len(self.keys) == 0:
+        if targets is None or len(self.shown_from) == 0 or len(self.keys) == 0:
             return []
         tolerance = self.timeline.tolerance
         at = np.searchsorted(self.key_times, targets + tolerance, side="right") - 1
         at = np.maximum(at, 0)
-        stops = np.searchsorted(self.decode_times, targets + tolerance, side="right")
+        stops = np.searchsorted(self.shown_from, targets + tolerance, side="right")
         runs: list[Run] = []
         for key in np.unique(at):
             mine = np.flatnonzero(at == key)

@@ -1,0 +1,116 @@
+"""Sparse plans of long files read and decode little."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors import indexed_sound, pictures
+from actors.decoder import decode
+from actors.storage import open_range
+from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
+from tests.actors.test_decoder import expected
+from tests.media import Image, Sound, numbered, numbers_of, render
+
+COUNT, RATE, GOP = 2000, 5, 20
+PLAN = SamplingPlan(num_frames=10, audio_rate=16_000)
+
+
+def noisy(number: int) -> Image:
+    """A numbered frame over noise, so that a frame takes kilobytes, as real ones do."""
+    image = numbered(number, width=160, height=120)
+    image[60:] = np.random.default_rng(number % 7).integers(0, 255, (60, 160, 3), dtype=np.uint8)
+    return image
+
+
+@pytest.fixture(scope="module", params=["mp4", "mkv"])
+def long_clip(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render(
+        tmp_path_factory.mktemp("long") / f"long.{request.param}",
+        count=COUNT,
+        rate=RATE,
+        width=160,
+        height=120,
+        gop=GOP,
+        b_frames=2,
+        image=noisy,
+        sounds=[Sound(seconds=COUNT / RATE, bursts=[(300.0, 301.0)], rate=22_050)],
+    )
+
+
+@pytest.fixture
+def fed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the packets that the picture's decoder gets."""
+    sizes: list[int] = []
+    frames = pictures._frames
+
+    def counted(source: Any, packets: Iterable[Any]) -> Iterator[Any]:
+        def each() -> Iterator[Any]:
+            for packet in packets:
+                sizes.append(packet.size)
+                yield packet
+
+        return frames(source, each())
+
+    monkeypatch.setattr(pictures, "_frames", counted)
+    return sizes
+
+
+def check(clip: Clip) -> None:
+    assert numbers_of(clip.frames) == expected(COUNT, 10)
+    assert clip.timestamps == pytest.approx(np.array(expected(COUNT, 10)) / RATE, abs=0.002)
+    assert clip.audio is not None
+    assert len(clip.audio) / 16_000 == pytest.approx(COUNT / RATE, abs=0.1)
+    burst = np.flatnonzero(np.abs(clip.audio) > 0.1) / 16_000
+    assert burst[0] == pytest.approx(300.0, abs=0.05)
+    assert burst[-1] == pytest.approx(301.0, abs=0.05)
+
+
+def test_only_the_needed_groups_are_decoded(long_clip: Path, fed: list[int]) -> None:
+    with open_range(str(long_clip), StorageOptions()) as reader:
+        check(decode(reader, PLAN, DecodeLimits()))
+    assert len(fed) < 10 * (GOP + 4)
+
+
+def test_an_mp4_on_s3_is_read_to_a_third(
+    long_clip: Path, gateway: Any, gateway_bucket: str
+) -> None:
+    if long_clip.suffix != ".mp4":
+        pytest.skip("FFmpeg reads all of a Matroska file for its sound")
+    gateway.client().upload_file(str(long_clip), gateway_bucket, "long.mp4")
+    options = StorageOptions(endpoint_url=gateway.endpoint_url)
+    with open_range(f"s3://{gateway_bucket}/long.mp4", options) as reader:
+        clip = decode(reader, PLAN, DecodeLimits())
+        requests = reader.requests
+    check(clip)
+    assert clip.info.bytes_stored == long_clip.stat().st_size
+    assert clip.info.bytes_read <= 0.35 * clip.info.bytes_stored
+    assert requests < COUNT
+    with open_range(f"s3://{gateway_bucket}/long.mp4", options) as reader:
+        silent = decode(reader, SamplingPlan(num_frames=10), DecodeLimits())
+        assert reader.requests < 30
+    assert silent.info.bytes_read <= 0.2 * silent.info.bytes_stored
+
+
+def test_a_slow_storage_gets_fewer_larger_requests(
+    long_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if long_clip.suffix != ".mp4":
+        pytest.skip("only the sound of an indexed file is read by position")
+    monkeypatch.setattr(indexed_sound, "SKIPPING_SEC", 0.0)
+    monkeypatch.setattr(indexed_sound, "BATCH_REQUESTS", 50)
+    with open_range(str(long_clip), StorageOptions()) as reader:
+        check(decode(reader, PLAN, DecodeLimits()))
+        assert reader.requests < 120
+
+
+def test_a_dense_plan_reads_the_file_once(long_clip: Path) -> None:
+    with open_range(str(long_clip), StorageOptions()) as reader:
+        clip = decode(reader, SamplingPlan(num_frames=600, audio_rate=16_000), DecodeLimits())
+        assert reader.requests < 30
+    assert numbers_of(clip.frames) == expected(COUNT, 600)
+    assert clip.info.bytes_read <= clip.info.bytes_stored
