@@ -16,14 +16,15 @@ from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
 from tests.actors.test_decoder import expected
 from tests.media import Image, Sound, numbered, numbers_of, render
 
-COUNT, RATE, GOP = 2000, 5, 20
+COUNT, RATE, GOP = 1200, 4, 20
 PLAN = SamplingPlan(num_frames=10, audio_rate=16_000)
+NOISE = np.random.default_rng(0).integers(0, 255, (7, 60, 160, 3), dtype=np.uint8)
 
 
 def noisy(number: int) -> Image:
     """A numbered frame over noise, so that a frame takes kilobytes, as real ones do."""
     image = numbered(number, width=160, height=120)
-    image[60:] = np.random.default_rng(number % 7).integers(0, 255, (60, 160, 3), dtype=np.uint8)
+    image[60:] = NOISE[number % 7]
     return image
 
 
@@ -38,7 +39,7 @@ def long_clip(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         gop=GOP,
         b_frames=2,
         image=noisy,
-        sounds=[Sound(seconds=COUNT / RATE, bursts=[(300.0, 301.0)], rate=22_050)],
+        sounds=[Sound(seconds=COUNT / RATE, bursts=[(200.0, 201.0)], rate=22_050)],
     )
 
 
@@ -66,8 +67,8 @@ def check(clip: Clip) -> None:
     assert clip.audio is not None
     assert len(clip.audio) / 16_000 == pytest.approx(COUNT / RATE, abs=0.1)
     burst = np.flatnonzero(np.abs(clip.audio) > 0.1) / 16_000
-    assert burst[0] == pytest.approx(300.0, abs=0.05)
-    assert burst[-1] == pytest.approx(301.0, abs=0.05)
+    assert burst[0] == pytest.approx(200.0, abs=0.05)
+    assert burst[-1] == pytest.approx(201.0, abs=0.05)
 
 
 def test_only_the_needed_groups_are_decoded(long_clip: Path, fed: list[int]) -> None:
@@ -112,5 +113,8 @@ def test_a_dense_plan_reads_the_file_once(long_clip: Path) -> None:
     with open_range(str(long_clip), StorageOptions()) as reader:
         clip = decode(reader, SamplingPlan(num_frames=600, audio_rate=16_000), DecodeLimits())
         assert reader.requests < 30
-    assert numbers_of(clip.frames) == expected(COUNT, 600)
+    # Matroska's milliseconds may make a moment just before a frame fall on it.
+    difference = np.array(numbers_of(clip.frames)) - expected(COUNT, 600)
+    assert set(difference.tolist()) <= {0, 1}
+    assert difference.sum() < 10
     assert clip.info.bytes_read <= clip.info.bytes_stored
