@@ -114,7 +114,7 @@ def _read(paths: Sequence[str], filesystem: Any) -> Dataset:
     that waited for one would wait for ever.
     """
 
-    def read(batch: dict[str, list[str]]) -> pa.Table:
+    def read(batch: dict[str, Any]) -> pa.Table:
         tables = [pq.read_table(path, filesystem=filesystem) for path in batch["path"]]
         return pa.concat_tables(tables)
 

@@ -149,8 +149,9 @@ def run(config: JobConfig, *, console: Console) -> int:
     prepared = _prepare(config)
     run_id = config.run_id or datetime.now(UTC).strftime("run-%Y%m%dT%H%M%SZ")
     with RunLock(prepared.store, run_id) as lock:
-        prepared.ledger.reconcile()
+        prepared.ledger.reconcile(guard=lock.check)
         done = prepared.ledger.load(retry_failed=config.retry_failed)
+        clear_success(prepared.store, run_id)
         manifest = write_manifest(
             prepared.store,
             run_id,
@@ -165,7 +166,6 @@ def run(config: JobConfig, *, console: Console) -> int:
                 f"{manifest.moved_example}; they are not captioned again",
                 highlight=False,
             )
-        clear_success(prepared.store, run_id)
         write_config(prepared.store, run_id, _config_yaml(config, run_id))
         sink = ShardSink(
             prepared.store,
@@ -183,7 +183,8 @@ def run(config: JobConfig, *, console: Console) -> int:
                 f"{missing.count} of {manifest.todo} videos reached neither table, such as "
                 f"{', '.join(missing.examples)}; run the same command again to do them"
             )
-        prepared.ledger.reconcile()
+        prepared.ledger.reconcile(guard=lock.check)
+        lock.check()
         summary = _summary(run_id, manifest, sink, usage, config, time.monotonic() - started)
         write_summary(prepared.store, summary)
         write_success(prepared.store, run_id)
@@ -240,6 +241,7 @@ def _work(
                     progress.update(_state(manifest, sink, snapshot))
                 else:
                     sink.write(table)
+            sink.tick()
             snapshot = ray.get(monitor.snapshot.remote())
             progress.update(_state(manifest, sink, snapshot))
     finally:

@@ -17,17 +17,8 @@ import pyarrow as pa
 from rayjob.ids import IdMap, fingerprints
 from rayjob.ledger import Attempts, DoneIds
 from rayjob.tablestore import TableStore, run_folder
+from schemas.blocks import INPUTS
 from schemas.errors import SourceError
-
-MANIFEST = pa.schema(
-    [
-        pa.field("video_id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("metadata", pa.string()),
-        pa.field("attempts", pa.int32(), nullable=False),
-    ]
-)
-"""One row per input to process. ``attempts``: how often earlier runs tried and failed."""
 
 ROWS_PER_FILE = 8192
 
@@ -167,7 +158,7 @@ class _Selection:
         )
 
     def tables(self, inputs: Iterable[InputLike]) -> Iterator[pa.Table]:
-        """Tables of :data:`MANIFEST`, a few thousand rows or fewer each."""
+        """Tables of :data:`INPUTS`, a few thousand rows or fewer each."""
         iterator = iter(inputs)
         while self._limit is None or self._todo < self._limit:
             size = ROWS_PER_FILE
@@ -216,7 +207,7 @@ class _Selection:
                 [each.metadata for each in taken],
                 pa.array(tried, pa.int32()),
             ],
-            schema=MANIFEST,
+            schema=INPUTS,
         )
 
 

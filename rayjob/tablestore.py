@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.exceptions import NoCredentialsError
 
-from schemas.errors import ConfigError, RayjobError, UsageError
+from schemas.errors import ConfigError, OutputUnavailableError, RayjobError, UsageError
 from schemas.media import StorageOptions
 
 logger = logging.getLogger(__name__)
@@ -38,10 +38,6 @@ _WHOLE_READ_BYTES = 1 << 20
 """Up to this size one request for the whole file is cheaper than footer plus columns."""
 
 _PERMANENT = (RayjobError, FileNotFoundError, PermissionError, ValueError, TypeError)
-
-
-class OutputUnavailableError(RayjobError):
-    """The storage of the output does not answer properly in spite of retries."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@
     │   ├── SourceError          an input cannot be listed or read as a manifest
     │   └── ModelError           the model is missing or does not fit the job
     ├── OutputLockedError        another run holds the output (exit code 1)
+    ├── OutputUnavailableError   the output's storage fails in spite of retries (exit code 1)
     └── VideoError               costs one video one row in ``failures``
         ├── OpenError            stage "open"
         │   ├── NotFoundError
@@ -19,6 +20,7 @@
         │   ├── NoMediaStreamError       no picture and no sound in the container
         │   ├── UnsupportedCodecError
         │   ├── CorruptMediaError        streams are there but nothing can be decoded
+        │   ├── TruncatedMediaError      the file ends before its header says
         │   ├── MediaLimitError          larger or longer than the limits allow
         │   ├── DecodeTimeoutError
         │   └── DecoderCrashedError      the child process died (signal, memory)
@@ -61,6 +63,10 @@ class ModelError(UsageError):
 
 class OutputLockedError(RayjobError):
     """Another run holds the output."""
+
+
+class OutputUnavailableError(RayjobError):
+    """The output's storage failed in spite of retries; the same command goes on later."""
 
 
 class VideoError(RayjobError):
@@ -119,6 +125,10 @@ class UnsupportedCodecError(DecodeError):
 
 class CorruptMediaError(DecodeError):
     """Streams are there, but not one frame or sample can be decoded."""
+
+
+class TruncatedMediaError(DecodeError):
+    """The file ends before the time that its header announces."""
 
 
 class MediaLimitError(DecodeError):

@@ -57,6 +57,13 @@ class StorageOptions(BaseModel):
     anonymous: bool = Field(default=False, description="send unsigned requests")
     retries: int = Field(default=8, ge=0, description="tries after the first, per request")
     timeout_sec: float = Field(default=30.0, gt=0, description="wall time of one request")
+    read_share: float = Field(
+        default=0.33,
+        gt=0,
+        le=1,
+        description="share of a long MP4 to read for few frames and all sound; "
+        "1 reads all of it in few large requests",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

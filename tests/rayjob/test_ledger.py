@@ -18,9 +18,9 @@ import pytest
 from rayjob.ids import IdMap, digests
 from rayjob.ledger import Ledger
 from rayjob.shards import ShardSink
-from rayjob.tablestore import OutputUnavailableError, TableStore
+from rayjob.tablestore import TableStore
 from schemas.config import ShardConfig
-from schemas.errors import UsageError
+from schemas.errors import OutputUnavailableError, UsageError
 from schemas.tables import CAPTIONS, results_table
 from tests.rayjob.outputs import (
     EPOCH,

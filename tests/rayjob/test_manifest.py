@@ -12,8 +12,9 @@ import pytest
 from rayjob import manifest as module
 from rayjob.ids import IdMap, fingerprints
 from rayjob.ledger import Attempts, DoneIds
-from rayjob.manifest import MANIFEST, ManifestInfo, plan_manifest, unaccounted, write_manifest
+from rayjob.manifest import ManifestInfo, plan_manifest, unaccounted, write_manifest
 from rayjob.tablestore import TableStore
+from schemas.blocks import INPUTS
 from schemas.errors import SourceError
 from tests.rayjob.outputs import KINDS, Item, files, names, open_store
 
@@ -45,7 +46,7 @@ def rows_of(store: TableStore, info: ManifestInfo) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for path in info.files:
         table = pq.read_table(pa.BufferReader(store.read_bytes(path)))
-        assert table.schema.equals(MANIFEST)
+        assert table.schema.equals(INPUTS)
         rows += table.to_pylist()
     return rows
 

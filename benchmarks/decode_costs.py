@@ -1,0 +1,118 @@
+"""What decoding costs: ``python -m benchmarks.decode_costs``.
+
+- *bytes*: a ten-minute clip with sound on a real S3 server, sampled at 32 frames: bytes that
+  the storage was asked for over bytes stored, for several key-frame distances.
+- *memory*: peak resident memory of the decoding process for a 20-minute 1080p clip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+
+from actors.sandbox import DecodeSandbox
+from schemas.media import DecodeLimits, SamplingPlan, StorageOptions, VideoInfo
+from tinyworld.s3 import S3Gateway
+
+PLAN = SamplingPlan(num_frames=32, max_pixels=100_352, audio_rate=16_000)
+BUCKET = "videos"
+
+
+def render(
+    path: Path, *, seconds: int, rate: int, width: int, height: int, gop: int, noise: int
+) -> Path:
+    """A clip with moving noise (so that frames have the size of real ones) and a tone."""
+    chance = np.random.default_rng(0)
+    texture = chance.integers(0, noise, (height * 2, width * 2, 3), dtype=np.uint8)
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=rate)
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        video.gop_size = gop
+        video.options = {"preset": "ultrafast", "crf": "30", "sc_threshold": "0"}
+        sound = output.add_stream("aac", rate=48_000)
+        for number in range(seconds * rate):
+            top, left = (number * 3) % height, (number * 5) % width
+            image = texture[top : top + height, left : left + width]
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame.pts = number
+            output.mux(video.encode(frame))
+            if number % rate == 0:
+                times = (np.arange(48_000) + number // rate * 48_000) / 48_000
+                wave = np.sin(2 * np.pi * 440 * times).astype(np.float32)[None]
+                samples = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+                samples.sample_rate, samples.pts = 48_000, number // rate * 48_000
+                output.mux(sound.encode(samples))
+        output.mux(video.encode(None))
+        output.mux(sound.encode(None))
+    return path
+
+
+def bytes_read(work: Path) -> dict[str, dict[str, float]]:
+    """Share of a ten-minute clip that is fetched, by distance of its key frames."""
+    figures = {}
+    with S3Gateway(work / "s3", buckets=(BUCKET,)) as gateway:
+        os.environ.update(gateway.env)
+        with DecodeSandbox(DecodeLimits(), StorageOptions()) as sandbox:
+            for gop_sec in (2, 5, 10):
+                name = f"ten-minutes-{gop_sec}.mp4"
+                path = render(
+                    work / name, seconds=600, rate=10, width=640, height=360,
+                    gop=gop_sec * 10, noise=96,
+                )  # fmt: skip
+                gateway.client().upload_file(str(path), BUCKET, name)
+                clip = sandbox.decode(f"s3://{BUCKET}/{name}", PLAN)
+                info: VideoInfo = clip.info
+                assert len(clip.frames) == 32 and clip.audio is not None
+                figures[f"key frame every {gop_sec} s"] = {
+                    "stored_mb": info.bytes_stored / 1e6,
+                    "read_mb": info.bytes_read / 1e6,
+                    "share": info.bytes_read / info.bytes_stored,
+                }
+    return figures
+
+
+def peak_memory(work: Path) -> dict[str, float]:
+    """Peak resident memory of the decoding process, 20 minutes of 1080p."""
+    path = render(
+        work / "long.mp4", seconds=1200, rate=2, width=1920, height=1080, gop=20, noise=32
+    )
+    peak = 0
+    done = threading.Event()
+
+    def watch(pid: int) -> None:
+        nonlocal peak
+        process = psutil.Process(pid)
+        while not done.is_set():
+            peak = max(peak, process.memory_info().rss)
+            time.sleep(0.01)
+
+    with DecodeSandbox(DecodeLimits(), StorageOptions()) as sandbox:
+        sandbox.decode(str(path), SamplingPlan(num_frames=1))
+        assert sandbox.pid is not None
+        watcher = threading.Thread(target=watch, args=(sandbox.pid,))
+        watcher.start()
+        clip = sandbox.decode(str(path), PLAN)
+        done.set()
+        watcher.join()
+    return {"duration_sec": clip.info.duration_sec, "peak_mb": peak / 1e6}
+
+
+def main() -> None:
+    """Measure both and print one JSON document."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        figures = {"bytes": bytes_read(Path(work)), "memory": peak_memory(Path(work))}
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""From a configuration to a pool: fractions, shares, sound, and models that are not there."""
+
+from pathlib import Path
+
+import pytest
+
+from rayjob.engines import check_model, engine_pool, model_revision
+from rayjob.recipes.omni import Omni
+from schemas.config import EngineConfig
+from schemas.errors import ConfigError, ModelError
+from schemas.media import SamplingPlan
+
+SOUND = SamplingPlan(num_frames=8, audio_rate=16_000)
+SILENT = SamplingPlan(num_frames=8)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "gpus", "replicas", "share"),
+    [(1.0, 4, 4, 0.9), (0.5, 4, 8, 0.45), (0.25, 1, 4, 0.225), (0.4, 2, 4, 0.36), (2, 5, 2, 0.9)],
+)
+def test_one_setting_decides_resource_share_and_number(
+    model: str, fraction: float, gpus: int, replicas: int, share: float
+) -> None:
+    config = EngineConfig(model=model, gpus_per_engine=fraction)
+    pool = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=gpus)
+    assert (pool.gpus, pool.replicas) == (fraction, replicas)
+    assert pool.settings.args["gpu_memory_utilization"] == share
+    assert pool.settings.args.get("tensor_parallel_size", 1) == max(1, int(fraction))
+    assert pool.settings.on_gpu
+
+
+@pytest.mark.parametrize(("engines", "gpus"), [(5, 2), (1, 0)])
+def test_a_pool_that_does_not_fit_is_an_error(model: str, engines: int, gpus: int) -> None:
+    config = EngineConfig(model=model, device="gpu", gpus_per_engine=0.5, engines=engines)
+    with pytest.raises(ConfigError, match="do not fit"):
+        engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=gpus)
+
+
+def test_without_gpus_it_runs_on_the_cpu(model: str) -> None:
+    pool = engine_pool(EngineConfig(model=model), Omni.defaults, plan=SOUND, cluster_gpus=0)
+    assert (pool.gpus, pool.replicas, pool.settings.on_gpu) == (0.0, 1, False)
+    assert pool.settings.args["enforce_eager"]
+    assert "gpu_memory_utilization" not in pool.settings.args
+
+
+def test_caches_that_mix_up_sounds_are_off(model: str) -> None:
+    config = EngineConfig(model=model)
+    with_sound = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=0).settings.args
+    without = engine_pool(config, Omni.defaults, plan=SILENT, cluster_gpus=0).settings.args
+    assert with_sound["enable_prefix_caching"] is False
+    assert without["enable_prefix_caching"] is True
+    assert with_sound["mm_processor_cache_gb"] == 0
+
+
+def test_vllm_args_win_and_are_checked(model: str) -> None:
+    config = EngineConfig(model=model, vllm_args={"max_num_batched_tokens": 4096})
+    pool = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=0)
+    assert pool.settings.args["max_num_batched_tokens"] == 4096
+    with pytest.raises(ConfigError, match="no_such_argument"):
+        engine_pool(
+            EngineConfig(model=model, vllm_args={"no_such_argument": 1}),
+            Omni.defaults,
+            plan=SOUND,
+            cluster_gpus=0,
+        )
+
+
+def test_models_that_are_not_there(tmp_path: Path, model: str) -> None:
+    for name, message in (
+        (str(tmp_path), "no checkpoint"),
+        ("./no/such/folder", "no folder"),
+        ("nobody/nothing", "neither a folder nor to be had from the hub"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            check_model(name, EngineConfig())
+    (Path(model) / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="no weights"):
+        check_model(model, EngineConfig())
+    check_model(model, EngineConfig(load_format="dummy"))
+
+
+def test_revision_of_a_folder_follows_its_files(model: str) -> None:
+    before = model_revision(model, None)
+    assert before is not None and len(before) == 16
+    assert model_revision(model, "r2") == "r2"
+    (Path(model) / "model.safetensors").write_bytes(b"other weights")
+    assert model_revision(model, None) != before
