@@ -22,9 +22,6 @@ from actors.range_reader import MAX_REQUEST_BYTES, Span
 from actors.sample_index import SampleTable
 from actors.schedule import Ints
 
-READ_SHARE = 0.33
-"""Share of a file to read for a sparse plan, picture and sound together."""
-
 SKIPPING_SEC = 20.0
 """Wall time that small requests may take per file before fewer, larger ones take over."""
 
@@ -53,7 +50,7 @@ def indexed_packets(
     # across the edge of such a range would read it again.
     gaps = np.maximum(starts[1:] - ends[:-1], 0)
     gaps = np.where(same, np.where(known[1:] >= 0, 0, gaps), np.maximum(gaps, MAX_REQUEST_BYTES))
-    budget = READ_SHARE * reader.size - reader.bytes_read - int(table.sizes[known < 0].sum())
+    budget = reader.read_share * reader.size - reader.bytes_read - int(table.sizes[known < 0].sum())
     at, allowed = 0, len(starts)
     spent, made = 0.0, 0
     while at < len(starts):

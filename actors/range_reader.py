@@ -46,6 +46,10 @@ class RangeReader(io.RawIOBase):
         fetcher: where the bytes come from.
         size: size of the object in bytes.
         name: the file's name, for messages and for FFmpeg's guess at the format.
+        read_share: see :class:`schemas.media.StorageOptions`.
+        whole_file_bytes: a file up to this size is fetched with the first read.
+        cache_bytes: how much is kept.
+        on_close: called once by ``close``.
 
     Attributes:
         bytes_read: bytes asked of the storage so far.
@@ -58,6 +62,7 @@ class RangeReader(io.RawIOBase):
         *,
         size: int,
         name: str,
+        read_share: float = 1.0,
         whole_file_bytes: int = WHOLE_FILE_BYTES,
         cache_bytes: int = CACHE_BYTES,
         on_close: Callable[[], None] | None = None,
@@ -65,6 +70,7 @@ class RangeReader(io.RawIOBase):
         super().__init__()
         self.size = size
         self.name = name
+        self.read_share = read_share
         self.bytes_read = 0
         self.requests = 0
         self._fetcher = fetcher

@@ -59,7 +59,7 @@ def open_range(uri: str, options: StorageOptions) -> RangeReader:
     scheme = urlsplit(uri).scheme if "://" in uri else ""
     if scheme in ("", "file", "local"):
         path = unquote(uri.split("://", 1)[1]) if scheme == "file" else uri.split("://", 1)[-1]
-        return _open_local(path)
+        return _open_local(path, options)
     return _open_remote(uri, scheme, options)
 
 
@@ -95,7 +95,7 @@ class _LocalFile:
         os.close(self._descriptor)
 
 
-def _open_local(path: str) -> RangeReader:
+def _open_local(path: str, options: StorageOptions) -> RangeReader:
     try:
         # Look before opening: opening a named pipe would wait for a writer.
         status = os.stat(path)
@@ -113,7 +113,11 @@ def _open_local(path: str) -> RangeReader:
         source.close()
         raise EmptyFileError(f"{path} is empty")
     return RangeReader(
-        source, size=status.st_size, name=os.path.basename(path), on_close=source.close
+        source,
+        size=status.st_size,
+        name=os.path.basename(path),
+        read_share=options.read_share,
+        on_close=source.close,
     )
 
 
@@ -129,7 +133,7 @@ def _open_remote(uri: str, scheme: str, options: StorageOptions) -> RangeReader:
     if size == 0:
         raise EmptyFileError(f"{shown} is empty")
     name = os.path.basename(urlsplit(shown).path) or scheme
-    return RangeReader(source, size=size, name=name)
+    return RangeReader(source, size=size, name=name, read_share=options.read_share)
 
 
 @lru_cache(maxsize=8)
