@@ -83,29 +83,35 @@ def _read_table(stream: Stream, file_size: int) -> SampleTable:
 
 
 def schedule_from(source: Source, video: VideoStream, table: SampleTable) -> Schedule | None:
-    """Work out a video's schedule from its index.
+    """Work out a video's schedule from its index, which holds decoding times only.
 
     Returns:
-        None where the index cannot tell when the last frame is shown: it holds decoding
-        times only, and they are not evenly spaced.
+        None where the decoding times do not increase.
     """
     shown = table.stamps[~table.hidden]
     steps = np.diff(table.stamps)
     if len(shown) == 0 or video.start_time is None or video.time_base is None:
         return None
-    if len(steps) and (steps.min() <= 0 or steps.max() - steps.min() > 1):
+    if len(steps) and steps.min() <= 0:
         return None
     tick = float(video.time_base)
-    step = float(steps.mean()) * tick if len(steps) else 1.0 / frame_rate(video)
     start = video.start_time * tick
-    timeline = Timeline(last=(len(shown) - 1) * step, count=len(shown), rate=1.0 / step, tick=tick)
     # A frame is never shown before it is decoded.
     times = table.stamps.astype(np.float64) * tick
     keys = np.flatnonzero(table.keys)
-    # Frames are shown a fixed time after they are decoded, as long as they are key frames.
+    if len(steps) == 0 or steps.max() - steps.min() <= 1:
+        step = float(steps.mean()) * tick if len(steps) else 1.0 / frame_rate(video)
+        last = (len(shown) - 1) * step
+    else:
+        last = _last_shown(source, video, table) - start
+        step = last / (len(shown) - 1) if len(shown) > 1 else 1.0 / frame_rate(video)
+    if last < 0 or step <= 0:
+        return None
+    # Key frames are shown a fixed time after they are decoded, or almost; where the guess is
+    # wrong, the seek lands late and is repeated.
     delay = start - float(shown[0]) * tick
     return Schedule(
-        timeline=timeline,
+        timeline=Timeline(last=last, count=len(shown), rate=1.0 / step, tick=tick),
         start=start,
         shown_from=times - start,
         keys=keys,
@@ -113,3 +119,23 @@ def schedule_from(source: Source, video: VideoStream, table: SampleTable) -> Sch
         positions=table.positions,
         sizes=table.sizes,
     )
+
+
+def _last_shown(source: Source, video: VideoStream, table: SampleTable) -> float:
+    """Return when the last frame is shown, on the container's clock, from its last group.
+
+    That group is read in any case: the last moment of a plan is in it.
+    """
+    assert video.time_base is not None
+    keys = np.flatnonzero(table.keys)
+    first = int(keys[-1]) if len(keys) else 0
+    ends = table.positions + table.sizes
+    source.reader.expect([(int(table.positions[first:].min()), int(ends[first:].max()))])
+    if not source.seek(float(table.stamps[first] * video.time_base)):
+        return -1.0
+    stamps = [
+        packet.pts
+        for packet in source.packets(video)
+        if packet.pts is not None and packet.size and not packet.is_discard
+    ]
+    return float(max(stamps, default=-1) * video.time_base)

@@ -118,3 +118,22 @@ def test_a_dense_plan_reads_the_file_once(long_clip: Path) -> None:
     assert set(difference.tolist()) <= {0, 1}
     assert difference.sum() < 10
     assert clip.info.bytes_read <= clip.info.bytes_stored
+
+
+def test_variable_frame_rate_is_no_reason_to_read_everything(
+    tmp_path: Path, fed: list[int]
+) -> None:
+    chance = np.random.default_rng(5)
+    times = np.cumsum(chance.uniform(0.02, 0.3, 500)).tolist()
+    path = render(
+        tmp_path / "clip.mp4", count=500, times=times, b_frames=3, gop=25,
+        width=160, height=120, image=noisy,
+    )  # fmt: skip
+    with open_range(str(path), StorageOptions()) as reader:
+        clip = decode(reader, SamplingPlan(num_frames=6), DecodeLimits())
+    since = np.array(times) - times[0]
+    shown = np.searchsorted(since, np.linspace(0, since[-1], 6) + 1e-4, side="right") - 1
+    assert numbers_of(clip.frames) == shown.tolist()
+    assert clip.timestamps == pytest.approx(since[shown], abs=0.001)
+    assert len(fed) < 6 * 45
+    assert clip.info.bytes_read < 0.6 * clip.info.bytes_stored
