@@ -22,8 +22,9 @@ from actors.range_reader import MAX_REQUEST_BYTES, Span
 from actors.sample_index import SampleTable
 from actors.schedule import Ints
 
-SKIPPING_SEC = 20.0
-"""Wall time that small requests may take per file before fewer, larger ones take over."""
+SKIPPING_SHARE = 0.2
+"""Share of a video's wall time limit that small requests may take before fewer, larger ones
+take over."""
 
 BATCH_REQUESTS = 512
 BATCH_BYTES = 16 << 20
@@ -53,6 +54,7 @@ def indexed_packets(
     budget = reader.read_share * reader.size - reader.bytes_read - int(table.sizes[known < 0].sum())
     at, allowed = 0, len(starts)
     spent, made = 0.0, 0
+    patience = SKIPPING_SHARE * source.limits.wall_seconds
     while at < len(starts):
         joined = _joined_gaps(gaps[at:], budget=budget, requests=allowed)
         spans, counts = _batch(starts[at:], ends[at:], joined)
@@ -72,7 +74,7 @@ def indexed_packets(
             budget -= int(gaps[inner].sum())
             at += count
         if made:
-            allowed = max(8, int((SKIPPING_SEC - spent) * made / max(spent, 1e-6)))
+            allowed = max(8, int((patience - spent) * made / max(spent, 1e-6)))
     yield drain(audio)
 
 

@@ -102,7 +102,7 @@ def test_a_slow_storage_gets_fewer_larger_requests(
 ) -> None:
     if long_clip.suffix != ".mp4":
         pytest.skip("only the sound of an indexed file is read by position")
-    monkeypatch.setattr(indexed_sound, "SKIPPING_SEC", 0.0)
+    monkeypatch.setattr(indexed_sound, "SKIPPING_SHARE", 0.0)
     monkeypatch.setattr(indexed_sound, "BATCH_REQUESTS", 50)
     with open_range(str(long_clip), StorageOptions()) as reader:
         check(decode(reader, PLAN, DecodeLimits()))
