@@ -14,7 +14,7 @@ from actors.sample_index import read_tables, schedule_from
 from actors.scan import scan
 from actors.schedule import Schedule
 from actors.sound import SoundTrack, decode_sound
-from schemas.errors import CorruptMediaError
+from schemas.errors import CorruptMediaError, TruncatedMediaError
 from schemas.media import Clip, DecodeLimits, SamplingPlan, VideoInfo
 
 
@@ -90,6 +90,26 @@ def _header_start(source: Source) -> float:
     return float(stream.start_time * stream.time_base)
 
 
+def _check_length(source: Source, there: float) -> None:
+    """Tell a file that ends early from a whole one.
+
+    Raises:
+        TruncatedMediaError: less is there than the limits ask for.
+    """
+    announced = header_duration(source)
+    # Without an index the length of the last frame is a guess: leave room for it.
+    short = source.cut or announced - there > max(1.0, 0.02 * announced)
+    if not short:
+        return
+    sentence = f"the header announces {announced:.1f} s, {there:.1f} s are there"
+    if there < source.limits.min_complete * announced:
+        raise TruncatedMediaError(
+            f"the file is cut off: {sentence}. Upload it again, or set "
+            "decode.limits.min_complete to caption what is there"
+        )
+    source.warn(sentence)
+
+
 def _clip(
     source: Source,
     schedule: Schedule | None,
@@ -105,9 +125,8 @@ def _clip(
         seconds.append(len(audio) / plan.audio_rate)
     elif sound is not None:
         seconds.append(header_duration(source))
-    announced = header_duration(source)
-    if announced - max(seconds) > max(1.0, 0.02 * announced) and (audio is not None or not sound):
-        source.warn(f"the header announces {announced:.1f} s, {max(seconds):.1f} s are there")
+    if audio is not None or not sound:
+        _check_length(source, max(seconds))
     info = VideoInfo(
         duration_sec=max(seconds),
         fps=timeline.rate if timeline is not None else 0.0,

@@ -57,6 +57,7 @@ class Source:
         reader: the file.
         video, audio: the streams to decode, or None.
         warnings: what was noticed so far, one sentence each.
+        cut: whether the index names bytes beyond the end of the file.
     """
 
     container: InputContainer
@@ -65,6 +66,7 @@ class Source:
     video: VideoStream | None
     audio: AudioStream | None
     warnings: list[str] = field(default_factory=list)
+    cut: bool = False
 
     def warn(self, sentence: str) -> None:
         """Note what was wrong but could be worked around, once."""

@@ -50,6 +50,7 @@ def read_tables(source: Source) -> dict[int, SampleTable] | None:
         stream.index: _read_table(stream, source.reader.size) for stream in source.container.streams
     }
     if any(table.cut for table in tables.values()):
+        source.cut = True
         source.warn("the file is cut off; what is there was decoded")
     covered = sum(int(table.sizes.sum()) for table in tables.values())
     wanted = [stream for stream in (source.video, source.audio) if stream is not None]

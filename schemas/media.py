@@ -45,6 +45,12 @@ class DecodeLimits(BaseModel):
         default=8192 * 4320, ge=784, description="largest coded width x height"
     )
     max_duration_sec: float = Field(default=4 * 3600.0, gt=0, description="longest video")
+    min_complete: float = Field(
+        default=0.95,
+        ge=0,
+        le=1,
+        description="smallest share of the announced duration that must be there",
+    )
 
 
 class StorageOptions(BaseModel):

@@ -18,6 +18,7 @@ from schemas.errors import (
     NoMediaStreamError,
     NotAVideoError,
     NotFoundError,
+    TruncatedMediaError,
     UnsupportedCodecError,
     VideoError,
 )
@@ -25,6 +26,7 @@ from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
 from tests.actors.test_decoder import expected, load
 from tests.media import Sound, numbers_of, render
 
+WHAT_IS_THERE = DecodeLimits(min_complete=0)
 FASTSTART = {"movflags": "faststart"}
 
 
@@ -70,7 +72,12 @@ def error_of(path: Path, limits: DecodeLimits | None = None) -> VideoError:
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9, 0.99])
 def test_a_cut_off_file_gives_what_is_there(tmp_path: Path, good: Path, share: float) -> None:
     data = good.read_bytes()
-    clip = load(write(tmp_path, data[: int(len(data) * share)]), num_frames=8, audio_rate=16_000)
+    path = write(tmp_path, data[: int(len(data) * share)])
+    if share < 0.95:
+        error = error_of(path)
+        assert isinstance(error, TruncatedMediaError)
+        assert "announces 4.0 s" in str(error)
+    clip = load(path, limits=WHAT_IS_THERE, num_frames=8, audio_rate=16_000)
     numbers = numbers_of(clip.frames)
     assert len(numbers) >= 5
     assert numbers[0] == 0
@@ -84,11 +91,10 @@ def test_a_cut_off_matroska_file_gives_what_is_there(
     tmp_path: Path, good_mkv: Path, share: float
 ) -> None:
     data = good_mkv.read_bytes()
-    clip = load(
-        write(tmp_path, data[: int(len(data) * share)], "clip.mkv"),
-        num_frames=8,
-        audio_rate=16_000,
-    )
+    path = write(tmp_path, data[: int(len(data) * share)], "clip.mkv")
+    if share < 0.7:
+        assert isinstance(error_of(path), TruncatedMediaError)
+    clip = load(path, limits=WHAT_IS_THERE, num_frames=8, audio_rate=16_000)
     assert numbers_of(clip.frames)[0] == 0
     assert clip.info.duration_sec < 4 * (share + 0.1)
     if share < 0.7:

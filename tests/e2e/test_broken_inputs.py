@@ -2,6 +2,8 @@
 
 import os
 import random
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,7 @@ EXPECTED = {
     "no-codec.mp4": ("decode", {"UnsupportedCodecError"}),
     "no-host.mp4": ("open", {"StorageUnavailableError", "NotFoundError"}),
     "one-byte.mp4": ("open", {"NotAVideoError"}),
+    "pipe.mp4": ("open", {"NotAVideoError"}),
     "pdf.mp4": ("open", {"NotAVideoError"}),
     "playlist.mp4": ("open", {"NotAVideoError"}),
     "random.mp4": ("open", {"NotAVideoError"}),
@@ -65,7 +68,7 @@ def break_clips(folder: Path) -> None:
         "html.mp4": b"<html><body>404 Not Found</body></html>",
         "json.mp4": b'{"error": "expired"}',
         "zip.mp4": b"PK\3\4" + bytes(2000),
-        "pdf.mp4": b"%PDF-1.7\n" + b"0 obj\n" * 100,
+            "pdf.mp4": b"%PDF-1.7\n" + b"0 obj\n" * 100,
         "playlist.mp4": b"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nx.ts\n#EXT-X-ENDLIST\n",
         "subtitles.mp4": b"1\n00:00:00,000 --> 00:00:01,000\nHello\n\n2\n00:00:01,000 --> "
         b"00:00:02,000\nyou\n",
@@ -85,13 +88,20 @@ def break_clips(folder: Path) -> None:
         folder / "bomb.mp4", count=20, width=4096, height=4096, codec_options={"refs": "16"}
     )
     media.render(folder / "too-long.mp4", count=130, rate=1)
-    os.mkfifo(folder / "hang.mp4")
+    os.mkfifo(folder / "pipe.mp4")
     for temporary in folder.glob("*.tmp.*"):
         temporary.unlink()
 
 
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port where the kernel accepts connections, and nobody ever answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
 @pytest.mark.timeout(400)
-def test_broken_inputs(tmp_path: Path) -> None:
+def test_broken_inputs(tmp_path: Path, silent_port: int) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     break_clips(folder)
@@ -102,6 +112,7 @@ def test_broken_inputs(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.csv"
     uris = {name: str(folder / name) for name in {*EXPECTED, *good}}
     uris["no-host.mp4"] = "http://127.0.0.1:9/clip.mp4"
+    uris["hang.mp4"] = f"http://127.0.0.1:{silent_port}/clip.mp4"
     lines = [f"{name},{uri}" for name, uri in sorted(uris.items())]
     manifest.write_text("\n".join(["video_id,uri", *lines]) + "\n")
 
