@@ -58,12 +58,11 @@ def engine_pool(
     engines on one GPU start one after the other (see :mod:`actors.engine`).
 
     Raises:
-        ConfigError: the cluster has fewer GPUs than the pool asks for.
-        ModelError: the model is not there.
+        ConfigError: the cluster has fewer GPUs than the pool asks for, or this vLLM does
+            not know an argument.
     """
     on_gpu = config.device == "gpu" or (config.device == "auto" and cluster_gpus > 0)
     model = config.model or defaults.model
-    check_model(model, config)
     gpus = config.gpus_per_engine if on_gpu else 0.0
     replicas = config.engines or (_fitting(cluster_gpus, gpus) if on_gpu else 1)
     if on_gpu and _fitting(cluster_gpus, gpus) < replicas:

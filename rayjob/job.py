@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -12,13 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 import ray
+import ray.exceptions
 import yaml
 from rich.console import Console
 from rich.table import Table
 
 from actors.monitor import Monitor, Snapshot
 from rayjob import cluster, graph
-from rayjob.engines import EnginePool, engine_pool, model_revision
+from rayjob.engines import EnginePool, check_model, engine_pool, model_revision
 from rayjob.ledger import Ledger
 from rayjob.lock import RunLock
 from rayjob.manifest import ManifestInfo, plan_manifest, unaccounted, write_manifest
@@ -41,6 +43,8 @@ from schemas.config import JobConfig
 from schemas.errors import RayjobError
 from schemas.recipe import Recipe
 
+logger = logging.getLogger(__name__)
+
 _POLL_SECONDS = 0.5
 _MAX_WAITING_TABLES = 64
 
@@ -60,6 +64,7 @@ class _Prepared:
 def _prepare(config: JobConfig) -> _Prepared:
     recipe_type = find_recipe(config.recipe.name)
     model = config.engine.model or recipe_type.defaults.model
+    check_model(model, config.engine)
     settings = settings_for(
         recipe_type.defaults,
         config.recipe,
@@ -244,6 +249,12 @@ def _work(
             sink.tick()
             snapshot = ray.get(monitor.snapshot.remote())
             progress.update(_state(manifest, sink, snapshot))
+    except ray.exceptions.RayError as error:
+        logger.error("the graph failed", exc_info=error)
+        raise RayjobError(
+            f"the run stopped: {_cause(error)}. What was captioned is kept; run the same "
+            "command again to go on"
+        ) from error
     finally:
         # Also after an interruption: what is captioned is kept.
         sink.close()
@@ -254,6 +265,12 @@ def _work(
         gpus=pool.total_gpus,
         startup_sec=max(0.0, min(ready) - started_at) if ready else 0.0,
     )
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost message: Ray wraps an error of a worker several times."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _arriving(tables: Iterator[pa.Table]) -> Iterator[pa.Table | None]:

@@ -56,8 +56,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--output", type=Path, default=Path("out/demo"))
     parser.add_argument("--config", default="configs/demo.yaml")
+    parser.add_argument("--svg", type=Path, help="write what is printed as a picture")
     arguments = parser.parse_args()
-    console = Console()
+    console = Console(record=True, width=100 if arguments.svg else None)
 
     shutil.rmtree(arguments.output, ignore_errors=True)
     console.print(f"Rendering {arguments.clips} clips ...")
@@ -83,7 +84,10 @@ def main() -> int:
         return 1
     summary = json.loads(done.stdout.strip().splitlines()[-1])
     captions = read_captions(arguments.output)
-    return _report(console, clips, captions, summary, arguments.output)
+    code = _report(console, clips, captions, summary, arguments.output)
+    if arguments.svg:
+        console.save_svg(str(arguments.svg), title="make demo")
+    return code
 
 
 def _report(
