@@ -19,7 +19,7 @@ from actors.engine import EngineSettings, VllmEngine
 from actors.gate import Gate
 from actors.monitor import counters_of
 from actors.sandbox import DecodeSandbox
-from schemas.blocks import DECODED, clip_of, decoded_table
+from schemas.blocks import DECODED, clip_of, decoded_table, packed
 from schemas.errors import EngineCrashedError, VideoError
 from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
 from schemas.recipe import Recipe, Video
@@ -78,7 +78,7 @@ class Decoder:
 
 
 class Captioner:
-    """Ray Data callable: ``schemas.blocks.DECODED`` -> ``schemas.tables.RESULTS``.
+    """Ray Data callable: ``schemas.blocks.DECODED`` -> ``schemas.blocks.PACKED``.
 
     Asynchronous: Ray Data runs many calls at once on the actor, and the engine batches
     the requests of all of them.
@@ -93,7 +93,7 @@ class Captioner:
         self._reporter: asyncio.Task[None] | None = None
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
-        """Caption each decoded video of the batch."""
+        """Caption each decoded video of the batch; returns one row with all results."""
         if self._gate is None:
             # Made here because both belong to the event loop that runs the calls.
             self._gate = Gate()
@@ -104,7 +104,7 @@ class Captioner:
             *(self._row(batch, index, times) for index, times in enumerate(begun))
         )
         self._monitor.end.remote(ids)
-        return pa.concat_tables(tables or [RESULTS.empty_table()])
+        return packed(pa.concat_tables(tables or [RESULTS.empty_table()]))
 
     async def _row(self, batch: pa.Table, index: int, begun: int) -> pa.Table:
         row = {

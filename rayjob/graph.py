@@ -13,6 +13,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from actors.stages import Captioner, Decoder
 from rayjob.engines import EnginePool
+from schemas.blocks import unpacked
 from schemas.config import DecodeConfig
 from schemas.media import SamplingPlan, StorageOptions
 from schemas.recipe import Recipe
@@ -21,6 +22,10 @@ _TARGET_BLOCK_BYTES = 1
 """Below the size of any row, so that Ray Data makes each row a block of its own. A decoded
 video is megabytes: one to a block keeps decoding and captioning in step, spreads videos
 over all actors, and lets an engine have as many in flight as its batch holds."""
+
+_TASKS_IN_FLIGHT = 20
+"""Calls that an engine's actor runs at once where its batch is large. Each carries several
+videos: a task costs Ray milliseconds on both sides, which short clips would notice."""
 
 _ENGINE_START_DEATHS = 3
 """Engines that may die in a row while they start before the run gives up."""
@@ -47,16 +52,18 @@ def caption_graph(
         monitor: handle of an :class:`actors.monitor.Monitor`.
 
     Returns:
-        rows of ``schemas.tables.RESULTS``, one per video, in no particular order.
+        rows of ``schemas.blocks.PACKED``, for :func:`results`, in no particular order.
     """
     _configure()
+    videos_per_task = max(1, pool.videos_in_flight // _TASKS_IN_FLIGHT)
+    calls = -(-pool.videos_in_flight // videos_per_task)
     return (
         _read(manifest, filesystem)
         # One video costs one core: more threads per video would only add waiting.
         .map_batches(
             Decoder,
             fn_constructor_kwargs={"plan": plan, "limits": decode.limits, "storage": storage},
-            batch_size=1,
+            batch_size=videos_per_task,
             batch_format="pyarrow",
             zero_copy_batch=True,
             num_cpus=decode.cpus_per_actor,
@@ -71,15 +78,15 @@ def caption_graph(
                 "settings": pool.settings,
                 "monitor": monitor,
             },
-            batch_size=1,
+            batch_size=videos_per_task,
             batch_format="pyarrow",
             zero_copy_batch=True,
             num_cpus=pool.cpus,
             num_gpus=pool.gpus or None,
             compute=ActorPoolStrategy(
                 size=pool.replicas,
-                max_concurrent_calls_per_actor=pool.videos_in_flight,
-                max_tasks_in_flight_per_actor=pool.videos_in_flight + 2,
+                max_concurrent_calls_per_actor=calls,
+                max_tasks_in_flight_per_actor=calls + 2,
             ),
         )
     )
@@ -87,7 +94,8 @@ def caption_graph(
 
 def results(graph: Dataset) -> Iterator[pa.Table]:
     """Run the graph; yield tables of ``schemas.tables.RESULTS`` as they are made."""
-    yield from graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    for batch in graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from unpacked(batch)
 
 
 def decode_pool_size(config: DecodeConfig, *, pool: EnginePool, cluster_cpus: float) -> int:

@@ -7,6 +7,7 @@ engine's process reads them without a copy, where Python objects would be pickle
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -41,6 +42,26 @@ DECODED = pa.schema(
     ]
 )
 """A decoded video, or the failure to decode it: exactly one of ``info`` and ``failure``."""
+
+
+PACKED = pa.schema([pa.field("results", pa.large_binary(), nullable=False)])
+"""Tables of ``schemas.tables.RESULTS``, each as one binary value (Arrow IPC): what a task of
+the caption stage hands on stays one row, and so one block."""
+
+
+def packed(results: pa.Table) -> pa.Table:
+    """One row of :data:`PACKED` for a table of ``schemas.tables.RESULTS``."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, results.schema) as writer:
+        writer.write_table(results)
+    return pa.table([pa.array([sink.getvalue().to_pybytes()], pa.large_binary())], schema=PACKED)
+
+
+def unpacked(batch: pa.Table) -> Iterator[pa.Table]:
+    """The tables inside :data:`PACKED`."""
+    for value in batch.column("results"):
+        with pa.ipc.open_stream(value.as_buffer()) as reader:
+            yield reader.read_all()
 
 
 def decoded_table(row: dict[str, Any], outcome: Clip | FailureRow) -> pa.Table:
