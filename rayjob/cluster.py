@@ -22,12 +22,13 @@ def connect() -> Resources:
     """Join the cluster this process belongs to (``ray job submit``), or start a local one."""
     if not ray.is_initialized():
         # Ray Data reports every operator every ten seconds; the job has its own progress.
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         # Else the C++ side prints a warning to the terminal for each actor pool.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray.init(
             log_to_driver=False,
-            logging_level=logging.WARNING,
+            logging_level=logging.ERROR,
             include_dashboard=False if "RAY_ADDRESS" not in os.environ else None,
         )
     total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]

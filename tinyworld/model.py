@@ -21,6 +21,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
+from tinyworld.network import THETA
 from tinyworld.tasks import corpus
 
 VOCABULARY = 690  # learned, before special tokens
@@ -125,8 +126,8 @@ def make_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5OmniConfig:
         "num_key_value_heads": 2,
         "head_dim": 32,
         "max_position_embeddings": 4096,
-        "rope_theta": 10000.0,
-        "rope_parameters": {**rope, "rope_theta": 10000.0},
+        "rope_theta": THETA,
+        "rope_parameters": {**rope, "rope_theta": THETA},
         "tie_word_embeddings": False,
         "pad_token_id": token("pad_token"),
         "eos_token_id": token("eos_token"),

@@ -16,6 +16,8 @@ VOCABULARY, HIDDEN, FFN, LAYERS, HEADS, KV_HEADS, HEAD = 704, 192, 512, 4, 6, 2,
 VISION, VISION_FFN, VISION_LAYERS, VISION_HEADS = 128, 320, 3, 4
 SOUND, SOUND_FFN, SOUND_LAYERS, SOUND_HEADS, CHUNK = 128, 384, 2, 4, 200
 MROPE = (2, 2, 12)
+# Qwen's 10,000 leaves the width axis frequencies at which neighbouring columns look the same.
+THETA = 200.0
 Rotation = tuple[Tensor, Tensor]
 
 
@@ -270,7 +272,7 @@ class Text(nn.Module):
 
 def text_rotation(positions: Tensor) -> Rotation:
     """Rotations (B, 1, T, head size) for positions (B, 3, T) on time, height and width."""
-    rate = 1.0 / 10000.0 ** (torch.arange(0, HEAD, 2).float() / HEAD)
+    rate = 1.0 / THETA ** (torch.arange(0, HEAD, 2).float() / HEAD)
     angle = positions[..., None].float() * rate
     parts = [part[:, axis] for axis, part in enumerate(angle.split(MROPE, -1))]
     mixed = torch.cat(parts, -1)[:, None]

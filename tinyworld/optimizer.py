@@ -115,5 +115,8 @@ class Optimizer:
 
     def load(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
+        scales = [group["scale"] for group in self.adam.param_groups]
         self.adam.load_state_dict(state["adam"])
+        for group, scale in zip(self.adam.param_groups, scales, strict=True):
+            group["scale"] = scale
         self.momentum = state["momentum"]

@@ -42,7 +42,7 @@ from tinyworld.optimizer import Optimizer, Team
 from tinyworld.pool import FRAMES, Sample, fill_pool, read_pool
 from tinyworld.towers import TowerHeads, augment, sound_loss, vision_loss
 
-STAGES = (("towers", 0.3, 3e-3), ("frozen", 0.11, 4e-3), ("whole", 0.59, 2.5e-3))
+STAGES = (("towers", 0.3, 3e-3), ("frozen", 0.11, 4e-3), ("whole", 0.59, 2.4e-3))
 TOWER_SCALES = {"visual": 0.4, "audio_tower": 0.4}
 EXPORT_SECONDS = 300.0
 REPORT_SECONDS = 60.0
@@ -242,15 +242,16 @@ class Trainer:
             frozen = name == "frozen"
             losses = [self.clips_loss(self.draw(self.share(32 if frozen else 20)), frozen)]
             losses[0].backward()
-            kind = self.steps % (3 if frozen else 5)
-            if kind == 0:
-                losses.append(self.text_loss(self.share(12)))
+            kind = self.steps % 4
+            if kind in (0, 2):
+                losses.append(self.text_loss(self.share(16)))
             elif kind == 1:
                 losses.append(self.frames_loss(self.draw(self.share(16)), frozen))
-            elif kind in (3, 4):  # the towers go on learning from what told them most
-                losses.append(self.towers_loss(self.share(32)) * 0.3)
             else:
                 losses.append(self.sounds_loss(self.draw(self.share(6), single=True), frozen) * 0.5)
+            if not frozen:  # the towers go on learning from what has told them most
+                losses[-1].backward()
+                losses.append(self.towers_loss(self.share(48)) * 0.4)
         losses[-1].backward()
         self.meters["loss"].append(float(losses[0].detach()))
         self._tick()
