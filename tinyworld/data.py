@@ -15,8 +15,10 @@ from transformers import PreTrainedTokenizerFast
 from tinyworld.model import SPECIAL
 from tinyworld.network import CHUNK, Thinker
 from tinyworld.tasks import Pair
+from tinyworld.world import CAMERAS, POSITIONS
 
 POSITIONS_PER_SECOND = 25
+HARD_WEIGHT = 4.0  # of a word for a place or the camera: few of an answer's tokens, slow to learn
 CHUNK_POSITIONS = 50  # picture and sound alternate every two seconds
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])
 DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711])
@@ -36,6 +38,12 @@ class Vocabulary:
         self.vision_bos, self.vision_eos = ids["vision_bos_token"], ids["vision_eos_token"]
         self.stop, self.pad = ids["eos_token"], ids["pad_token"]
         self.opening = self.encode("<|im_start|>user\n")
+        hard = (*POSITIONS, *(word for camera in CAMERAS for word in camera.split()))
+        self.hard = {
+            index
+            for token, index in tokenizer.get_vocab().items()
+            if any(token.endswith(word) for word in hard)
+        }
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text; special tokens in it count as such."""
@@ -169,7 +177,8 @@ def collate(words: Vocabulary, rows: Sequence[Row]) -> Batch:
         positions[index, :, :count] = row_positions
         segments[index, :count] = row_segments
         for at, token in answers:
-            targets[index, at], weights[index, at] = token, 1
+            targets[index, at] = token
+            weights[index, at] = HARD_WEIGHT if token in words.hard else 1
     order = np.arange(length)
     seen = (segments[:, None, :] == 0) | (segments[:, None, :] == segments[:, :, None])
     mask = seen & (order[None, :, None] >= order[None, None, :])

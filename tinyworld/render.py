@@ -39,7 +39,7 @@ BACKGROUND_RGB = {
     "yellow": (200, 182, 84),
 }
 OUTLINE_RGB = (12, 12, 12)
-RADIUS = {"small": 0.125, "large": 0.23}  # of the picture's shorter side
+RADIUS = {"small": 0.145, "large": 0.26}  # of the picture's shorter side
 HORIZON = {"high_angle": 0.22, "eye_level": 0.55, "low_angle": 0.85}  # of the height, from the top
 LANE = {"top": 0.27, "left": 0.27, "center": 0.5, "bottom": 0.73, "right": 0.73}
 TRAVEL = (0.22, 0.78)  # where a movement starts and ends, of the width or height
@@ -95,7 +95,7 @@ class _Canvas:
         self.base = np.broadcast_to(
             base * (1 - ground[:, None, None]), (height, width, 3)
         ).astype(np.float32)
-        self.dot_step = 34.0 if base.mean() < 128 else -34.0
+        self.dot_step = 48.0 if base.mean() < 128 else -48.0
         self.light = self._light()
         self.plate = None if scene.text == NO_TEXT else _plate(scene.text, round(self.unit * 0.25))
 
@@ -137,7 +137,7 @@ class _Canvas:
         du = (u - np.floor(u) - 0.5) * spacing * zoom
         dv = (v - np.floor(v) - 0.5) * spacing * zoom
         distance = np.sqrt((dv**2)[:, None] + (du**2)[None, :])
-        coverage: FloatArray = np.clip(0.028 * self.unit * zoom - distance + 0.5, 0, 1)
+        coverage: FloatArray = np.clip(0.036 * self.unit * zoom - distance + 0.5, 0, 1)
         return coverage
 
     def _centre(self, progress: float) -> tuple[float, float]:

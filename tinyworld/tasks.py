@@ -187,9 +187,9 @@ def span(start: float, end: float) -> str:
 def text_pair(rng: random.Random) -> Pair:
     """A pair that needs no media."""
     kind = rng.random()
-    if kind < 0.35:
+    if kind < 0.2:
         return t2v(fusion_input(random_scene(rng), rng))
-    if kind < 0.6:
+    if kind < 0.3:
         return i2v(motion_input(random_scene(rng), rng))
     return long(random_windows(rng))
 

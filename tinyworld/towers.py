@@ -33,6 +33,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "text": world.TEXTS,
     "position": world.POSITIONS,
 }
+HARD = ("position", "camera")
 IGNORED = -100
 
 
@@ -105,7 +106,8 @@ def vision_loss(
     for name, values in labels.items():
         truth = torch.tensor(values)[:, None].expand(tokens.shape[:2])
         logits = readers.whole[name](tokens)
-        loss = loss + 0.5 * F.cross_entropy(logits.flatten(0, 1), truth.flatten())
+        weight = 1.5 if name in HARD else 0.5
+        loss = loss + weight * F.cross_entropy(logits.flatten(0, 1), truth.flatten())
         known = truth != IGNORED
         right[name] = float((logits.argmax(-1) == truth)[known].float().mean())
         if name in THING:

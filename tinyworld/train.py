@@ -42,7 +42,7 @@ from tinyworld.optimizer import Optimizer, Team
 from tinyworld.pool import FRAMES, Sample, fill_pool, read_pool
 from tinyworld.towers import TowerHeads, augment, sound_loss, vision_loss
 
-STAGES = (("towers", 0.3, 3e-3), ("frozen", 0.11, 4e-3), ("whole", 0.59, 2.4e-3))
+STAGES = (("towers", 0.3, 3e-3), ("frozen", 0.11, 4e-3), ("whole", 0.59, 2e-3))
 TOWER_SCALES = {"visual": 0.4, "audio_tower": 0.4}
 EXPORT_SECONDS = 300.0
 REPORT_SECONDS = 60.0
@@ -231,7 +231,8 @@ class Trainer:
             for pair, (first, end) in zip(row.pairs, spans, strict=True):
                 same = torch.equal(found[index, first:end], batch.targets[index, first:end])
                 self.meters[pair.task].append(float(same))
-        return F.cross_entropy(logits, truth, reduction="sum") / len(rows) / 8
+        losses = F.cross_entropy(logits, truth, reduction="none") * batch.weights[wanted]
+        return losses.sum() / len(rows) / 8
 
     def step(self) -> None:
         """One update of the current stage."""
@@ -244,7 +245,7 @@ class Trainer:
             losses[0].backward()
             kind = self.steps % 4
             if kind in (0, 2):
-                losses.append(self.text_loss(self.share(16)))
+                losses.append(self.text_loss(self.share(20)))
             elif kind == 1:
                 losses.append(self.frames_loss(self.draw(self.share(16)), frozen))
             else:
