@@ -42,10 +42,11 @@ class Monitor:
         """Count a start of the video."""
         self._begun[video_id] += 1
 
-    def end(self, video_ids: list[str]) -> None:
-        """Forget videos whose rows are made."""
+    def end(self, video_ids: list[str], engine_id: str, counters: dict[str, float]) -> None:
+        """Forget videos whose rows are made; store what their replica has counted."""
         for video_id in video_ids:
             self._begun.pop(video_id, None)
+        self.report(engine_id, counters)
 
     def report(self, engine_id: str, counters: dict[str, float]) -> None:
         """Store the latest counters of a replica."""

@@ -103,7 +103,8 @@ class Captioner:
         tables = await asyncio.gather(
             *(self._row(batch, index, times) for index, times in enumerate(begun))
         )
-        self._monitor.end.remote(ids)
+        # Awaited, so that the counters are there before the driver has the last result.
+        await self._monitor.end.remote(ids, self._engine_id, self._counters())
         return packed(pa.concat_tables(tables or [RESULTS.empty_table()]))
 
     async def _row(self, batch: pa.Table, index: int, begun: int) -> pa.Table:
@@ -151,6 +152,9 @@ class Captioner:
 
     async def _report(self) -> None:
         while True:
-            self._engine.stats.step(0)
-            self._monitor.report.remote(self._engine_id, counters_of(self._engine.stats))
+            self._monitor.report.remote(self._engine_id, self._counters())
             await asyncio.sleep(_REPORT_SECONDS)
+
+    def _counters(self) -> dict[str, float]:
+        self._engine.stats.step(0)
+        return counters_of(self._engine.stats)
