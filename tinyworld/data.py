@@ -183,7 +183,11 @@ def collate(words: Vocabulary, rows: Sequence[Row]) -> Batch:
     seen = (segments[:, None, :] == 0) | (segments[:, None, :] == segments[:, :, None])
     mask = seen & (order[None, :, None] >= order[None, None, :])
     return Batch(
-        *(torch.from_numpy(part) for part in (ids, positions, mask, targets, weights)),
+        ids=torch.from_numpy(ids),
+        positions=torch.from_numpy(positions),
+        mask=torch.from_numpy(mask),
+        targets=torch.from_numpy(targets),
+        weights=torch.from_numpy(weights),
         spans=[row_spans for *_, row_spans in built],
     )
 

@@ -14,6 +14,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def read_clip(path: Path) -> Clip:
         chosen = []
         for moment in np.linspace(0, last, FRAMES):
             shown = [frame for time, frame in frames if time <= moment + 1e-4][-1]
-            picture = shown.to_image().resize(size, Image.Resampling.BICUBIC)
+            picture = Image.fromarray(shown.to_ndarray(format="rgb24"))
+            picture = picture.resize(size, Image.Resampling.BICUBIC)
             chosen.append(np.asarray(picture))
     with av.open(str(path)) as container:
         parts = (
@@ -164,7 +166,7 @@ def questions(count: int, seed: int, folder: Path) -> dict[str, list[Question]]:
         asked["omni"].append(Question(pair, media, options, _grader(scene, OMNI_ATTRIBUTES)))
         pair = tasks.structured(scene)
         asked["structured"].append(
-            Question(pair, media, options, lambda text, scene=scene: mark_structured(text, scene))
+            Question(pair, media, options, partial(mark_structured, scene=scene))
         )
         if number % 2 == 0:
             picture = Image.fromarray(clip.frames[rng.randrange(FRAMES)])
@@ -190,7 +192,7 @@ def questions(count: int, seed: int, folder: Path) -> dict[str, list[Question]]:
                 tasks.i2v(tasks.motion_input(scene, rng)),
                 tasks.long(tasks.random_windows(rng)),
             ):
-                mark = lambda text, answer=pair.answer: mark_same(text, answer)  # noqa: E731
+                mark = partial(mark_same, answer=pair.answer)
                 asked[pair.task].append(Question(pair, {}, {}, mark))
         path.unlink()
     return asked
@@ -237,7 +239,7 @@ def answer(model: str, asked: dict[str, list[Question]]) -> dict[str, list[str]]
 def _input(tokenizer: Any, question: Question) -> Any:
     """vLLM's prompt: the chat template's text, media and the processor's options."""
     kind = next((kind for kind in ("video", "image", "audio") if kind in question.media), None)
-    content = [{"type": kind}] if kind else []
+    content: list[dict[str, str]] = [{"type": kind}] if kind else []
     content.append({"type": "text", "text": question.pair.prompt})
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True

@@ -82,9 +82,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         pad_token=SPECIAL["pad_token"],
         eos_token=SPECIAL["eos_token"],
         extra_special_tokens={
-            name: token
-            for name, token in SPECIAL.items()
-            if name not in ("pad_token", "eos_token")
+            name: token for name, token in SPECIAL.items() if name not in ("pad_token", "eos_token")
         },
         chat_template=CHAT_TEMPLATE,
         model_max_length=4096,

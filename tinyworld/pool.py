@@ -22,7 +22,7 @@ from transformers import WhisperFeatureExtractor
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import smart_resize
 
 from tinyworld.model import LONGEST_SOUND, PIXELS
-from tinyworld.render import LONGEST_CROSSING, _Canvas, render_audio, write_video
+from tinyworld.render import LONGEST_CROSSING, Canvas, render_audio, write_video
 from tinyworld.world import Scene, Split, random_scene
 
 FRAMES = 8
@@ -111,9 +111,7 @@ def make_sample(rng: random.Random, split: Split, sound: WhisperFeatureExtractor
     )
 
 
-def _timeline(
-    rng: random.Random, split: Split
-) -> tuple[list[tuple[Scene, float]], float, float]:
+def _timeline(rng: random.Random, split: Split) -> tuple[list[tuple[Scene, float]], float, float]:
     """Scenes with their lengths, and where the clip starts in them and how long it is."""
     kind = rng.random()
     seconds = rng.choice((2, 3, 3, 4, 4, 5, 6)) + rng.choice((0.0, 0.0, rng.uniform(-0.4, 0.4)))
@@ -129,9 +127,7 @@ def _timeline(
     return [(scene, seconds)], 0.0, seconds
 
 
-def _located(
-    pieces: Sequence[tuple[Scene, float]], time: float
-) -> tuple[int, float]:
+def _located(pieces: Sequence[tuple[Scene, float]], time: float) -> tuple[int, float]:
     """The index of the scene shown at `time`, and the progress of its crossing."""
     index = 0
     while index + 1 < len(pieces) and time >= pieces[index][1]:
@@ -145,7 +141,7 @@ def _located(
 def _draw(
     pieces: Sequence[tuple[Scene, float]], times: Sequence[float], size: tuple[int, int]
 ) -> list[Image.Image]:
-    canvases = [_Canvas(scene, width=size[0], height=size[1]) for scene, _ in pieces]
+    canvases = [Canvas(scene, width=size[0], height=size[1]) for scene, _ in pieces]
     located = [_located(pieces, time) for time in times]
     return [Image.fromarray(canvases[index].draw(progress)) for index, progress in located]
 
@@ -154,15 +150,19 @@ def _places(
     pieces: Sequence[tuple[Scene, float]], times: Sequence[float], size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], list[int]]:
     """Where the shape is in each frame, and which scene it is."""
-    canvases = [_Canvas(scene, width=size[0], height=size[1]) for scene, _ in pieces]
+    canvases = [Canvas(scene, width=size[0], height=size[1]) for scene, _ in pieces]
     places, which = [], []
     for time in times:
         index, progress = _located(pieces, time)
-        x, y = canvases[index]._centre(progress)
+        x, y = canvases[index].centre(progress)
         radius = canvases[index].radius * min(size)
         places.append((x / size[0], y / size[1], radius / size[0]))
         which.append(index)
     return np.array(places, np.float32), which
+
+
+def _image(frame: av.VideoFrame) -> Image.Image:
+    return Image.fromarray(frame.to_ndarray(format="rgb24"))
 
 
 def _jpeg(picture: Image.Image, quality: int) -> Image.Image:
@@ -182,7 +182,7 @@ def _through_codec(
             audio=True,
         )  # fmt: skip
         with av.open(file.name) as container:
-            pictures = [frame.to_image() for frame in container.decode(video=0)]
+            pictures = [_image(frame) for frame in container.decode(video=0)]
         with av.open(file.name) as container:
             waves = [frame.to_ndarray().mean(0) for frame in container.decode(audio=0)]
     return pictures, np.concatenate(waves).astype(np.float32)
@@ -219,10 +219,15 @@ def fill_pool(folder: Path, *, shards: int, split: Split, seed: int = 1, size: i
             raise RuntimeError(f"a rendering process ended with {worker.exitcode}")
 
 
-def read_pool(folder: Path, split: Split, skip: int = 0) -> list[Sample]:
-    """All samples of the split in `folder`, but for the first `skip` files."""
+def pool_files(folder: Path, split: Split) -> list[Path]:
+    """The files of a split that are complete."""
+    return sorted(folder.glob(f"{split}-*.pickle"))
+
+
+def read_pool(paths: Sequence[Path]) -> list[Sample]:
+    """All samples in the files."""
     samples = []
-    for path in sorted(folder.glob(f"{split}-*.pickle"))[skip:]:
+    for path in paths:
         for scenes, *rest in pickle.loads(path.read_bytes()):
             samples.append(Sample([Scene(*scene) for scene in scenes], *rest))
     return samples

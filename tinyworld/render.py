@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -67,12 +68,12 @@ def frames_at(
     scene: Scene, times: Sequence[float], *, seconds: float, width: int, height: int
 ) -> ByteArray:
     """The frames of a clip of `seconds` at `times` (seconds from its start): uint8 (T, H, W, 3)."""
-    canvas = _Canvas(scene, width=width, height=height)
+    canvas = Canvas(scene, width=width, height=height)
     crossing = seconds / math.ceil(seconds / LONGEST_CROSSING)
     return np.stack([canvas.draw((time % crossing) / crossing) for time in times])
 
 
-class _Canvas:
+class Canvas:
     """What stays the same over a clip, and `draw` for what does not."""
 
     def __init__(self, scene: Scene, *, width: int, height: int) -> None:
@@ -92,9 +93,9 @@ class _Canvas:
         ground = np.clip(self.y - horizon, 0, 1) * 0.22
         if scene.background == "black":  # a darker black cannot be seen; a lighter ground can
             ground = -ground * 3
-        self.base = np.broadcast_to(
-            base * (1 - ground[:, None, None]), (height, width, 3)
-        ).astype(np.float32)
+        self.base = np.broadcast_to(base * (1 - ground[:, None, None]), (height, width, 3)).astype(
+            np.float32
+        )
         self.dot_step = 48.0 if base.mean() < 128 else -48.0
         self.light = self._light()
         self.plate = None if scene.text == NO_TEXT else _plate(scene.text, round(self.unit * 0.25))
@@ -140,7 +141,7 @@ class _Canvas:
         coverage: FloatArray = np.clip(0.036 * self.unit * zoom - distance + 0.5, 0, 1)
         return coverage
 
-    def _centre(self, progress: float) -> tuple[float, float]:
+    def centre(self, progress: float) -> tuple[float, float]:
         """Centre of the shape in pixels, (x, y)."""
         start, end = TRAVEL
         along = start + (end - start) * progress
@@ -159,7 +160,7 @@ class _Canvas:
 
     def _draw_shape(self, picture: FloatArray, progress: float) -> None:
         """Paint the shape and its outline into `picture`, only where its box lies."""
-        centre_x, centre_y = self._centre(progress)
+        centre_x, centre_y = self.centre(progress)
         radius = self.radius * self.unit
         reach = radius * 1.25 + 2
         left, right = max(0, int(centre_x - reach)), min(self.width, int(centre_x + reach) + 1)
@@ -179,6 +180,12 @@ def _distance(shape: str, x: FloatArray, y: FloatArray, radius: float) -> FloatA
 
     The areas are made about equal, so that size says nothing about shape.
     """
+    found = _edge(shape, x, y, radius)
+    return np.asarray(found, np.float32)
+
+
+def _edge(shape: str, x: FloatArray, y: FloatArray, radius: float) -> Any:
+    """`_distance` in whatever precision numpy arrives at."""
     if shape == "circle":
         return np.sqrt(x * x + y * y) - radius * 0.95
     if shape == "square":
@@ -268,7 +275,8 @@ def write_video(
     if silent and random.Random(scenes[0][0].seed).random() < drop_silent_track:
         audio = False
     with av.open(str(path), "w", format="mp4") as container:
-        options = {"crf": str(crf), "preset": "veryfast"} if video_codec.startswith("libx26") else {}
+        x26 = video_codec.startswith("libx26")
+        options = {"crf": str(crf), "preset": "veryfast"} if x26 else {}
         video = container.add_stream(
             video_codec, rate=Fraction(fps).limit_denominator(1001), options=options
         )
@@ -294,7 +302,7 @@ def _pictures(
 ) -> Iterator[ByteArray]:
     """Frames one by one, so that an hour of video needs the memory of one frame."""
     for scene, seconds in scenes:
-        canvas = _Canvas(scene, width=width, height=height)
+        canvas = Canvas(scene, width=width, height=height)
         crossing = seconds / math.ceil(seconds / LONGEST_CROSSING)
         for index in range(max(1, round(seconds * fps))):
             yield canvas.draw((index / fps % crossing) / crossing)

@@ -117,9 +117,7 @@ def vision_loss(
     return loss, right
 
 
-def _cover(
-    places: NDArray[np.float32], height: int, width: int
-) -> tuple[Tensor, Tensor]:
+def _cover(places: NDArray[np.float32], height: int, width: int) -> tuple[Tensor, Tensor]:
     """Which tokens the shape lies on (labels), and which are near enough to tell what it is."""
     x, y, radius = (torch.from_numpy(part)[:, None, None] for part in places.T)
     columns = (torch.arange(width) + 0.5)[None, None]
@@ -143,6 +141,3 @@ def sound_loss(
     truth = torch.tensor(labels)
     right = float((logits.argmax(-1) == truth).float().mean())
     return F.cross_entropy(logits, truth), right
-
-
-

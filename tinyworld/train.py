@@ -39,7 +39,7 @@ from tinyworld.data import (
 from tinyworld.model import export, make_tokenizer
 from tinyworld.network import Thinker
 from tinyworld.optimizer import Optimizer, Team
-from tinyworld.pool import FRAMES, Sample, fill_pool, read_pool
+from tinyworld.pool import FRAMES, Sample, fill_pool, pool_files, read_pool
 from tinyworld.towers import TowerHeads, augment, sound_loss, vision_loss
 
 STAGES = (("towers", 0.3, 3e-3), ("frozen", 0.11, 4e-3), ("whole", 0.59, 2e-3))
@@ -65,9 +65,9 @@ class Trainer:
         self.optimizer = self._optimizer()
         self.samples: list[Sample] = []
         self.by_grid: dict[tuple[int, ...], list[Sample]] = {}
-        self.files = 0
+        self.files: set[Path] = set()
         self.cache: dict[int, tuple[Tensor, Tensor]] = {}
-        self.validation = read_pool(self.folder / "pool", "validation")
+        self.validation = read_pool(pool_files(self.folder / "pool", "validation"))
         self.meters: dict[str, list[float]] = defaultdict(list)
         self._resume()
 
@@ -114,8 +114,11 @@ class Trainer:
 
     def refresh(self) -> None:
         """Take in clips that were rendered since the last look."""
-        fresh = read_pool(self.folder / "pool", "train", skip=self.files)
-        self.files += len(list((self.folder / "pool").glob("train-*.pickle"))) - self.files
+        paths = [
+            path for path in pool_files(self.folder / "pool", "train") if path not in self.files
+        ]
+        self.files.update(paths)
+        fresh = read_pool(paths)
         self.samples += fresh
         for sample in fresh:
             self.by_grid.setdefault(sample.frames.shape[1:3], []).append(sample)

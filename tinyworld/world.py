@@ -55,7 +55,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         if self.colour == self.background:
-            raise ValueError(f"a {self.colour} shape cannot be seen on a {self.background} background")
+            raise ValueError(f"a {self.colour} shape cannot be seen on {self.background}")
         if self.position not in positions_for(self.motion):
             raise ValueError(f"position {self.position!r} does not fit motion {self.motion!r}")
 
@@ -127,14 +127,14 @@ def sample_scenes(n: int, seed: int, split: Split = "heldout") -> list[Scene]:
 
 def reversed_in_time(scene: Scene) -> Scene:
     """The scene that the same clip shows when it is played backwards."""
-    motion = {"left": "right", "right": "left", "up": "down", "down": "up"}.get(scene.motion, "still")
+    turned = {"left": "right", "right": "left", "up": "down", "down": "up", "still": "still"}
     camera = {
         "pan left": "pan right",
         "pan right": "pan left",
         "zoom in": "zoom out",
         "zoom out": "zoom in",
     }.get(scene.camera, "static")
-    return replace(scene, motion=motion, camera=camera)
+    return replace(scene, motion=turned[scene.motion], camera=camera)
 
 
 # --- sentences -----------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ _NO_SOUND = re.compile(r"\bno sound\b", re.IGNORECASE)
 
 
 def read_events(text: str) -> list[dict[str, str | None]]:
-    """Every thing that a caption tells of, in order: the six visual attributes, None where unsaid."""
+    """The visual attributes of all things that a caption tells of, in order; None where unsaid."""
     events: list[dict[str, str | None]] = []
     for found in _THING.finditer(text):
         size, colour, shape, motion, still, background, shown = found.groups()
