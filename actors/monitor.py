@@ -24,8 +24,8 @@ class Snapshot:
 class Monitor:
     """Counts where a crash of a worker cannot erase.
 
-    A video is begun when the engine starts on it, and ended with its rows. One that was
-    begun before was in flight when an engine's process died.
+    A video is begun when the engine starts on it, and ended when the engine is through
+    with it. One that was begun before was in flight when an engine's process died.
     """
 
     def __init__(self) -> None:
@@ -42,11 +42,9 @@ class Monitor:
         """Count a start of the video."""
         self._begun[video_id] += 1
 
-    def end(self, video_ids: list[str], engine_id: str, counters: dict[str, float]) -> None:
-        """Forget videos whose rows are made; store what their replica has counted."""
-        for video_id in video_ids:
-            self._begun.pop(video_id, None)
-        self.report(engine_id, counters)
+    def end(self, video_id: str) -> None:
+        """Forget a video that the engine has survived."""
+        self._begun.pop(video_id, None)
 
     def report(self, engine_id: str, counters: dict[str, float]) -> None:
         """Store the latest counters of a replica."""

@@ -52,6 +52,14 @@ def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> Fail
     )
 
 
+def _is_engine_death(error: BaseException) -> bool:
+    """Whether vLLM says that its engine cannot be used any more.
+
+    By name, so that only the engine's module imports vLLM.
+    """
+    return type(error).__name__ == "EngineDeadError"
+
+
 class Decoder:
     """Ray Data callable: ``schemas.blocks.INPUTS`` -> ``schemas.blocks.DECODED``."""
 
@@ -104,7 +112,7 @@ class Captioner:
             *(self._row(batch, index, times) for index, times in enumerate(begun))
         )
         # Awaited, so that the counters are there before the driver has the last result.
-        await self._monitor.end.remote(ids, self._engine_id, self._counters())
+        await self._monitor.report.remote(self._engine_id, self._counters())
         return packed(pa.concat_tables(tables or [RESULTS.empty_table()]))
 
     async def _row(self, batch: pa.Table, index: int, begun: int) -> pa.Table:
@@ -119,11 +127,6 @@ class Captioner:
         try:
             rows = await self._caption(batch, index, row, begun)
         except Exception as error:
-            if type(error).__name__ == "EngineDeadError":
-                logger.error("the engine died; the replica starts again")
-                # The process ends without Ray's clean-up, so that Ray restarts the actor
-                # and runs its tasks again.
-                os._exit(1)
             if not isinstance(error, VideoError):
                 logger.exception("unforeseen error while captioning %s", row["uri"])
             failures = [failure_of(row, error, stage="caption")]
@@ -148,7 +151,19 @@ class Captioner:
                 metadata=row["metadata"],
                 clip=clip_of(batch, index),
             )
-            return await self._recipe.caption(video, self._engine)
+            try:
+                return await self._recipe.caption(video, self._engine)
+            except Exception as error:
+                if _is_engine_death(error):
+                    logger.error("the engine died; the replica starts again")
+                    # The process ends without Ray's clean-up, so that Ray restarts the
+                    # actor and runs its tasks again.
+                    os._exit(1)
+                raise
+            finally:
+                # Calls of one actor to another keep their order: before the next video of
+                # this replica is begun, this one is forgotten.
+                self._monitor.end.remote(row["video_id"])
 
     async def _report(self) -> None:
         while True:

@@ -316,7 +316,8 @@ def _state(manifest: ManifestInfo, sink: ShardSink, snapshot: Snapshot) -> State
     counts = sink.counts
     return State(
         todo=manifest.todo,
-        decoded=snapshot.received,
+        # After a crash a replica receives some videos again.
+        decoded=min(snapshot.received, manifest.todo),
         captioned=counts.videos_captioned,
         failed=counts.videos_failed,
         written=counts.captions,
