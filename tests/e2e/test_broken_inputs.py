@@ -68,7 +68,7 @@ def break_clips(folder: Path) -> None:
         "html.mp4": b"<html><body>404 Not Found</body></html>",
         "json.mp4": b'{"error": "expired"}',
         "zip.mp4": b"PK\3\4" + bytes(2000),
-            "pdf.mp4": b"%PDF-1.7\n" + b"0 obj\n" * 100,
+        "pdf.mp4": b"%PDF-1.7\n" + b"0 obj\n" * 100,
         "playlist.mp4": b"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nx.ts\n#EXT-X-ENDLIST\n",
         "subtitles.mp4": b"1\n00:00:00,000 --> 00:00:01,000\nHello\n\n2\n00:00:01,000 --> "
         b"00:00:02,000\nyou\n",
