@@ -120,12 +120,14 @@ def phase_sequential(paths: list[Path], config_file: str) -> dict[str, float]:
 
         for path in paths[:4]:
             await one(path)
+        # One at a time the rate does not depend on how many there are.
+        some = paths[:150]
         started = time.perf_counter()
-        for path in paths:
+        for path in some:
             await one(path)
         wall = time.perf_counter() - started
         engine.close()
-        return {"captions_per_sec": len(paths) / wall}
+        return {"captions_per_sec": len(some) / wall}
 
     return asyncio.run(run())
 
@@ -167,7 +169,7 @@ def _render(folder: Path, count: int) -> None:
 def main() -> None:
     """Run all parts and print one JSON document."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=int, default=400)
+    parser.add_argument("--clips", type=int, default=600)
     parser.add_argument("--config", default="configs/demo.yaml")
     parser.add_argument("--phase", choices=PHASES)
     parser.add_argument("--folder", type=Path)

@@ -23,9 +23,10 @@ _TARGET_BLOCK_BYTES = 1
 video is megabytes: one to a block keeps decoding and captioning in step, spreads videos
 over all actors, and lets an engine have as many in flight as its batch holds."""
 
-_TASKS_IN_FLIGHT = 20
-"""Calls that an engine's actor runs at once where its batch is large. Each carries several
-videos: a task costs Ray milliseconds on both sides, which short clips would notice."""
+_TASKS_IN_FLIGHT = 40
+"""Calls that an engine's actor runs at once where its batch is large; each then carries a few
+videos. A task costs Ray milliseconds on both sides, which short clips would notice; with
+many videos to a task, fast ones wait for slow ones and the batch runs dry."""
 
 _ENGINE_START_DEATHS = 3
 """Engines that may die in a row while they start before the run gives up."""
