@@ -97,6 +97,8 @@ def _check_length(source: Source, there: float) -> None:
         TruncatedMediaError: less is there than the limits ask for.
     """
     announced = header_duration(source)
+    # Matroska announces when the file ends on its clock, which need not begin at 0.
+    there += max(0.0, _header_start(source)) if announced > there else 0.0
     # Without an index the length of the last frame is a guess: leave room for it.
     short = source.cut or announced - there > max(1.0, 0.02 * announced)
     if not short:
