@@ -65,6 +65,8 @@ def test_released_after_an_exception(local: TableStore) -> None:
 
 
 def hold(root: str, options: Any, run_id: str, messages: Any, ttl: float, elsewhere: bool) -> None:
+    # Shells start background jobs with Ctrl-C ignored, and that is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     lock = RunLock(TableStore(root, options), run_id, ttl=ttl)
     if elsewhere:
         from_elsewhere(lock)
