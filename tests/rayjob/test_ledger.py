@@ -314,7 +314,8 @@ def test_a_large_ledger_loads_in_seconds(local: TableStore) -> None:
     print(f"{count} ids: {seconds:.2f} s, {megabytes:.0f} MB")
     assert count == LARGE
     assert seconds < 15
-    assert megabytes < 150
+    # Mostly Arrow's buffers of the shards that are read at once; the ids take 5 MB.
+    assert megabytes < 250
 
 
 def test_id_map_against_a_dict() -> None:
