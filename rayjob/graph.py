@@ -23,7 +23,7 @@ _TARGET_BLOCK_BYTES = 1
 video is megabytes: one to a block keeps decoding and captioning in step, spreads videos
 over all actors, and lets an engine have as many in flight as its batch holds."""
 
-_TASKS_IN_FLIGHT = 40
+_TASKS_IN_FLIGHT = 20
 """Calls that an engine's actor runs at once where its batch is large; each then carries a few
 videos. A task costs Ray milliseconds on both sides, which short clips would notice; with
 many videos to a task, fast ones wait for slow ones and the batch runs dry."""
