@@ -117,11 +117,11 @@ def _timeline(rng: random.Random, split: Split) -> tuple[list[tuple[Scene, float
     seconds = rng.choice((2, 3, 3, 4, 4, 5, 6)) + rng.choice((0.0, 0.0, rng.uniform(-0.4, 0.4)))
     seconds = max(2.0, min(6.0, seconds))
     scene = random_scene(rng, split)
-    if kind < 0.15:
+    if kind < 0.3:
         share = rng.uniform(0.3, 0.7)
         second = random_scene(rng, split)
         return [(scene, seconds * share), (second, seconds * (1 - share))], 0.0, seconds
-    if kind < 0.3:  # a window out of a longer scene: part of a movement, maybe its repetition
+    if kind < 0.45:  # a window out of a longer scene: part of a movement, maybe its repetition
         whole = seconds * rng.uniform(1.0, 2.2)
         return [(scene, whole)], rng.uniform(0, whole - seconds), seconds
     return [(scene, seconds)], 0.0, seconds

@@ -146,16 +146,31 @@ def i2v(fields: dict[str, Any]) -> Pair:
     return Pair("i2v", asked, f"The {name} {thing['action']}.")
 
 
-def long(windows: Sequence[tuple[str, str]]) -> Pair:
-    """One running text out of `(time, clip caption)` lines."""
-    lines = "\n".join(f"{time} {told}" for time, told in windows)
+def long(windows: Sequence[tuple[str, str]], lines: Sequence[tuple[str, str]] = ()) -> Pair:
+    """One running text out of `(time, clip caption)` lines; `lines` may hold frames as well."""
+    asked = "\n".join(f"{time} {told}" for time, told in lines or windows)
+    return Pair("long", prompt("long").replace("{input}", asked), long_text(windows))
+
+
+def merge(parts: Sequence[Sequence[tuple[str, str]]]) -> Pair:
+    """One running text out of running texts, one for each part of a video."""
+    asked = "\n".join(
+        f"{windows[0][0].split('-')[0]}-{windows[-1][0].split('-')[1]} {long_text(windows)}"
+        for windows in parts
+    )
+    told = long_text([window for windows in parts for window in windows])
+    return Pair("long", prompt("long").replace("{input}", asked), told)
+
+
+def long_text(windows: Sequence[tuple[str, str]]) -> str:
+    """`'First a large red circle moves left ... Then ...'`."""
     sentences = []
     for index, (_, told) in enumerate(windows):
         # What a window's caption says of the window before it is said already.
         told = told.split(", ", 1)[1] if told.startswith("After the ") else told
         told = told[:1].lower() + told[1:]
         sentences.append(f"{'First' if index == 0 else 'Then'} {told}")
-    return Pair("long", prompt("long").replace("{input}", lines), " ".join(sentences))
+    return " ".join(sentences)
 
 
 def random_context(rng: random.Random) -> str:
@@ -164,6 +179,14 @@ def random_context(rng: random.Random) -> str:
         return ""
     told = [random_scene(rng) for _ in range(rng.choice((1, 1, 2)))]
     return clip_caption(told, context=random_context(rng) if rng.random() < 0.4 else "")
+
+
+def context_for(scenes: Sequence[Scene], rng: random.Random) -> str:
+    """The caption of the window before: where windows overlap, it often tells of the same thing."""
+    if rng.random() < 0.6:
+        return random_context(rng)
+    earlier = [random_scene(rng)] if rng.random() < 0.3 else []
+    return clip_caption([*earlier, scenes[0]], context=random_context(rng))
 
 
 def random_windows(rng: random.Random) -> list[tuple[str, str]]:
@@ -176,6 +199,16 @@ def random_windows(rng: random.Random) -> list[tuple[str, str]]:
         before = clip_caption(told, context=before)
         windows.append((span(index * seconds, (index + 1) * seconds), before))
     return windows
+
+
+def with_frames(windows: Sequence[tuple[str, str]], rng: random.Random) -> list[tuple[str, str]]:
+    """Windows with what single frames show below them, which the text may leave out."""
+    lines: list[tuple[str, str]] = []
+    for time, told in windows:
+        lines.append((time, told))
+        for second in range(rng.choice((0, 1, 2, 4))):
+            lines.append((f"[00:{second:02d}]", frame_caption(random_scene(rng))))
+    return lines
 
 
 def span(start: float, end: float) -> str:
@@ -191,7 +224,12 @@ def text_pair(rng: random.Random) -> Pair:
         return t2v(fusion_input(random_scene(rng), rng))
     if kind < 0.3:
         return i2v(motion_input(random_scene(rng), rng))
-    return long(random_windows(rng))
+    if kind < 0.6:
+        return long(random_windows(rng))
+    if kind < 0.8:
+        windows = random_windows(rng)[:4]
+        return long(windows, with_frames(windows, rng))
+    return merge([random_windows(rng)[:2] for _ in range(rng.choice((1, 2, 2, 3)))])
 
 
 def corpus(lines: int, seed: int) -> list[str]:
