@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from rayjob import caption
+from rayjob import caption, evaluate
 
 app = typer.Typer(
     name="rayjob",
@@ -14,6 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("caption")(caption.command)
+app.command("evaluate")(evaluate.command)
 
 
 @app.callback()

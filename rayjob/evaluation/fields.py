@@ -1,0 +1,169 @@
+"""The fields of structured captions: reading, checking and matching them.
+
+The fields and options are those of SkyCaptioner-V1; the rows of its accuracy table are
+:data:`FIELDS`, in its order.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+FIELDS = (
+    "shot_type", "shot_angle", "shot_position", "camera_motion", "expression", "TYPES.type",
+    "TYPES.sub_type", "appearance", "action", "position", "is_main_subject", "environment",
+    "lighting",
+)  # fmt: skip
+
+SUBJECT_FIELDS = (
+    "TYPES.type", "TYPES.sub_type", "appearance", "action", "expression", "position",
+    "is_main_subject",
+)  # fmt: skip
+GLOBAL_FIELDS = tuple(name for name in FIELDS if name not in SUBJECT_FIELDS)
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "shot_type": (
+        "long_shot", "full_shot", "medium_shot", "close_up", "extreme_close_up", "other",
+    ),
+    "shot_angle": ("eye_level", "high_angle", "low_angle", "other"),
+    "shot_position": (
+        "front_view", "back_view", "side_view", "over_the_shoulder", "overhead_view",
+        "point_of_view", "aerial_view", "overlooking_view", "other",
+    ),
+}  # fmt: skip
+
+CLOSED_FIELDS = (*OPTIONS, "is_main_subject")
+"""Compared by equality; all other fields hold free text."""
+
+_ARTICLES = frozenset({"a", "an", "the"})
+_WORD = re.compile(r"\w+")
+
+
+def parse(text: str | None) -> dict[str, Any] | None:
+    """The structure that a JSON text holds, None where it holds none."""
+    try:
+        value = json.loads(text or "")
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def field_of(structure: Mapping[str, Any], name: str) -> Any:
+    """The value of a field of a structure or of one of its subjects, None without one."""
+    value: Any = structure
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def subjects_of(structure: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The subjects of a structure; entries that are no objects are left out."""
+    found = structure.get("subjects")
+    if not isinstance(found, list):
+        return []
+    return [each for each in found if isinstance(each, Mapping)]
+
+
+def problem(text: str | None) -> str | None:
+    """What is wrong with a structured caption, None for a valid one."""
+    structure = parse(text)
+    if structure is None:
+        return "no JSON object"
+    for name in GLOBAL_FIELDS:
+        wrong = _field_problem(structure, name)
+        if wrong:
+            return wrong
+    found = structure.get("subjects")
+    if not isinstance(found, list):
+        return "subjects is no list"
+    for number, subject in enumerate(found):
+        for name in SUBJECT_FIELDS:
+            wrong = _field_problem(subject, name)
+            if wrong:
+                return f"subject {number}: {wrong}"
+    return None
+
+
+def _field_problem(structure: Mapping[str, Any], name: str) -> str | None:
+    value = field_of(structure, name)
+    if value is None:
+        return f"no {name}"
+    if name == "is_main_subject":
+        return None if isinstance(value, bool) else f"{name} is neither true nor false"
+    if not isinstance(value, str):
+        return f"{name} is no text"
+    if name in OPTIONS and value not in OPTIONS[name]:
+        return f"{name} is {value[:40]!r}, none of its options"
+    return None
+
+
+def prose(text: str) -> str:
+    """The texts that a structured caption holds, joined; other text as it is."""
+    structure = parse(text)
+    return text if structure is None else " ".join(_texts(structure))
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value] if value else []
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [text for each in value for text in _texts(each)] if isinstance(value, list) else []
+
+
+def normalised(value: Any) -> str:
+    """Lower-case words without punctuation, underscores and articles."""
+    words = _WORD.findall(str(value).lower().replace("_", " "))
+    return " ".join(word for word in words if word not in _ARTICLES)
+
+
+def same_closed(name: str, label: Any, answer: Any) -> bool:
+    """Whether a closed field holds the labelled option."""
+    if name == "is_main_subject":
+        return isinstance(answer, bool) and answer == label
+    return isinstance(answer, str) and answer == label
+
+
+def match_subjects(
+    labels: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any] | None]:
+    """For each labelled subject the answer's subject that tells of it, None without one.
+
+    The likest pair first, then the likest of the rest, so that the order of the subjects
+    does not matter. Likeness counts equal types, the share of common words in the texts,
+    and the main-subject mark. As many pairs are made as the shorter list holds, so a
+    subject described wrongly throughout is matched and wrong, not missing.
+    """
+    pairs = sorted(
+        (-_likeness(label, answer), row, column)
+        for row, label in enumerate(labels)
+        for column, answer in enumerate(answers)
+    )
+    matched: list[Mapping[str, Any] | None] = [None] * len(labels)
+    rows: set[int] = set()
+    columns: set[int] = set()
+    for _, row, column in pairs:
+        if row not in rows and column not in columns:
+            rows.add(row)
+            columns.add(column)
+            matched[row] = answers[column]
+    return matched
+
+
+_TEXT_WEIGHTS = {
+    "TYPES.type": 1.0, "TYPES.sub_type": 3.0, "appearance": 2.0, "action": 1.0, "position": 1.0,
+}  # fmt: skip
+"""What tells subjects apart: what they are first, then what they look like."""
+
+
+def _likeness(label: Mapping[str, Any], answer: Mapping[str, Any]) -> float:
+    total = 0.0
+    for name, weight in _TEXT_WEIGHTS.items():
+        left = set(normalised(field_of(label, name) or "").split())
+        right = set(normalised(field_of(answer, name) or "").split())
+        if left and right:
+            total += weight * len(left & right) / len(left | right)
+    main = field_of(label, "is_main_subject")
+    return total + 0.5 * (isinstance(main, bool) and main == field_of(answer, "is_main_subject"))

@@ -1,0 +1,257 @@
+"""What an evaluation says: ``evaluation.json``, and tables for a person.
+
+::
+
+    ROOT/scores/_evaluations/suite=S/run_id=ID/evaluation.json
+    ROOT/scores/_evaluations/suite=S/run_id=ID/comparison-with-A.json
+
+Readers of Hive partitions pass over a folder that begins with an underscore, so that a
+plain read of the scores meets Parquet only. An evaluation over several runs stands right in
+``suite=S``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from rayjob.evaluation.measures import Difference, Figure
+from rayjob.tablestore import TableStore
+from schemas.tables import utc_now
+
+FOLDER = "scores/_evaluations"
+ALL_RUNS = "all"
+"""In place of a run id where the captions of several runs, or of none, are evaluated."""
+
+EXIT_OK = 0
+EXIT_TOO_MANY_UNSCORED = 3
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Unscored(_Model):
+    """What the judge was asked and left without a score.
+
+    Attributes:
+        count, of: scores that are missing, of all that were asked of the judge.
+        reasons: reason -> how often, the most frequent first.
+    """
+
+    count: int = 0
+    of: int = 0
+    reasons: dict[str, int] = Field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Share of the judge's scores that are missing."""
+        return self.count / self.of if self.of else 0.0
+
+
+class GroupFigures(_Model):
+    """The basic figures of one recipe, model and level."""
+
+    recipe: str
+    model: str
+    level: str
+    figures: list[Figure]
+
+
+class Evaluation(_Model):
+    """One evaluated set of captions.
+
+    Attributes:
+        run_id: the captions' run, or a name for the set; the partition of the scores.
+        model, recipe: who wrote the captions, several joined by ", "; "" where unknown.
+        judge: the judge's model, None without one.
+        videos: videos with a caption that was judged.
+        asked: questions that went to the judge this time; the rest were answered before.
+        figures: of the suite, in the order of its published table.
+        basic: of every recipe, model and level in the input.
+    """
+
+    suite: str
+    run_id: str
+    source: str
+    recipe: str
+    model: str
+    judge: str | None
+    videos: int
+    asked: int
+    figures: list[Figure]
+    unscored: Unscored
+    notes: list[str]
+    basic: list[GroupFigures]
+    confidence: float
+    resamples: int
+    seed: int
+    created_at: datetime = Field(default_factory=utc_now)
+
+    def figure(self, name: str) -> Figure:
+        """The figure of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for each in self.figures:
+            if each.name == name:
+                return each
+        raise KeyError(name)
+
+
+class Comparison(_Model):
+    """Two evaluations over the videos that both have.
+
+    Attributes:
+        verdict: one sentence.
+    """
+
+    suite: str
+    a: Evaluation
+    b: Evaluation
+    videos: int
+    differences: list[Difference]
+    verdict: str
+    created_at: datetime = Field(default_factory=utc_now)
+
+
+def exit_code(evaluations: Iterable[Evaluation], *, max_unscored_rate: float) -> int:
+    """0, or 3 where a larger share of the judge's scores is missing in any of them."""
+    too_many = any(each.unscored.rate > max_unscored_rate for each in evaluations)
+    return EXIT_TOO_MANY_UNSCORED if too_many else EXIT_OK
+
+
+def save_evaluation(store: TableStore, evaluation: Evaluation) -> str:
+    """Write ``evaluation.json``; its URL."""
+    path = f"{_folder(evaluation)}/evaluation.json"
+    store.write_bytes(path, evaluation.model_dump_json(indent=2).encode() + b"\n")
+    return store.url_of(path)
+
+
+def save_comparison(store: TableStore, comparison: Comparison) -> str:
+    """Write the comparison beside the evaluation of its second run; its URL."""
+    name = f"comparison-with-{quote(comparison.a.run_id, safe='')}.json"
+    path = f"{_folder(comparison.b)}/{name}"
+    store.write_bytes(path, comparison.model_dump_json(indent=2).encode() + b"\n")
+    return store.url_of(path)
+
+
+def load_evaluations(store: TableStore) -> Iterator[Evaluation]:
+    """Every evaluation below a root; a file that cannot be read as one is passed over."""
+    for entry in store.list(FOLDER, suffix="/evaluation.json"):
+        try:
+            yield Evaluation.model_validate_json(store.read_bytes(entry.path))
+        except ValidationError:
+            continue
+
+
+def _folder(evaluation: Evaluation) -> str:
+    folder = f"{FOLDER}/suite={evaluation.suite}"
+    if evaluation.run_id == ALL_RUNS:
+        return folder
+    return f"{folder}/run_id={quote(evaluation.run_id, safe='')}"
+
+
+def verdict(differences: Sequence[Difference], *, a: str, b: str, videos: int) -> str:
+    """The comparison in one sentence."""
+    if videos == 0:
+        return f"{a} and {b} have no video in common: nothing to compare."
+    over = f"over {videos} videos"
+    real = [each for each in differences if each.real]
+    if not real:
+        if any(each.p is not None for each in differences):
+            return f"No difference between {a} and {b} is more than noise, {over}."
+        return f"Too few videos to tell {a} and {b} apart, {over}."
+    parts = [
+        f"{each.name} {'fell' if (each.difference or 0) < 0 else 'rose'} by "
+        f"{abs(each.difference or 0):.3g}{each.unit if each.unit == '%' else ''}"
+        for each in real
+    ]
+    return f"From {a} to {b}, more than noise, {over}: {', '.join(parts)}."
+
+
+# ---- for a person
+
+
+def show_evaluation(evaluation: Evaluation, console: Console) -> None:
+    """Print the figures."""
+    if evaluation.suite != "basic":
+        by = f", judged by {evaluation.judge}" if evaluation.judge else ""
+        title = f"{evaluation.suite}: {evaluation.run_id} ({evaluation.videos} videos{by})"
+        console.print(_figures_table(title, evaluation.figures))
+    for group in evaluation.basic:
+        name = " ".join(part for part in (group.recipe, group.level, group.model) if part)
+        console.print(_figures_table(f"basic: {name}", group.figures))
+    for note in evaluation.notes:
+        console.print(f"[yellow]note:[/] {_plain(note)}", highlight=False)
+    unscored = evaluation.unscored
+    if unscored.count:
+        console.print(
+            f"[yellow]unscored:[/] {unscored.count} of {unscored.of} scores "
+            f"({unscored.rate:.1%}); the figures stand for the rest",
+            highlight=False,
+        )
+        for reason, count in list(unscored.reasons.items())[:5]:
+            console.print(f"  {count} x {_plain(reason)}", highlight=False, soft_wrap=True)
+
+
+def show_comparison(comparison: Comparison, console: Console) -> None:
+    """Print the differences and the verdict."""
+    title = f"{comparison.suite}: {comparison.a.run_id} (A) and {comparison.b.run_id} (B)"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("figure")
+    for column in ("A", "B", "B - A", "95 % interval", "p", "pairs"):
+        table.add_column(column, justify="right")
+    table.add_column("verdict")
+    for each in comparison.differences:
+        style = "bold" if each.real else ""
+        table.add_row(
+            _plain(each.name), _number(each.a), _number(each.b),
+            _number(each.difference, sign=True), _range(each.low, each.high),
+            _number(each.p, digits=4), f"{each.n}", each.verdict, style=style,
+        )  # fmt: skip
+    console.print(table)
+    console.print(_plain(comparison.verdict), highlight=False)
+
+
+def _figures_table(title: str, figures: Sequence[Figure]) -> Table:
+    table = Table(title=_plain(title), title_justify="left", title_style="bold")
+    table.add_column("figure")
+    for column in ("value", "95 % interval", "n", "unscored"):
+        table.add_column(column, justify="right")
+    table.add_column("by")
+    for each in figures:
+        unit = f" {each.unit}" if each.unit else ""
+        shown = f"{_number(each.value)}{unit}" if each.value is not None else "-"
+        unscored = f"{each.unscored}" if each.unscored else ""
+        table.add_row(
+            _plain(each.name),
+            shown,
+            _range(each.low, each.high),
+            f"{each.n}",
+            unscored,
+            each.method,
+        )
+    return table
+
+
+def _number(value: float | None, *, digits: int = 2, sign: bool = False) -> str:
+    if value is None:
+        return "-"
+    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{low:.2f} to {high:.2f}"
+
+
+def _plain(text: Any) -> str:
+    """Text from the data, so that a bracket in it is no markup."""
+    return str(text).replace("[", r"\[")

@@ -1,0 +1,182 @@
+"""What a judge is asked: a prompt, the form of its answer, and how the answer is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from typing import Any
+
+from rayjob.evaluation.inputs import Item
+from schemas.config import GenerationConfig
+from schemas.recipe import Request
+
+_PART = re.compile(r"\{(\w+)\}")
+_FENCED = re.compile(r"```(?:json)?\s*(\{.*?\})\s*```", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """An integer from ``low`` to ``high``; a verdict of true or false; or a text.
+
+    Attributes:
+        options: the texts that are allowed, () for any.
+    """
+
+    kind: str
+    low: int = 1
+    high: int = 5
+    options: tuple[str, ...] = ()
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of a value."""
+        if self.kind == "integer":
+            # An enumeration: not every endpoint's guided decoding knows minimum and maximum.
+            return {"type": "integer", "enum": list(range(self.low, self.high + 1))}
+        if self.kind == "boolean":
+            return {"type": "boolean"}
+        return {"type": "string", **({"enum": list(self.options)} if self.options else {})}
+
+    def read(self, value: Any) -> tuple[float | str | None, str | None]:
+        """The value, or None and what is wrong with it."""
+        if self.kind == "boolean":
+            if isinstance(value, bool):
+                return float(value), None
+            return None, f"{_short(value)} is neither true nor false"
+        if self.kind == "text":
+            if isinstance(value, str) and not self.options:
+                return value, None
+            # Without guided decoding a letter may come in lower case or with its mark.
+            plain = str(value).strip(" .()").lower()
+            for option in self.options:
+                if plain == option.lower():
+                    return option, None
+            return None, f"{_short(value)} is none of the answers"
+        if isinstance(value, str) and re.fullmatch(r"\s*\d+\s*", value):
+            value = int(value)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if number and self.low <= value <= self.high and value == int(value):
+            return float(value), None
+        return None, f"{_short(value)} is no integer from {self.low} to {self.high}"
+
+
+LIKERT = Scale(kind="integer")
+VERDICT = Scale(kind="boolean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One value in a judge's answer: the value, or why there is none."""
+
+    value: float | str | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rubric:
+    """One kind of question.
+
+    Attributes:
+        name: file name of the template in ``rayjob/evaluation/prompts``, without its ending.
+        scales: key of the answer -> what stands there.
+        temperature: at which the question was published.
+    """
+
+    name: str
+    scales: Mapping[str, Scale]
+    temperature: float = 0.0
+
+    @cached_property
+    def template(self) -> str:
+        """The prompt, with parts such as ``{caption}`` to fill in."""
+        folder = files("rayjob.evaluation").joinpath("prompts")
+        return folder.joinpath(f"{self.name}.txt").read_text("utf-8").strip()
+
+    @cached_property
+    def prompt_hash(self) -> str:
+        """First 16 hex digits of the SHA-256 of the template and the answer's form."""
+        form = json.dumps(self.schema(), sort_keys=True)
+        return hashlib.sha256(f"{self.template}\0{form}".encode()).hexdigest()[:16]
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of an answer."""
+        return {
+            "type": "object",
+            "properties": {name: scale.schema() for name, scale in self.scales.items()},
+            "required": list(self.scales),
+            "additionalProperties": False,
+        }
+
+    def render(self, parts: Mapping[str, str]) -> str:
+        """The prompt with its parts; what looks like a part inside a part stays text."""
+        return _PART.sub(lambda found: parts.get(found.group(1), found.group(0)), self.template)
+
+    def read(self, answer: str) -> dict[str, Reading]:
+        """Every value of an answer."""
+        data = _object(answer)
+        if data is None:
+            return {
+                name: Reading(value=None, reason="the answer is no JSON") for name in self.scales
+            }
+        found = {}
+        for name, scale in self.scales.items():
+            if name not in data:
+                found[name] = Reading(value=None, reason=f"the answer has no {name}")
+                continue
+            value, wrong = scale.read(data[name])
+            found[name] = Reading(value=value, reason=wrong and f"{name}: {wrong}")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A question about one caption.
+
+    Attributes:
+        about: the caption.
+        dimensions: key of the rubric's answer -> dimension of the score.
+        item: which part of the caption or which question; see Score.
+    """
+
+    about: Item
+    rubric: Rubric
+    prompt: str
+    dimensions: Mapping[str, str]
+    item: str = ""
+
+    @cached_property
+    def hash(self) -> str:
+        """First 16 hex digits of the SHA-256 of all that the judge is sent."""
+        return hashlib.sha256(f"{self.rubric.prompt_hash}\0{self.prompt}".encode()).hexdigest()[:16]
+
+    def request(self, *, temperature: float | None, max_tokens: int) -> Request:
+        """The question as an engine takes it."""
+        chosen = self.rubric.temperature if temperature is None else temperature
+        return Request(
+            prompt=self.prompt,
+            generation=GenerationConfig(temperature=chosen, max_tokens=max_tokens),
+            json_schema=self.rubric.schema(),
+        )
+
+
+def _object(answer: str) -> dict[str, Any] | None:
+    """The JSON object in an answer, with or without a fence or words around it."""
+    start, end = answer.find("{"), answer.rfind("}")
+    fenced = _FENCED.search(answer)
+    for text in (answer, fenced.group(1) if fenced else "", answer[start : end + 1]):
+        try:
+            data = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(data, dict):
+            return data
+    return None
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:37]}..."

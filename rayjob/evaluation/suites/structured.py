@@ -1,0 +1,143 @@
+"""Suite ``structured``: accuracy per field against labels, the table of SkyCaptioner-V1.
+
+Closed fields are right if they hold the labelled option. Free text is right if it equals
+the label but for case, punctuation and articles; if it does not, a judge decides whether
+both say the same, or without a judge it is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rayjob.evaluation import fields
+from rayjob.evaluation.inputs import Item
+from rayjob.evaluation.measures import Measure
+from rayjob.evaluation.rubrics import VERDICT, Question, Rubric
+from rayjob.evaluation.scores import Method, Score
+from rayjob.evaluation.texts import structure_of
+
+RUBRIC = Rubric(name="field", scales={"same": VERDICT})
+
+MEANINGS = {
+    "camera_motion": "how the camera moves during the shot",
+    "expression": "the expression of a face, its emotion and how it changes",
+    "TYPES.type": "the broad kind of a subject, such as Human, Animal or Plant",
+    "TYPES.sub_type": "the particular kind of a subject, such as Woman, Dog or Car",
+    "appearance": "what a subject looks like",
+    "action": "what a subject does",
+    "position": "where in the picture, or to what, a subject stands",
+    "environment": "the place and background of the scene",
+    "lighting": "how the scene is lit",
+}
+
+
+class StructuredSuite:
+    """Each labelled field of each labelled subject is one score of 0 or 1.
+
+    A labelled subject that the answer lacks, and an answer that is no structure, is wrong
+    in every labelled field: that is the captioning model's failure, not the judge's.
+
+    Args:
+        judged: a judge decides on free text; else the normalised match does.
+    """
+
+    name = "structured"
+
+    def __init__(
+        self, items: Sequence[Item], labels: Mapping[str, dict[str, Any]], *, judged: bool
+    ) -> None:
+        self._judged = judged
+        self._scores: list[Score] = []
+        self._questions: list[Question] = []
+        extra = missing = broken = 0
+        captions = {item.video_id: item for item in items}
+        for video_id, label in labels.items():
+            item = captions.get(video_id)
+            if item is None:
+                missing += 1
+                continue
+            answer = fields.parse(structure_of(item))
+            broken += answer is None
+            surplus = self._hold(item, label, answer or {})
+            extra += max(0, surplus)
+        self.notes = [
+            text
+            for count, text in (
+                (missing, f"{missing} of {len(labels)} labelled videos have no caption here and "
+                 "count nowhere"),
+                (broken, f"{broken} captions are no structure: all their fields count as wrong"),
+                (extra, f"{extra} subjects beyond those labelled count nowhere"),
+            )
+            if count
+        ]  # fmt: skip
+
+    def _hold(self, item: Item, label: Mapping[str, Any], answer: Mapping[str, Any]) -> int:
+        """Score one caption; how many more subjects it names than are labelled."""
+        for name in fields.GLOBAL_FIELDS:
+            self._field(item, "", name, label, answer)
+        wanted, found = fields.subjects_of(label), fields.subjects_of(answer)
+        for number, (subject, match) in enumerate(
+            zip(wanted, fields.match_subjects(wanted, found), strict=True)
+        ):
+            for name in fields.SUBJECT_FIELDS:
+                self._field(item, f"subject {number}", name, subject, match or {})
+        return len(found) - len(wanted) if wanted else 0
+
+    def _field(
+        self, item: Item, part: str, name: str, label: Mapping[str, Any], answer: Mapping[str, Any]
+    ) -> None:
+        wanted, found = fields.field_of(label, name), fields.field_of(answer, name)
+        if wanted is None:
+            return
+        method: Method
+        if name in fields.CLOSED_FIELDS:
+            right, method = fields.same_closed(name, wanted, found), "equality"
+        elif found is None:
+            right, method = False, "normalised match"
+        else:
+            right = fields.normalised(wanted) == fields.normalised(found)
+            method = "normalised match"
+            if not right and self._judged:
+                self._questions.append(_question(item, part, name, str(wanted), str(found)))
+                return
+        self._scores.append(
+            Score(
+                video_id=item.video_id,
+                recipe=item.recipe,
+                model=item.model,
+                caption_hash=item.caption_hash,
+                duration_sec=item.duration_sec,
+                item=part,
+                dimension=name,
+                score=float(right),
+                reason=None if right else f"labelled {wanted!r}, answered {found!r}",
+                method=method,
+            )
+        )
+
+    def computed(self) -> list[Score]:
+        """Closed fields, and free text that equals its label or has no judge."""
+        return self._scores
+
+    def questions(self) -> list[Question]:
+        """Free text that differs from its label."""
+        return self._questions
+
+    def follow_ups(self, scores: Sequence[Score]) -> tuple[list[Question], list[Score]]:
+        """None."""
+        return [], []
+
+    def measures(self, scores: Sequence[Score]) -> list[Measure]:
+        """The thirteen rows of the table, and their average."""
+        there = {score.dimension for score in scores}
+        rows = [name for name in fields.FIELDS if name in there]
+        single = [Measure(name=name, dimensions=(name,), factor=100, unit="%") for name in rows]
+        return [*single, Measure(name="average", dimensions=tuple(rows), factor=100, unit="%")]
+
+
+def _question(item: Item, part: str, name: str, label: str, answer: str) -> Question:
+    parts = {"field": name, "meaning": MEANINGS[name], "label": label, "answer": answer}
+    return Question(
+        about=item, rubric=RUBRIC, prompt=RUBRIC.render(parts), dimensions={"same": name}, item=part
+    )
