@@ -19,7 +19,7 @@ from actors.engine import EngineSettings, VllmEngine
 from actors.gate import Gate
 from actors.monitor import counters_of
 from actors.sandbox import DecodeSandbox
-from schemas.blocks import DECODED, clip_of, decoded_table, packed
+from schemas.blocks import DECODED, INPUTS, clip_of, decoded_table, packed, unpacked
 from schemas.errors import EngineCrashedError, VideoError
 from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
 from schemas.recipe import Recipe, Video
@@ -49,6 +49,7 @@ def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> Fail
         transient=isinstance(error, VideoError) and error.transient,
         attempts=row["attempts"] + 1,
         metadata=row["metadata"],
+        source_version=row["source_version"],
     )
 
 
@@ -61,7 +62,7 @@ def _is_engine_death(error: BaseException) -> bool:
 
 
 class Decoder:
-    """Ray Data callable: ``schemas.blocks.INPUTS`` -> ``schemas.blocks.DECODED``."""
+    """Ray Data callable: ``schemas.blocks.INPUTS`` -> ``schemas.blocks.DECODED``, packed."""
 
     def __init__(
         self, *, plan: SamplingPlan, limits: DecodeLimits, storage: StorageOptions
@@ -70,10 +71,12 @@ class Decoder:
         self._sandbox = DecodeSandbox(limits, storage)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Decode each input of the batch."""
-        return pa.concat_tables(
-            [decoded_table(row, self._decode(row)) for row in batch.to_pylist()]
-            or [DECODED.empty_table()]
+        """Decode each input of the batch; returns one row with all of them."""
+        return packed(
+            pa.concat_tables(
+                [decoded_table(row, self._decode(row)) for row in batch.to_pylist()]
+                or [DECODED.empty_table()]
+            )
         )
 
     def _decode(self, row: dict[str, Any]) -> Clip | FailureRow:
@@ -86,7 +89,7 @@ class Decoder:
 
 
 class Captioner:
-    """Ray Data callable: ``schemas.blocks.DECODED`` -> ``schemas.blocks.PACKED``.
+    """Ray Data callable: ``schemas.blocks.DECODED`` -> ``schemas.tables.RESULTS``, both packed.
 
     Asynchronous: Ray Data runs many calls at once on the actor, and the engine batches
     the requests of all of them.
@@ -102,6 +105,7 @@ class Captioner:
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """Caption each decoded video of the batch; returns one row with all results."""
+        batch = pa.concat_tables(unpacked(batch)) if batch.num_rows else DECODED.empty_table()
         if self._gate is None:
             # Made here because both belong to the event loop that runs the calls.
             self._gate = Gate()
@@ -116,10 +120,7 @@ class Captioner:
         return packed(pa.concat_tables(tables or [RESULTS.empty_table()]))
 
     async def _row(self, batch: pa.Table, index: int, begun: int) -> pa.Table:
-        row = {
-            name: batch[name][index].as_py()
-            for name in ("video_id", "uri", "metadata", "attempts", "failure")
-        }
+        row = {name: batch[name][index].as_py() for name in (*INPUTS.names, "failure")}
         failure: dict[str, Any] | None = row.pop("failure")
         if failure is not None:
             failures = [FailureRow(**{name: failure[name] for name in FAILURES.names})]
@@ -150,6 +151,7 @@ class Captioner:
                 uri=row["uri"],
                 metadata=row["metadata"],
                 clip=clip_of(batch, index),
+                source_version=row["source_version"],
             )
             try:
                 return await self._recipe.caption(video, self._engine)

@@ -54,6 +54,10 @@ def command(
     retry_failed: Annotated[
         bool | None, typer.Option("--retry-failed", help="Take failed videos again.")
     ] = None,
+    retake_changed: Annotated[
+        bool | None,
+        typer.Option("--retake-changed", help="Take videos again whose content changed."),
+    ] = None,
     max_failure_rate: Annotated[
         float | None, typer.Option(help="Exit with 3 if a larger share of the videos fails. [1]")
     ] = None,
@@ -90,6 +94,7 @@ def command(
         "limit": limit,
         "run_id": run_id,
         "retry_failed": retry_failed,
+        "retake_changed": retake_changed,
         "max_failure_rate": max_failure_rate,
         "source.extensions": extensions.split(",") if extensions else None,
         "storage.endpoint_url": endpoint_url,

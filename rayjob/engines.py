@@ -150,6 +150,9 @@ def _environment(*, on_gpu: bool, local: bool) -> dict[str, str]:
         environment["HF_HUB_OFFLINE"] = "1"
     if not on_gpu:
         environment["VLLM_CPU_KVCACHE_SPACE"] = "1"
+        # On the CPU vLLM would give the model a process of its own beside the scheduler's, and
+        # the two wait for each other in busy loops.
+        environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return environment
 
 

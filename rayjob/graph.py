@@ -19,9 +19,9 @@ from schemas.media import SamplingPlan, StorageOptions
 from schemas.recipe import Recipe
 
 _TARGET_BLOCK_BYTES = 1
-"""Below the size of any row, so that Ray Data makes each row a block of its own. A decoded
-video is megabytes: one to a block keeps decoding and captioning in step, spreads videos
-over all actors, and lets an engine have as many in flight as its batch holds."""
+"""Below the size of any row, so that Ray Data makes each row a block of its own: videos of the
+manifest spread over all actors, and what one task hands on (see ``schemas.blocks.PACKED``)
+is taken up by the next one as it is."""
 
 _TASKS_IN_FLIGHT = 20
 """Calls that an engine's actor runs at once where its batch is large; each then carries a few
@@ -79,7 +79,7 @@ def caption_graph(
                 "settings": pool.settings,
                 "monitor": monitor,
             },
-            batch_size=videos_per_task,
+            batch_size=1,
             batch_format="pyarrow",
             zero_copy_batch=True,
             num_cpus=pool.cpus,

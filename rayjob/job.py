@@ -98,6 +98,7 @@ class Plan:
     recipe: str
     inputs: int
     done: int
+    changed: int
     todo: int
     pool: EnginePool
     decode_actors: int
@@ -109,6 +110,8 @@ class Plan:
         table.add_row("recipe", self.recipe)
         table.add_row("inputs", f"{self.inputs}")
         table.add_row("already done", f"{self.done}")
+        if self.changed:
+            table.add_row("changed since", f"{self.changed}")
         table.add_row("to do", f"{self.todo}")
         table.add_row("engines", self.pool.describe())
         table.add_row("decode actors", f"{self.decode_actors}")
@@ -127,11 +130,18 @@ def plan(config: JobConfig) -> Plan:
     pool = _pool(prepared, resources)
     done = prepared.ledger.load(retry_failed=config.retry_failed)
     inputs = iter_inputs(config.input, source=config.source, storage=config.storage)
-    counts = plan_manifest(config.run_id or "run", inputs, done, limit=config.limit)
+    counts = plan_manifest(
+        config.run_id or "run",
+        inputs,
+        done,
+        limit=config.limit,
+        retake_changed=config.retake_changed,
+    )
     return Plan(
         recipe=prepared.recipe_type.name,
         inputs=counts.total,
         done=counts.skipped,
+        changed=counts.changed,
         todo=counts.todo,
         pool=pool,
         decode_actors=graph.decode_pool_size(config.decode, pool=pool, cluster_cpus=resources.cpus),
@@ -164,7 +174,14 @@ def run(config: JobConfig, *, console: Console) -> int:
             done,
             attempts=prepared.ledger.attempts(),
             limit=config.limit,
+            retake_changed=config.retake_changed,
         )
+        if manifest.changed and not config.retake_changed:
+            console.print(
+                f"[yellow]note:[/] {manifest.changed} inputs changed since they were captioned; "
+                "--retake-changed takes them again",
+                highlight=False,
+            )
         if manifest.moved:
             console.print(
                 f"[yellow]note:[/] {manifest.moved} inputs are done under another uri, such as "
@@ -341,6 +358,9 @@ def _summary(
         videos_captioned=counts.videos_captioned,
         videos_failed=counts.videos_failed,
         videos_skipped=manifest.skipped,
+        videos_retried=manifest.retried,
+        videos_changed=manifest.changed,
+        videos_gone=manifest.gone,
         captions=counts.captions,
         wall_sec=wall_sec,
         startup_sec=usage.startup_sec,

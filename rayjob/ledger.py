@@ -3,6 +3,9 @@
 There is no second book that could disagree with the tables. An input is done when
 ``captions`` holds it, or ``failures`` does with an error that is not transient. A video's
 caption rows always share one shard, so one row proves them all.
+
+Shards are numbered in the order of their writing (``part-00012.parquet``), over all runs of
+a recipe: where two of them tell different stories of an input, the higher number is newer.
 """
 
 from __future__ import annotations
@@ -14,9 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from rayjob.ids import IdMap, digests, fingerprints
+from rayjob.ids import IdMap, digests, has_changed, stamps
 from rayjob.tablestore import Entry, Guard, TableStore, partition
 from schemas.errors import UsageError
 from schemas.tables import CAPTIONS, FAILURES
@@ -49,8 +51,8 @@ class DoneIds:
     def __contains__(self, video_id: object) -> bool:
         return video_id in self._ids
 
-    def uri_fingerprints(self, video_ids: list[str]) -> _I64:
-        """Fingerprint of the uri each id was done with, -1 for an id that is not done."""
+    def stamps(self, video_ids: list[str]) -> _I64:
+        """The :func:`rayjob.ids.stamps` each id was done with, -1 for one that is not done."""
         return self._ids.find(video_ids)
 
 
@@ -77,17 +79,15 @@ class _Rows:
 
     Attributes:
         keys: hashes of the video ids, shape (N, 2).
-        uris: fingerprints of the uris, shape (N,).
+        stamps: uris and versions, as :func:`rayjob.ids.stamps`, shape (N,).
         again: whether the next run tries the video again by itself, shape (N,).
         attempts: highest number of attempts, shape (N,).
-        created: newest ``created_at`` in microseconds, shape (N,).
     """
 
     keys: _U64
-    uris: _I64
+    stamps: _I64
     again: npt.NDArray[np.bool_]
     attempts: _I64
-    created: _I64
 
 
 class Ledger:
@@ -118,20 +118,19 @@ class Ledger:
         done = IdMap()
         captioned = [rows for _, rows in self._read(self._captions)]
         keys = np.concatenate([_NO_KEYS, *(rows.keys for rows in captioned)])
-        uris = np.concatenate([_NO_NUMBERS, *(rows.uris for rows in captioned)])
+        values = np.concatenate([_NO_NUMBERS, *(rows.stamps for rows in captioned)])
         del captioned  # before the sorting, which takes as much again
-        done.load(keys, uris)
-        del keys, uris
+        done.load(keys, values)
+        del keys, values
         count = len(done)
         failed = _joined(rows for _, rows in self._read(self._failures))
-        # The newest failure of an input decides; sorted to the front, it is the one kept.
-        newest = np.lexsort((-failed.created, -failed.attempts))
         again = failed.again | retry_failed
+        # The newest failure of an input decides; it comes first, and so it is the one kept.
         latest = IdMap()
-        latest.load(failed.keys[newest], newest.astype(np.int64))
+        latest.load(failed.keys, np.arange(len(failed.keys)))
         kept = latest.values()
         final = kept[~again[kept]]
-        done.load(failed.keys[final], failed.uris[final])
+        done.load(failed.keys[final], failed.stamps[final])
 
         retried = kept[again[kept]]
         attempts = IdMap()
@@ -160,10 +159,11 @@ class Ledger:
         """Make every input stand in one table once; how many videos' rows were removed.
 
         A failure goes when the input was captioned, or failed again, in another shard.
-        Captions in a second shard (of a process that was suspended, taken for dead, and
-        then finished a write) go too. Each affected shard is replaced at once by one
-        without those rows, or deleted where none are left; so a crash at any point leaves
-        rows that the next call removes.
+        Of captions in two shards (the input changed and was taken again, or a process was
+        suspended, taken for dead, and then finished a write) the newer ones stay. Captions
+        also go when the input changed and then failed. Each affected shard is replaced at
+        once by one without those rows, or deleted where none are left; so a crash at any
+        point leaves rows that the next call removes.
 
         Run it before :meth:`load` and before the run is marked as finished, under the lock.
 
@@ -174,23 +174,33 @@ class Ledger:
             UsageError: a shard is damaged or has other columns than this version writes.
         """
         self._store.sweep()
+        failures = list(self._read(self._failures))
+        failed, failed_with = IdMap(), IdMap()  # video -> its newest failure's shard and stamp
+        for index, (_, rows) in enumerate(failures):
+            failed.load(rows.keys, np.full(len(rows.keys), index))
+            failed_with.load(rows.keys, rows.stamps)
+        failed_parts = np.array([entry.part for entry, _ in failures], dtype=np.int64)
+
         captioned = IdMap()  # video -> number of the shard that keeps it
         shards: dict[str, int] = {}
         removed = 0
         for entry, rows in self._read(self._captions):
             number = shards.setdefault(_shard_of(entry), len(shards))
-            surplus = captioned.find_keys(rows.keys) >= 0
-            removed += self._remove(entry, CAPTIONS, rows.keys[surplus], guard)
-            captioned.load(rows.keys, np.full(len(rows.keys), number, dtype=np.int64))
+            gone = captioned.find_keys(rows.keys) >= 0
+            failure = failed.find_keys(rows.keys)
+            has_failed = np.flatnonzero(failure >= 0)
+            is_newer = failed_parts[failure[has_failed]] > entry.part
+            later = failed_with.find_keys(rows.keys[has_failed])
+            gone[has_failed] |= is_newer & has_changed(rows.stamps[has_failed], later)
+            removed += self._remove(entry, CAPTIONS, rows.keys[gone], guard)
+            captioned.load(rows.keys[~gone], np.full(int((~gone).sum()), number))
 
-        failures = list(self._read(self._failures))
-        newest = _newest_shards([rows for _, rows in failures])
-        for number, (entry, rows) in enumerate(failures):
+        for index, (entry, rows) in enumerate(failures):
             holder = captioned.find_keys(rows.keys)
             # Captions and failures of one shard number belong to one attempt: a video of
             # which a part failed keeps both.
             superseded = (holder >= 0) & (holder != shards.get(_shard_of(entry), -1))
-            superseded |= newest.find_keys(rows.keys) != number
+            superseded |= failed.find_keys(rows.keys) != index
             removed += self._remove(entry, FAILURES, rows.keys[superseded], guard)
         return removed
 
@@ -212,18 +222,23 @@ class Ledger:
         return len(gone)
 
     def _read(self, folder: str) -> Iterator[tuple[Entry, _Rows]]:
-        """What the ledger needs of each shard in a folder, in the order of their paths."""
+        """What the ledger needs of each shard in a folder, the newest shard first."""
         is_failures = folder == self._failures
-        columns = ["video_id", "uri"]
-        columns += ["transient", "attempts", "created_at"] if is_failures else []
+        columns = ["video_id", "uri", "source_version"]
+        columns += ["transient", "attempts"] if is_failures else []
         schema = FAILURES if is_failures else CAPTIONS
 
         def read(entry: Entry) -> tuple[Entry, _Rows]:
             table = _read_shard(self._store, entry, schema, columns=columns)
             return entry, _rows_of(table)
 
+        entries = sorted(
+            self._store.list(folder, suffix=".parquet"),
+            key=lambda entry: (entry.part, entry.modified),
+            reverse=True,
+        )
         with ThreadPoolExecutor(_READERS, thread_name_prefix="ledger") as pool:
-            yield from pool.map(read, self._store.list(folder, suffix=".parquet"))
+            yield from pool.map(read, entries)
 
 
 def _read_shard(
@@ -262,25 +277,20 @@ def _rows_of(table: pa.Table) -> _Rows:
         _, first = np.unique(ids.indices.to_numpy(), return_index=True)
         table = table.take(pa.array(first))
         zeros = np.broadcast_to(np.int64(0), table.num_rows)
-        again, attempts, created = zeros.astype(bool), zeros, zeros
+        again, attempts = zeros.astype(bool), zeros
     else:
         # Several rows of one video in a shard are parts that failed in one attempt; it is
         # tried again when one of them is worth it.
-        table = table.append_column(
-            "created", pc.cast(table.column("created_at"), pa.int64())
-        ).group_by("video_id", use_threads=False)
-        table = table.aggregate(
-            [("uri", "first"), ("transient", "max"), ("attempts", "max"), ("created", "max")]
-        ).rename_columns(["video_id", "uri", "transient", "attempts", "created"])
+        columns = {"uri": "first", "source_version": "first", "transient": "max", "attempts": "max"}
+        table = table.group_by("video_id", use_threads=False).aggregate(list(columns.items()))
+        table = table.rename_columns(["video_id", *columns])
         again = table.column("transient").to_numpy().astype(bool)
         attempts = table.column("attempts").to_numpy().astype(np.int64)
-        created = table.column("created").to_numpy().astype(np.int64)
     return _Rows(
         keys=digests(table.column("video_id").to_pylist()),
-        uris=fingerprints(table.column("uri").to_pylist()),
+        stamps=stamps(table.column("uri").to_pylist(), table.column("source_version").to_pylist()),
         again=again,
         attempts=attempts,
-        created=created,
     )
 
 
@@ -288,24 +298,10 @@ def _joined(parts: Iterator[_Rows]) -> _Rows:
     rows = list(parts)
     return _Rows(
         keys=np.concatenate([_NO_KEYS, *(part.keys for part in rows)]),
-        uris=np.concatenate([_NO_NUMBERS, *(part.uris for part in rows)]),
+        stamps=np.concatenate([_NO_NUMBERS, *(part.stamps for part in rows)]),
         again=np.concatenate([np.empty(0, bool), *(part.again for part in rows)]),
         attempts=np.concatenate([_NO_NUMBERS, *(part.attempts for part in rows)]),
-        created=np.concatenate([_NO_NUMBERS, *(part.created for part in rows)]),
     )
-
-
-def _newest_shards(parts: list[_Rows]) -> IdMap:
-    """For each failed video the number of the shard with its newest failure.
-
-    ``attempts`` grows from run to run whatever the workers' clocks say, so it comes first.
-    """
-    rows = _joined(iter(parts))
-    number = np.repeat(np.arange(len(parts), dtype=np.int64), [len(part.keys) for part in parts])
-    order = np.lexsort((-number, -rows.created, -rows.attempts))
-    newest = IdMap()
-    newest.load(rows.keys[order], number[order])
-    return newest
 
 
 def _shard_of(entry: Entry) -> str:

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from rayjob.ids import IdMap, fingerprints
+from rayjob.ids import IdMap, fingerprints, has_changed, has_moved, stamps
 from rayjob.ledger import Attempts, DoneIds
 from rayjob.tablestore import TableStore, run_folder
 from schemas.blocks import INPUTS
@@ -41,6 +41,10 @@ class InputLike(Protocol):
     def metadata(self) -> str | None:
         """JSON object of the manifest's other columns, None without any."""
 
+    @property
+    def source_version(self) -> str | None:
+        """Changes when the content changes; None where unknown."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestInfo:
@@ -50,6 +54,11 @@ class ManifestInfo:
         total: different inputs looked at; with a limit not more than it took to reach it.
         skipped: inputs that earlier runs finished.
         todo: inputs of this run; ``total - skipped``.
+        retried: inputs among ``todo`` that failed in an earlier run.
+        changed: inputs whose content changed since they were done; among ``todo`` if the run
+            takes them again, else among ``skipped``.
+        gone: inputs that earlier runs finished and that are not among ``total``;
+            0 with a limit, which does not look at all of them.
         repeated: inputs that were listed more than once, and count once.
         moved: inputs among ``skipped`` that were finished under another uri; the same
             data in a new place, or different data under ids that are already taken.
@@ -61,6 +70,9 @@ class ManifestInfo:
     total: int
     skipped: int
     todo: int
+    retried: int
+    changed: int
+    gone: int
     repeated: int
     moved: int
     moved_example: str | None
@@ -84,6 +96,7 @@ def write_manifest(
     *,
     attempts: Attempts | None = None,
     limit: int | None = None,
+    retake_changed: bool = False,
 ) -> ManifestInfo:
     """Write the inputs that are not done, in their order.
 
@@ -92,6 +105,7 @@ def write_manifest(
     Args:
         limit: inputs to process at most in this run. Inputs that are done do not count,
             so the same command with the same limit makes progress each time.
+        retake_changed: an input is not done if its content is known to have changed.
 
     Raises:
         SourceError: two inputs with different uris share an id.
@@ -100,7 +114,7 @@ def write_manifest(
     path = _folder(run_id)
     for entry in list(store.list(path)):
         store.delete(entry.path)
-    selection = _Selection(done, attempts, limit)
+    selection = _Selection(done, attempts, limit, retake_changed)
     files = []
     for number, table in enumerate(_files(selection.tables(inputs))):
         file = f"{path}/part-{number:05d}.parquet"
@@ -110,10 +124,15 @@ def write_manifest(
 
 
 def plan_manifest(
-    run_id: str, inputs: Iterable[InputLike], done: DoneIds, *, limit: int | None = None
+    run_id: str,
+    inputs: Iterable[InputLike],
+    done: DoneIds,
+    *,
+    limit: int | None = None,
+    retake_changed: bool = False,
 ) -> ManifestInfo:
     """What :func:`write_manifest` would find; writes nothing. Raises SourceError as it does."""
-    selection = _Selection(done, None, limit)
+    selection = _Selection(done, None, limit, retake_changed)
     for _table in selection.tables(inputs):
         pass
     return selection.info(_folder(run_id), ())
@@ -137,12 +156,16 @@ def unaccounted(store: TableStore, run_id: str, seen: Container[str]) -> Unaccou
 class _Selection:
     """Picks the inputs to process, and counts the others."""
 
-    def __init__(self, done: DoneIds, attempts: Attempts | None, limit: int | None) -> None:
+    def __init__(
+        self, done: DoneIds, attempts: Attempts | None, limit: int | None, retake_changed: bool
+    ) -> None:
         self._done = done
         self._attempts = attempts
         self._limit = limit
+        self._retake_changed = retake_changed
         self._listed = IdMap()
         self._skipped = self._todo = self._repeated = self._moved = 0
+        self._found = self._retried = self._changed = 0
         self._moved_example: str | None = None
 
     def info(self, path: str, files: tuple[str, ...]) -> ManifestInfo:
@@ -150,6 +173,9 @@ class _Selection:
             total=self._skipped + self._todo,
             skipped=self._skipped,
             todo=self._todo,
+            retried=self._retried,
+            changed=self._changed,
+            gone=len(self._done) - self._found if self._limit is None else 0,
             repeated=self._repeated,
             moved=self._moved,
             moved_example=self._moved_example,
@@ -180,8 +206,11 @@ class _Selection:
                 "Ids are paths relative to each --input: use their common parent as the input, "
                 "or a manifest with a video_id column"
             )
-        finished = self._done.uri_fingerprints(ids)
-        is_new, is_done = earlier < 0, finished >= 0
+        finished = self._done.stamps(ids)
+        now = stamps((each.uri for each in batch), (each.source_version for each in batch))
+        is_new, is_found = earlier < 0, finished >= 0
+        is_changed = is_new & has_changed(finished, now)
+        is_done = is_found & ~is_changed if self._retake_changed else is_found
         chosen = np.flatnonzero(is_new & ~is_done)
         stop = len(batch)
         if self._limit is not None and len(chosen) >= self._limit - self._todo:
@@ -189,22 +218,28 @@ class _Selection:
             chosen = chosen[: self._limit - self._todo]
             stop = int(chosen[-1]) + 1
         is_new, is_done = is_new[:stop], is_done[:stop]
-        moved = np.flatnonzero(is_new & is_done & (finished[:stop] != uris[:stop]))
+        moved = np.flatnonzero(is_new & is_done & has_moved(finished[:stop], now[:stop]))
         if len(moved) and self._moved_example is None:
             self._moved_example = ids[moved[0]]
         self._moved += len(moved)
+        self._found += int((is_new & is_found[:stop]).sum())
+        self._changed += int(is_changed[:stop].sum())
         self._repeated += int((~is_new).sum())
         self._skipped += int((is_new & is_done).sum())
         self._todo += len(chosen)
 
         taken = [batch[index] for index in chosen]
         taken_ids = [each.video_id for each in taken]
-        tried = [0] * len(taken) if self._attempts is None else self._attempts.of(taken_ids)
+        tried = np.zeros(len(taken), dtype=np.int64)
+        if self._attempts is not None:
+            tried = self._attempts.of(taken_ids)
+        self._retried += int((tried > 0).sum())
         return pa.table(
             [
                 taken_ids,
                 [each.uri for each in taken],
                 [each.metadata for each in taken],
+                [each.source_version for each in taken],
                 pa.array(tried, pa.int32()),
             ],
             schema=INPUTS,

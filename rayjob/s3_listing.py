@@ -64,6 +64,14 @@ class S3Location:
         return f"s3://{self.bucket}/{self.key}"
 
 
+@dataclass(frozen=True, slots=True)
+class S3Object:
+    """An object of a listing; ``version`` is its ETag without quotes, None without one."""
+
+    key: str
+    version: str | None
+
+
 class S3Storage:
     """S3 as one client sees it; the client is made when it is first needed.
 
@@ -74,8 +82,8 @@ class S3Storage:
     def __init__(self, options: StorageOptions) -> None:
         self._options = options
 
-    def exists(self, at: S3Location) -> bool:
-        """Whether there is an object under exactly this key.
+    def find(self, at: S3Location) -> S3Object | None:
+        """The object under exactly this key, None if there is none.
 
         Without the right to read objects it looks as if there was none.
 
@@ -83,15 +91,15 @@ class S3Storage:
             SourceError: S3 cannot be reached, or there are no credentials.
         """
         try:
-            self._call(at, lambda: self._client.head_object(Bucket=at.bucket, Key=at.key))
+            head = self._call(at, lambda: self._client.head_object(Bucket=at.bucket, Key=at.key))
         except ClientError as error:
             if error.response["Error"]["Code"] in {"404", "NoSuchKey", "NoSuchBucket", *_DENIED}:
-                return False  # if it is worth an error, listing will raise it
+                return None  # if it is worth an error, listing will raise it
             raise _explained(error, at) from None
-        return True
+        return S3Object(at.key, _version(head))
 
-    def keys(self, prefix: S3Location) -> Iterator[str]:
-        """All keys that begin with the prefix, a page at a time, in S3's order.
+    def objects(self, prefix: S3Location) -> Iterator[S3Object]:
+        """All objects whose keys begin with the prefix, a page at a time, in S3's order.
 
         "Folders" that consoles make (empty objects whose key ends in a slash) are left out.
 
@@ -104,7 +112,7 @@ class S3Storage:
             for entry in page.get("Contents", ()):
                 key: str = entry["Key"]
                 if not key.endswith("/"):
-                    yield key
+                    yield S3Object(key, _version(entry))
             token = page.get("NextContinuationToken")
             if not page.get("IsTruncated") or token is None:
                 return
@@ -155,6 +163,11 @@ class S3Storage:
             raise SourceError(f"{at} is no valid S3 location: {error}") from None
         except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
             raise SourceError(f"cannot list {at}: {error}") from None
+
+
+def _version(described: dict[str, Any]) -> str | None:
+    etag: str = described.get("ETag", "")
+    return etag.strip('"') or None
 
 
 def _explained(error: ClientError, at: S3Location) -> SourceError:

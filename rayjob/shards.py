@@ -7,7 +7,6 @@ two shards, so whatever kills the driver leaves tables that hold each key once.
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections import Counter
@@ -39,8 +38,6 @@ logger = logging.getLogger(__name__)
 
 _INBOX_VIDEOS = 64
 """Videos that are taken in together: Arrow's calls cost about the same for one as for many."""
-
-_PART = re.compile(r"part-(\d+)\.parquet")
 
 
 @dataclass
@@ -84,7 +81,7 @@ class ShardSink:
             table: partition(table, recipe=recipe, run_id=run_id)
             for table in ("captions", "failures")
         }
-        self._part = self._next_part()
+        self._part = self._next_part(recipe)
         self._inbox: list[pa.Table] = []
         self._inbox_videos = min(_INBOX_VIDEOS, config.rows)
         self._captions: list[pa.Table] = []
@@ -197,14 +194,18 @@ class ShardSink:
         self._captions, self._failures, self._rows = [], [], 0
         self._oldest = time.monotonic()
 
-    def _next_part(self) -> int:
-        taken = [
-            int(match[1])
-            for folder in self._folders.values()
-            for entry in self._store.list(folder, suffix=".parquet")
-            if (match := _PART.fullmatch(entry.path.rsplit("/", 1)[-1]))
-        ]
-        return max(taken, default=-1) + 1
+    def _next_part(self, recipe: str) -> int:
+        """Numbers grow over all runs of a recipe, so that of two shards the one with the
+        higher number is newer, whatever the workers' clocks say.
+        """
+        return 1 + max(
+            (
+                entry.part
+                for table in self._folders
+                for entry in self._store.list(partition(table, recipe=recipe), suffix=".parquet")
+            ),
+            default=-1,
+        )
 
     def _count(self, results: pa.Table) -> None:
         captions, counts = captions_of(results), self.counts
@@ -262,6 +263,7 @@ def _unwritable(result: dict[str, Any], error: Exception) -> pa.Table:
         transient=WriteError.transient,
         attempts=first("attempts", 1),
         metadata=first("metadata", None),
+        source_version=first("source_version", None),
     )
     return results_table(result["video_id"], failures=[failure])
 

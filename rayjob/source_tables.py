@@ -1,7 +1,8 @@
 """Manifests: tables of videos as .csv, .jsonl, .parquet, or .txt with one uri per line.
 
 Columns: ``uri`` (or ``path``, ``video``, ``url``, ``video_path``; the first that is there,
-in upper or lower case) and optionally ``video_id``. The other columns become the metadata.
+in upper or lower case) and optionally ``video_id``. The other columns become the metadata;
+of them, ``version`` also tells one content of a video from another.
 
 * A relative path counts from the manifest's folder; locally, from the current folder if the
   file is only there.
@@ -58,11 +59,13 @@ class Input:
         uri: an absolute local path, ``s3://bucket/key``, or another URL from a manifest.
         metadata: JSON object with sorted keys of the manifest's other columns, None
             without any.
+        source_version: changes when the content changes; None where unknown.
     """
 
     video_id: str
     uri: str
     metadata: str | None = None
+    source_version: str | None = None
 
     def __post_init__(self) -> None:
         for text in (self.video_id, self.uri):
@@ -190,7 +193,13 @@ def _input(row: Mapping[str, Any], folder: str) -> Input:
     id_column = columns.get("video_id")
     video_id = _default_id(uri, folder) if id_column is None else _given_id(row[id_column])
     others = [name for name in row if name not in (uri_column, id_column)]
-    return Input(video_id, uri, _metadata({name: row[name] for name in others}))
+    version = row[columns["version"]] if "version" in columns else None
+    return Input(
+        video_id,
+        uri,
+        _metadata({name: row[name] for name in others}),
+        None if version in (None, "") else str(_plain(version)),
+    )
 
 
 def _given_id(value: object) -> str:

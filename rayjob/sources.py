@@ -18,6 +18,10 @@ Taken from folders, prefixes and globs are the files whose extension is configur
 without a word are hidden files and folders (``.name``), folders named ``_temporary``, and
 markers such as ``_SUCCESS`` (``_name`` without an extension). An empty file is an input: it
 becomes a row in ``failures``.
+
+Each input carries the version of its content, so that a later run sees whether it changed:
+on S3 the ETag, locally "SIZE-MTIME" in bytes and nanoseconds, in a manifest what its column
+``version`` says.
 """
 
 from __future__ import annotations
@@ -28,13 +32,14 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import numpy as np
 
 from actors.storage import display_uri
 from rayjob.ids import IdMap, fingerprints
-from rayjob.s3_listing import S3Location, S3Storage
+from rayjob.s3_listing import S3Location, S3Object, S3Storage
 from rayjob.source_tables import MANIFEST_SUFFIXES, Input, read_manifest
 from schemas.config import SourceConfig
 from schemas.errors import SourceError
@@ -112,6 +117,14 @@ def _once(
             )
 
 
+class _Found(NamedTuple):
+    """A file of a listing: its path below the input, where it is, and which content it has."""
+
+    relative: str
+    uri: str
+    version: str | None
+
+
 class _Source:
     """One of the strings a user passes, and what it stands for."""
 
@@ -144,9 +157,9 @@ class _Source:
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror}") from None
         if is_folder:
-            return self._required(_walk(path), path, lambda relative: os.path.join(path, relative))
+            return self._required(_on_disk(path, _walk(path)), path)
         if os.path.lexists(path):
-            return self._named(path, os.path.basename(path))
+            return self._named(os.path.basename(path), path, _disk_version(path))
         if not _WILDCARD.search(path):
             raise SourceError(f"nothing at {path}: no such file or folder")
         base, pattern = _split_glob(path)
@@ -154,48 +167,44 @@ class _Source:
             raise SourceError(f"nothing matches {path}: there is no folder {base}")
         glob = _Glob(pattern)
         matching = (each for each in _walk(base, glob.enters) if glob.matches(each))
-        return self._required(matching, path, lambda relative: os.path.join(base, relative))
+        return self._required(_on_disk(base, matching), path)
 
     def _from_s3(self, at: S3Location) -> Iterator[Input]:
-        if at.key and not at.key.endswith("/") and self._s3.exists(at):
-            return self._named(str(at), at.key.rsplit("/", 1)[-1])
+        if at.key and not at.key.endswith("/") and (found := self._s3.find(at)):
+            return self._named(at.key.rsplit("/", 1)[-1], str(at), found.version)
         if not _WILDCARD.search(at.key):
             return self._s3_prefix(at)
         base, pattern = _split_glob(at.key)
         glob = _Glob(pattern)
         literal = _WILDCARD.split(at.key, maxsplit=1)[0]
-        keys = self._s3.keys(S3Location(at.bucket, literal))
-        matching = (key[len(base) :] for key in keys if glob.matches(key[len(base) :]))
-        return self._required(matching, str(at), lambda relative: str(at.sibling(base + relative)))
+        objects = _on_s3(at, base, self._s3.objects(S3Location(at.bucket, literal)))
+        return self._required((each for each in objects if glob.matches(each.relative)), str(at))
 
     def _s3_prefix(self, at: S3Location) -> Iterator[Input]:
         folder = at.key if at.key.endswith("/") or not at.key else f"{at.key}/"
-        keys = self._s3.keys(S3Location(at.bucket, folder))
-        first = next(keys, None)
+        objects = self._s3.objects(S3Location(at.bucket, folder))
+        first = next(objects, None)
         if first is None and folder != at.key:
-            keys = self._s3.keys(at)
-            first = next(keys, None)
+            objects = self._s3.objects(at)
+            first = next(objects, None)
             folder = at.key[: at.key.rfind("/") + 1]
         if first is None:
             raise SourceError(f"nothing at {at}: no object has a key that begins with this")
-        relative = (key[len(folder) :] for key in itertools.chain([first], keys))
-        shown = (each for each in relative if not _is_hidden(each))
-        return self._required(shown, str(at), lambda each: str(at.sibling(folder + each)))
+        found = _on_s3(at, folder, itertools.chain([first], objects))
+        return self._required((each for each in found if not _is_hidden(each.relative)), str(at))
 
-    def _named(self, uri: str, name: str) -> Iterator[Input]:
+    def _named(self, name: str, uri: str, version: str | None) -> Iterator[Input]:
         if not _is_manifest(name):
-            return iter([Input(name, uri)])
+            return iter([Input(name, uri, source_version=version)])
         return read_manifest(uri, self._storage)
 
-    def _required(
-        self, found: Iterable[str], shown: str, uri_of: Callable[[str], str]
-    ) -> Iterator[Input]:
+    def _required(self, found: Iterable[_Found], shown: str) -> Iterator[Input]:
         """The files that pass the filter, at least one of them."""
         none = True
-        for relative in found:
+        for relative, uri, version in found:
             if self._filter.takes(relative):
                 none = False
-                yield Input(relative, uri_of(relative))
+                yield Input(relative, uri, source_version=version)
         if none:
             raise SourceError(f"no videos in {shown}: {self._filter.explanation(shown)}")
 
@@ -334,6 +343,25 @@ def _walk(root: str, enters: Callable[[Sequence[str]], bool] | None = None) -> I
                 yield from below(inner)
 
     return below(())
+
+
+def _on_disk(root: str, paths: Iterable[str]) -> Iterator[_Found]:
+    for relative in paths:
+        path = os.path.join(root, relative)
+        yield _Found(relative, path, _disk_version(path))
+
+
+def _on_s3(at: S3Location, folder: str, objects: Iterable[S3Object]) -> Iterator[_Found]:
+    for each in objects:
+        yield _Found(each.key[len(folder) :], str(at.sibling(each.key)), each.version)
+
+
+def _disk_version(path: str) -> str | None:
+    try:
+        status = os.stat(path)
+    except OSError:  # an input that cannot be opened
+        return None
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def _is_hidden(relative: str) -> bool:

@@ -41,6 +41,15 @@ class RunSummary(BaseModel):
     videos_captioned: int = Field(ge=0)
     videos_failed: int = Field(ge=0)
     videos_skipped: int = Field(ge=0, description="inputs that earlier runs finished")
+    videos_retried: int = Field(
+        default=0, ge=0, description="inputs of this run that failed in an earlier one"
+    )
+    videos_changed: int = Field(
+        default=0, ge=0, description="inputs whose content changed since they were done"
+    )
+    videos_gone: int = Field(
+        default=0, ge=0, description="inputs that earlier runs finished and that are not there now"
+    )
     captions: int = Field(ge=0, description="rows")
     wall_sec: float = Field(ge=0)
     startup_sec: float = Field(

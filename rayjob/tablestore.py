@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import random
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,7 @@ _TEMPORARY_AGE_SEC = 3600.0
 _WHOLE_READ_BYTES = 1 << 20
 """Up to this size one request for the whole file is cheaper than footer plus columns."""
 
+_PART = re.compile(r"part-(\d+)\.parquet")
 _PERMANENT = (RayjobError, FileNotFoundError, PermissionError, ValueError, TypeError)
 
 
@@ -49,6 +51,12 @@ class Entry:
     path: str
     size: int
     modified: float
+
+    @property
+    def part(self) -> int:
+        """Number of a shard, from its name; -1 for another file."""
+        match = _PART.fullmatch(self.path.rsplit("/", 1)[-1])
+        return int(match[1]) if match else -1
 
 
 def partition(table: str, *, recipe: str, run_id: str | None = None) -> str:

@@ -22,6 +22,7 @@ INPUTS = pa.schema(
         pa.field("video_id", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
         pa.field("metadata", pa.string()),
+        pa.field("source_version", pa.string()),
         pa.field("attempts", pa.int32(), nullable=False),
     ]
 )
@@ -44,22 +45,23 @@ DECODED = pa.schema(
 """A decoded video, or the failure to decode it: exactly one of ``info`` and ``failure``."""
 
 
-PACKED = pa.schema([pa.field("results", pa.large_binary(), nullable=False)])
-"""Tables of ``schemas.tables.RESULTS``, each as one binary value (Arrow IPC): what a task of
-the caption stage hands on stays one row, and so one block."""
+PACKED = pa.schema([pa.field("table", pa.large_binary(), nullable=False)])
+"""Whole tables, each as one binary value (Arrow IPC): what a task of the graph hands on is one
+row, and so one block. Ray Data takes a block or two of a task at a time, ten times a second; a
+task with a block for each of its videos would mostly wait."""
 
 
-def packed(results: pa.Table) -> pa.Table:
-    """One row of :data:`PACKED` for a table of ``schemas.tables.RESULTS``."""
+def packed(table: pa.Table) -> pa.Table:
+    """One row of :data:`PACKED`."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, results.schema) as writer:
-        writer.write_table(results)
-    return pa.table([pa.array([sink.getvalue().to_pybytes()], pa.large_binary())], schema=PACKED)
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return pa.Table.from_arrays([_one_value(sink.getvalue())], schema=PACKED)
 
 
 def unpacked(batch: pa.Table) -> Iterator[pa.Table]:
-    """The tables inside :data:`PACKED`."""
-    for value in batch.column("results"):
+    """The tables inside :data:`PACKED`; views of its memory, without a copy."""
+    for value in batch.column("table"):
         with pa.ipc.open_stream(value.as_buffer()) as reader:
             yield reader.read_all()
 
@@ -110,9 +112,12 @@ def clip_of(table: pa.Table, row: int) -> Clip:
 
 def _binary(array: np.ndarray[Any, Any]) -> pa.Array:
     """A one-element binary column over the memory of a contiguous array, without a copy."""
-    offsets = np.array([0, array.nbytes], dtype=np.int64)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(array.reshape(-1).view(np.uint8))]
-    return pa.Array.from_buffers(pa.large_binary(), 1, buffers)
+    return _one_value(pa.py_buffer(array.reshape(-1).view(np.uint8)))
+
+
+def _one_value(buffer: pa.Buffer) -> pa.Array:
+    offsets = np.array([0, buffer.size], dtype=np.int64)
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(offsets), buffer])
 
 
 def _view(scalar: pa.Scalar, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

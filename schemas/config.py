@@ -124,6 +124,9 @@ class JobConfig(_Model):
     run_id: str | None = None
     limit: int | None = Field(default=None, ge=1, description="inputs taken at most")
     retry_failed: bool = False
+    retake_changed: bool = Field(
+        default=False, description="inputs whose content changed are captioned again"
+    )
     max_failure_rate: float = Field(default=1.0, ge=0, le=1)
     price_per_gpu_hour: float | None = Field(default=None, ge=0)
     recipe: RecipeConfig = RecipeConfig()

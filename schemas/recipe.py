@@ -22,12 +22,14 @@ class Video:
 
     Attributes:
         metadata: JSON object of the manifest's other columns, None without any.
+        source_version: which content of the input this is, for the column of that name.
     """
 
     video_id: str
     uri: str
     metadata: str | None
     clip: Clip
+    source_version: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

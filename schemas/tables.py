@@ -49,6 +49,7 @@ CAPTIONS = pa.schema(
         pa.field("model_revision", pa.string()),
         pa.field("prompt_hash", pa.string(), nullable=False),
         pa.field("metadata", pa.string()),
+        pa.field("source_version", pa.string()),
         pa.field("created_at", _TIME, nullable=False),
     ]
 )
@@ -63,6 +64,7 @@ FAILURES = pa.schema(
         pa.field("transient", pa.bool_(), nullable=False),
         pa.field("attempts", pa.int32(), nullable=False),
         pa.field("metadata", pa.string()),
+        pa.field("source_version", pa.string()),
         pa.field("created_at", _TIME, nullable=False),
     ]
 )
@@ -97,6 +99,8 @@ class CaptionRow:
         attempts: how often the engine was asked.
         prompt_hash: first 16 hex digits of the SHA-256 of the prompt template.
         metadata: JSON object of the manifest's other columns, None without any.
+        source_version: which content of the input this is about, None where unknown;
+            see ``rayjob.sources``.
     """
 
     video_id: str
@@ -122,6 +126,7 @@ class CaptionRow:
     model_revision: str | None
     prompt_hash: str
     metadata: str | None
+    source_version: str | None = None
     created_at: datetime = field(default_factory=utc_now)
 
 
@@ -134,7 +139,8 @@ class FailureRow:
         error: class name in :mod:`schemas.errors`, or the name of an unforeseen exception.
         message: a sentence a person understands.
         transient: whether the next run tries again by itself.
-        attempts: how often processing was started, over all runs.
+        attempts: how often processing was started, over all runs on this content.
+        source_version: as of a :class:`CaptionRow`.
     """
 
     video_id: str
@@ -145,6 +151,7 @@ class FailureRow:
     transient: bool
     attempts: int
     metadata: str | None
+    source_version: str | None = None
     created_at: datetime = field(default_factory=utc_now)
 
 

@@ -158,6 +158,8 @@ class S3Gateway:
         command += ["--log", str(self._log), "--backup-meta", "0"]
         # Reads come from the folder itself: a cache beside it would only hide mistakes.
         command += ["--cache-dir", str(self._folder / "cache"), "--cache-size", "0"]
+        # Without it no object has an ETag.
+        command += ["--keep-etag"]
         # Objects that others put or delete through a second server are seen at once.
         command += ["--attr-cache", "0", "--dir-entry-cache", "0"]
         command += [self._meta_url, f"127.0.0.1:{port}"]

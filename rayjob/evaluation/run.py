@@ -289,7 +289,11 @@ def _evaluation(
 ) -> Evaluation:
     by_judge = [score for score in scores if score.judge_model is not None]
     reasons = Counter(score.reason or "?" for score in by_judge if score.score is None)
-    videos = {score.video_id for score in scores}
+    groups = side.basic.groups(bootstrap)
+    if config.suite == "basic":
+        figures = side.basic.figures(groups)
+    else:
+        figures = [figure(each, scores, bootstrap) for each in side.suite.measures(scores)]
     return Evaluation(
         suite=config.suite,
         run_id=side.name,
@@ -297,16 +301,16 @@ def _evaluation(
         recipe=_joined(score.recipe for score in scores),
         model=_joined(score.model for score in scores),
         judge=judge if by_judge else None,
-        videos=len(videos),
+        videos=len({score.video_id for score in scores}),
         asked=asked,
-        figures=[figure(each, scores, bootstrap) for each in side.suite.measures(scores)],
+        figures=figures,
         unscored=Unscored(
             count=reasons.total(), of=len(by_judge), reasons=dict(reasons.most_common(20))
         ),
         notes=side.suite.notes,
         basic=[
             GroupFigures(recipe=group.recipe, model=group.model, level=group.level, figures=figures)
-            for group, figures in side.basic.groups(bootstrap)
+            for group, figures in groups
         ],
         confidence=CONFIDENCE,
         resamples=bootstrap.resamples,

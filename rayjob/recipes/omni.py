@@ -87,5 +87,6 @@ class Omni:
                 model_revision=settings.model_revision,
                 prompt_hash=settings.prompt_hash,
                 metadata=video.metadata,
+                source_version=video.source_version,
             )
         ]

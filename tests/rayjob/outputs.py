@@ -35,6 +35,7 @@ class Item:
     video_id: str
     uri: str
     metadata: str | None = None
+    source_version: str | None = None
 
 
 def open_store(kind: str, request: pytest.FixtureRequest, folder: Path) -> TableStore:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from rayjob.ids import IdMap, digests
+from rayjob.ids import IdMap, digests, has_changed, has_moved, stamps
 from rayjob.ledger import Ledger
 from rayjob.shards import ShardSink
 from rayjob.tablestore import TableStore
@@ -151,6 +152,85 @@ def test_captions_of_a_run_that_was_taken_for_dead_go(local: TableStore) -> None
     assert ledger.reconcile() == 2
     assert ids_in(local, "captions") == names(8)
     assert ledger.reconcile() == 0
+
+
+def of_version(version: str | None, *results: pa.Table) -> list[pa.Table]:
+    """The same results, of another content of their videos."""
+    tables = []
+    for table in results:
+        rows = table.to_pylist()
+        for row in rows:
+            for each in (*row["captions"], *row["failures"]):
+                each["source_version"] = version
+        tables.append(pa.Table.from_pylist(rows, schema=table.schema))
+    return tables
+
+
+def versions_in(store: TableStore, table: str) -> list[tuple[str, str | None]]:
+    pairs = []
+    for path in files(store, table):
+        rows = pq.read_table(pa.BufferReader(store.read_bytes(path)))
+        pairs += [(row["video_id"], row["source_version"]) for row in rows.to_pylist()]
+    return sorted(pairs)
+
+
+@pytest.mark.parametrize("second", ["a-first-by-name", "z-last-by-name", "r1"])
+def test_the_newest_content_wins(local: TableStore, second: str) -> None:
+    """Also where the second run's name comes first, and its workers' clocks are behind."""
+    late = EPOCH + timedelta(hours=1)
+    old = failed(["d", "e", "f"], created_at=late, attempts=3)
+    write(local, "r1", *of_version("1", captioned(["a", "b", "c", "g"]), old), rows=2)
+    new = failed(["b", "e"], created_at=EPOCH)
+    write(local, second, *of_version("2", captioned(["a", "d"]), new), rows=2)
+    ledger = Ledger(local, recipe="omni")
+    assert ledger.reconcile() == 4  # a, b, d and e of the first run
+    assert versions_in(local, "captions") == [("a", "2"), ("c", "1"), ("d", "2"), ("g", "1")]
+    assert versions_in(local, "failures") == [("b", "2"), ("e", "2"), ("f", "1")]
+    assert ledger.reconcile() == 0
+
+
+def test_a_failure_without_a_change_never_costs_captions(local: TableStore) -> None:
+    write(local, "r1", *of_version("1", captioned(["same", "was-known"])), captioned(["unknown"]))
+    write(local, "r2", *of_version("1", failed(["same", "unknown"])), failed(["was-known"]))
+    Ledger(local, recipe="omni").reconcile()
+    assert ids_in(local, "captions") == ["same", "unknown", "was-known"]
+    assert ids_in(local, "failures") == []
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_taking_changed_videos_again_survives_a_crash_at_every_step(
+    tmp_path: Path, after: bool
+) -> None:
+    crashes = 0
+    for at in range(100):
+        store = TableStore(tmp_path / str(at))
+        write(store, "r1", *of_version("1", captioned(names(7)), failed(["x", "y"])), rows=3)
+        new = of_version("2", captioned([*names(4), "x"]), failed([*names(2, first=4), "y"]))
+        write(store, "r2", *new, rows=2)
+        broken = FaultyStore(store, at=at, after=after)
+        with contextlib.suppress(Crash):
+            Ledger(broken, recipe="omni").reconcile()
+        present = [*versions_in(store, "captions"), *versions_in(store, "failures")]
+        newest = {each: "2" for each in [*names(6), "x", "y"]} | {names(7)[6]: "1"}
+        assert set(newest.items()) <= set(present), "a row that is newest was lost"
+
+        Ledger(store, recipe="omni").reconcile()
+        present = [*versions_in(store, "captions"), *versions_in(store, "failures")]
+        assert sorted(present) == sorted(newest.items())
+        if not broken.broke:
+            break
+        crashes += 1
+    assert crashes >= 3
+
+
+def test_stamps_tell_moved_from_changed() -> None:
+    before = stamps(["/a", "/b", "/c", "/d", "https://h/e?sig=1"], ["1", "1", "1", None, "1"])
+    now = stamps(["/a", "/b", "/x", "/d", "https://h/e?sig=2"], ["1", "2", "2", "2", "2"])
+    assert has_changed(before, now).tolist() == [False, True, False, False, True]
+    assert has_moved(before, now).tolist() == [False, False, True, False, False]
+    nothing = np.full(5, -1)
+    assert not has_changed(nothing, now).any() and not has_moved(nothing, now).any()
+    assert (before >= 0).all()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rayjob import manifest as module
-from rayjob.ids import IdMap, fingerprints
+from rayjob.ids import IdMap, stamps
 from rayjob.ledger import Attempts, DoneIds
 from rayjob.manifest import ManifestInfo, plan_manifest, unaccounted, write_manifest
 from rayjob.tablestore import TableStore
@@ -35,7 +35,8 @@ def items(count: int, *, first: int = 0) -> list[Item]:
 
 def done_with(inputs: list[Item]) -> DoneIds:
     ids = IdMap()
-    ids.add([each.video_id for each in inputs], fingerprints(each.uri for each in inputs))
+    versions = [each.source_version for each in inputs]
+    ids.add([each.video_id for each in inputs], stamps((each.uri for each in inputs), versions))
     return DoneIds(ids, captioned=len(inputs), failed=0)
 
 
@@ -66,8 +67,41 @@ def test_rows_in_order_without_what_is_done(store: TableStore) -> None:
         "video_id": "odd ü.mp4",
         "uri": "/data/odd ü.mp4",
         "metadata": '{"label": 3}',
+        "source_version": None,
         "attempts": 0,
     }
+
+
+def test_changed_inputs_are_taken_when_asked(local: TableStore) -> None:
+    before = [
+        Item("same", "/v/same", None, "1"),
+        Item("changed", "/v/changed", None, "1"),
+        Item("moved", "/v/moved", None, "1"),
+        Item("unknown", "/v/unknown", None, None),
+        Item("gone", "/v/gone", None, "1"),
+    ]
+    now = [
+        Item("same", "/v/same", None, "1"),
+        Item("changed", "/v/changed", None, "2"),
+        Item("moved", "/w/moved", None, "2"),
+        Item("unknown", "/v/unknown", None, "2"),
+        Item("new", "/v/new", None, "1"),
+        Item("again", "/v/again", None, "1"),
+    ]
+    tried = IdMap()
+    tried.add(["again"], [2])
+    done = done_with(before)
+    for retake, taken in ((False, ["new", "again"]), (True, ["changed", "new", "again"])):
+        info = write_manifest(
+            local, "r1", now, done, attempts=Attempts(tried), retake_changed=retake
+        )
+        rows = rows_of(local, info)
+        assert [row["video_id"] for row in rows] == taken
+        assert {row["video_id"]: row["source_version"] for row in rows}["new"] == "1"
+        assert (info.changed, info.moved, info.gone, info.retried) == (1, 1, 1, 1)
+        assert (info.todo, info.skipped) == (len(taken), len(now) - len(taken))
+    few = plan_manifest("r1", now, done, limit=1, retake_changed=True)
+    assert (few.total, few.changed, few.gone) == (2, 1, 0)
 
 
 def test_nothing_to_do_writes_no_file(local: TableStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -56,6 +57,16 @@ def failure(*inputs: str | Path, **options: Any) -> str:
     return str(caught.value)
 
 
+def on_disk(video_id: str, path: Path) -> Input:
+    status = path.stat()
+    return Input(video_id, str(path), None, f"{status.st_size}-{status.st_mtime_ns}")
+
+
+def md5(data: bytes) -> str:
+    """The ETag of an object that came in one piece."""
+    return hashlib.md5(data).hexdigest()
+
+
 def moto(url: str, **options: Any) -> StorageOptions:
     return StorageOptions(endpoint_url=url, **options)
 
@@ -101,15 +112,40 @@ FOLDER_IDS = [
 def test_folder_is_recursive_filtered_and_in_byte_order(folder: Path) -> None:
     found = listed(folder)
     assert [each.video_id for each in found] == FOLDER_IDS
-    assert found[1] == Input("a-b/four.mp4", f"{folder}/a-b/four.mp4", None)
+    assert found[1] == on_disk("a-b/four.mp4", folder / "a-b/four.mp4")
     assert ids(f"{folder}/") == FOLDER_IDS
     assert ids(f"file://{folder}") == FOLDER_IDS
+
+
+def test_a_file_that_changes_gets_another_version(folder: Path) -> None:
+    def versions() -> dict[str, str | None]:
+        return {each.video_id: each.source_version for each in listed(folder)}
+
+    (folder / "nowhere.mp4").symlink_to(folder / "there-is-none.mp4")
+    before = versions()
+    assert before == versions() and before["nowhere.mp4"] is None
+    (folder / "b.mp4").write_text("longer")
+    changed = folder / "a.mov"
+    os.utime(changed, ns=(changed.stat().st_atime_ns, changed.stat().st_mtime_ns + 1))
+    after = versions()
+    assert {name for name in before if before[name] != after[name]} == {"b.mp4", "a.mov"}
+    assert listed(f"{folder}/*.mov") == listed(changed) == [on_disk("a.mov", changed)]
+
+
+def test_a_manifest_may_tell_versions(tmp_path: Path) -> None:
+    rows = [{"uri": "a.mp4", "version": 3}, {"uri": "b.mp4", "version": None}, {"uri": "c.mp4"}]
+    text = "\n".join(json.dumps(row) for row in rows)
+    write_files(tmp_path, {"list.jsonl": text, "list.csv": "uri,Version\na.mp4,v7\nb.mp4,\n"})
+    found = listed(tmp_path / "list.jsonl")
+    assert [each.source_version for each in found] == ["3", None, None]
+    assert found[0].metadata == '{"version": 3}'
+    assert [each.source_version for each in listed(tmp_path / "list.csv")] == ["v7", None]
 
 
 def test_relative_paths_are_stored_absolute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.parent)
     assert listed("videos") == listed(folder)
-    assert listed("videos/../videos/a.mov") == [Input("a.mov", f"{folder}/a.mov", None)]
+    assert listed("videos/../videos/a.mov") == [on_disk("a.mov", folder / "a.mov")]
     monkeypatch.setenv("HOME", str(folder.parent))
     assert ids("~/videos/a/*.mkv") == ["two.mkv"]
 
@@ -443,9 +479,9 @@ def test_s3_prefixes_and_objects(s3: tuple[str, Any, StorageOptions]) -> None:
         },
     )
     expected = [
-        Input("a/empty.mkv", f"s3://{bucket}/videos/a/empty.mkv", None),
-        Input("a/one.MP4", f"s3://{bucket}/videos/a/one.MP4", None),
-        Input("b.mp4", f"s3://{bucket}/videos/b.mp4", None),
+        Input("a/empty.mkv", f"s3://{bucket}/videos/a/empty.mkv", None, md5(b"")),
+        Input("a/one.MP4", f"s3://{bucket}/videos/a/one.MP4", None, md5(b"x")),
+        Input("b.mp4", f"s3://{bucket}/videos/b.mp4", None, md5(b"x")),
     ]
     assert listed(f"s3://{bucket}/videos/", storage=storage) == expected
     assert listed(f"s3://{bucket}/videos", storage=storage) == expected
@@ -466,7 +502,7 @@ def test_s3_prefixes_and_objects(s3: tuple[str, Any, StorageOptions]) -> None:
     assert ids(f"s3://{bucket}/videos-", storage=storage) == ["videos-2/ü c+d&e%20f.mp4"]
     assert listed(f"s3://{bucket}/videos/a/notes.txt/..", storage=storage, limit=0) == []
     single = listed(f"s3a://{bucket}/videos/b.mp4", storage=storage)
-    assert single == [Input("b.mp4", f"s3://{bucket}/videos/b.mp4", None)]
+    assert single == [Input("b.mp4", f"s3://{bucket}/videos/b.mp4", None, md5(b"x"))]
 
 
 def test_s3_manifests(s3: tuple[str, Any, StorageOptions]) -> None:
@@ -631,7 +667,7 @@ def test_reading_rights_alone_suffice_for_a_named_object(
     put_objects(moto_client, moto_bucket, {"v/a.mp4": b"x"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "rayjob.s3_listing.S3Storage.keys",
+            "rayjob.s3_listing.S3Storage.objects",
             lambda *_: (_ for _ in ()).throw(ClientError({}, "ListObjectsV2")),
         )
         assert ids(f"s3://{moto_bucket}/v/a.mp4", storage=moto(moto_url)) == ["a.mp4"]

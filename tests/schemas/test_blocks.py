@@ -8,7 +8,13 @@ from schemas.blocks import DECODED, INPUTS, PACKED, clip_of, decoded_table, pack
 from schemas.media import Clip, VideoInfo
 from schemas.tables import RESULTS, FailureRow, failures_of, results_table
 
-ROW = {"video_id": "a.mp4", "uri": "/v/a.mp4", "metadata": None, "attempts": 0}
+ROW = {
+    "video_id": "a.mp4",
+    "uri": "/v/a.mp4",
+    "metadata": None,
+    "source_version": "1-2",
+    "attempts": 0,
+}
 
 
 def clip(frames: int, sound: bool) -> Clip:

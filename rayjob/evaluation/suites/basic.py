@@ -83,6 +83,16 @@ class BasicSuite:
             if name in there
         ]
 
+    def figures(self, groups: Sequence[tuple[Group, list[Figure]]]) -> list[Figure]:
+        """The figures of all groups in one list, named after their group if there are several."""
+        if len(groups) == 1:
+            return groups[0][1]
+        return [
+            each.model_copy(update={"name": f"{' '.join(filter(None, group))}: {each.name}"})
+            for group, figures in groups
+            for each in figures
+        ]
+
     def groups(self, bootstrap: Bootstrap) -> list[tuple[Group, list[Figure]]]:
         """The figures of each recipe, model and level."""
         found = []

@@ -23,6 +23,7 @@ OPEN = Rubric(name="quiz_open", scales={"answer": Scale(kind="text")})
 GRADE = Rubric(name="quiz_grade", scales={"correct": VERDICT})
 
 ANSWERED = "questions answered"
+_QUESTIONS = tuple(f"questions {kind}" for kind in QUESTION_TYPES)
 _PERCENT = 100 / 5
 
 
@@ -119,23 +120,19 @@ class UgcSuite:
         return asked, settled
 
     def measures(self, scores: Sequence[Score]) -> list[Measure]:
-        """The table's columns, then the accuracy over all questions and by their type."""
+        """The table's columns, then the accuracy of the answers by the questions' type."""
+        there = {score.dimension for score in scores}
         measures = []
-        if self._references:
+        if there.intersection(DIMENSIONS):
+            columns = [(name, (name,)) for name in DIMENSIONS]
             measures = [
-                Measure(name=name, dimensions=(name,), factor=_PERCENT, unit="%")
-                for name in DIMENSIONS
+                Measure(name=name, dimensions=dimensions, factor=_PERCENT, unit="%")
+                for name, dimensions in [*columns, ("average", DIMENSIONS)]
             ]
-            measures.append(
-                Measure(name="average", dimensions=DIMENSIONS, factor=_PERCENT, unit="%")
-            )
-        there = [f"questions {kind}" for kind in QUESTION_TYPES]
-        there = [name for name in there if any(score.dimension == name for score in scores)]
-        measures += [
-            Measure(name=name, dimensions=(name,), factor=100, unit="%")
-            for name in (*there, *([ANSWERED] if there else []))
+        kinds = [name for name in (*_QUESTIONS, ANSWERED) if name in there]
+        return measures + [
+            Measure(name=name, dimensions=(name,), factor=100, unit="%") for name in kinds
         ]
-        return measures
 
 
 def _dimension(quiz: Quiz) -> str:
