@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from rayjob import caption, evaluate
+from rayjob import caption, evaluate, plan
 
 app = typer.Typer(
     name="rayjob",
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 app.command("caption")(caption.command)
 app.command("evaluate")(evaluate.command)
+app.command("plan")(plan.command)
 
 
 @app.callback()

@@ -9,13 +9,21 @@ from dataclasses import dataclass
 
 import ray
 
+ACCELERATOR = "accelerator_type:"
+"""Prefix of the resource by which a node of Ray says which GPUs it has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a cluster offers, in Ray's units."""
+    """What a cluster offers, in Ray's units.
+
+    Attributes:
+        gpu_types: accelerator types of its GPUs, as Ray names them; empty where unknown.
+    """
 
     cpus: float
     gpus: float
+    gpu_types: frozenset[str] = frozenset()
 
 
 def connect() -> Resources:
@@ -32,7 +40,13 @@ def connect() -> Resources:
             include_dashboard=False if "RAY_ADDRESS" not in os.environ else None,
         )
     total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return Resources(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
+    return Resources(
+        cpus=total.get("CPU", 0.0),
+        gpus=total.get("GPU", 0.0),
+        gpu_types=frozenset(
+            name.removeprefix(ACCELERATOR) for name in total if name.startswith(ACCELERATOR)
+        ),
+    )
 
 
 def peek() -> Resources:

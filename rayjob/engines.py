@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from actors.engine import EngineSettings
+from rayjob.model_shapes import load_shape
 from rayjob.recipes.settings import RecipeDefaults
+from rayjob.sizing import GB, MEMORY_SHARE, Fit, check_fit, engine_load, known_gpu_gb
 from schemas.config import EngineConfig
 from schemas.errors import ConfigError, ModelError
 from schemas.media import SamplingPlan
 
-_MEMORY_SHARE = 0.9
-"""Share of its part of the GPU's memory that an engine may fill."""
+logger = logging.getLogger(__name__)
 
 _CPU_KV_CACHE_BYTES = 256 << 20
 
@@ -50,16 +53,26 @@ class EnginePool:
 
 
 def engine_pool(
-    config: EngineConfig, defaults: RecipeDefaults, *, plan: SamplingPlan, cluster_gpus: float
+    config: EngineConfig,
+    defaults: RecipeDefaults,
+    *,
+    plan: SamplingPlan,
+    cluster_gpus: float,
+    gpu_types: Collection[str] = (),
 ) -> EnginePool:
     """Turn a configuration into a pool.
 
     Fractions: ``gpus_per_engine`` sets the Ray resource and the memory share together;
     engines on one GPU start one after the other (see :mod:`actors.engine`).
 
+    Args:
+        gpu_types: accelerator types of the cluster's GPUs, as Ray names them; they tell the
+            GPUs' memory where the configuration does not.
+
     Raises:
-        ConfigError: the cluster has fewer GPUs than the pool asks for, or this vLLM does
-            not know an argument.
+        ConfigError: the cluster has fewer GPUs than the pool asks for, an engine's share of
+            a GPU cannot hold the model and one sequence, or this vLLM does not know an
+            argument.
     """
     on_gpu = config.device == "gpu" or (config.device == "auto" and cluster_gpus > 0)
     model = config.model or defaults.model
@@ -71,14 +84,22 @@ def engine_pool(
             "of the cluster: lower --engines or --gpus-per-engine, or add GPU nodes"
         )
     max_num_seqs = config.max_num_seqs or defaults.max_num_seqs
+    kv_cache_bytes = config.kv_cache_bytes
+    if on_gpu:
+        gpu_gb = config.gpu_memory_gb or known_gpu_gb(gpu_types)
+        kv_cache_bytes = _gpu_kv_cache_bytes(config, defaults, model=model, gpu_gb=gpu_gb)
+    elif kv_cache_bytes is None:
+        kv_cache_bytes = _CPU_KV_CACHE_BYTES
     settings = EngineSettings(
         model=model,
         base_dir=os.getcwd(),
         revision=config.revision,
         on_gpu=on_gpu,
         sound_in_video=plan.audio_rate is not None,
-        args=_engine_args(config, defaults, plan=plan, on_gpu=on_gpu),
-        environment=_environment(on_gpu=on_gpu, local=Path(model).is_dir()),
+        args=_engine_args(
+            config, defaults, plan=plan, on_gpu=on_gpu, kv_cache_bytes=kv_cache_bytes
+        ),
+        environment=_environment(local=Path(model).is_dir()),
     )
     return EnginePool(
         settings=settings,
@@ -97,8 +118,39 @@ def _fitting(cluster_gpus: float, gpus: float) -> int:
     return int(cluster_gpus) * int(1 / gpus + 1e-9)
 
 
+def _gpu_kv_cache_bytes(
+    config: EngineConfig, defaults: RecipeDefaults, *, model: str, gpu_gb: float | None
+) -> int | None:
+    """The KV cache of an engine on its share of a GPU, None to let vLLM measure.
+
+    Raises:
+        ConfigError: weights and one sequence do not fit.
+    """
+    if gpu_gb is None:
+        return config.kv_cache_bytes
+    try:
+        shape = load_shape(model, revision=config.revision, dtype=config.dtype)
+    except ModelError as error:
+        logger.info("not checked whether an engine fits its share of a GPU: %s", error)
+        return config.kv_cache_bytes
+    fit = Fit(
+        model=shape,
+        load=engine_load(config, defaults),
+        gpu_bytes=gpu_gb * GB,
+        gpus=config.gpus_per_engine,
+    )
+    size = check_fit(fit, kv_cache_bytes=config.kv_cache_bytes)
+    # An engine alone on its GPUs is measured by vLLM, which knows better than an estimate.
+    return size if config.gpus_per_engine < 1 else config.kv_cache_bytes
+
+
 def _engine_args(
-    config: EngineConfig, defaults: RecipeDefaults, *, plan: SamplingPlan, on_gpu: bool
+    config: EngineConfig,
+    defaults: RecipeDefaults,
+    *,
+    plan: SamplingPlan,
+    on_gpu: bool,
+    kv_cache_bytes: int | None,
 ) -> dict[str, Any]:
     args: dict[str, Any] = {
         "max_model_len": config.max_model_len or defaults.max_model_len,
@@ -118,12 +170,11 @@ def _engine_args(
         "mm_processor_cache_gb": 0,
     }
     if on_gpu:
-        args["gpu_memory_utilization"] = round(_MEMORY_SHARE * min(config.gpus_per_engine, 1.0), 4)
+        args["gpu_memory_utilization"] = round(MEMORY_SHARE * min(config.gpus_per_engine, 1.0), 4)
         if config.gpus_per_engine > 1:
             args["tensor_parallel_size"] = int(config.gpus_per_engine)
-    kv_cache = config.kv_cache_bytes or (None if on_gpu else _CPU_KV_CACHE_BYTES)
-    if kv_cache is not None:
-        args["kv_cache_memory_bytes"] = kv_cache
+    if kv_cache_bytes is not None:
+        args["kv_cache_memory_bytes"] = kv_cache_bytes
     return args | _checked(config.vllm_args)
 
 
@@ -140,7 +191,7 @@ def _checked(vllm_args: dict[str, Any]) -> dict[str, Any]:
     return vllm_args
 
 
-def _environment(*, on_gpu: bool, local: bool) -> dict[str, str]:
+def _environment(*, local: bool) -> dict[str, str]:
     environment = {
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_NO_USAGE_STATS": "1",
@@ -148,8 +199,6 @@ def _environment(*, on_gpu: bool, local: bool) -> dict[str, str]:
     }
     if local:
         environment["HF_HUB_OFFLINE"] = "1"
-    if not on_gpu:
-        environment["VLLM_CPU_KVCACHE_SPACE"] = "1"
         # On the CPU vLLM would give the model a process of its own beside the scheduler's, and
         # the two wait for each other in busy loops.
         environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"

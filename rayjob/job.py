@@ -88,6 +88,7 @@ def _pool(prepared: _Prepared, resources: cluster.Resources) -> EnginePool:
         prepared.recipe_type.defaults,
         plan=prepared.settings.plan,
         cluster_gpus=resources.gpus,
+        gpu_types=resources.gpu_types,
     )
 
 

@@ -92,6 +92,11 @@ class EngineConfig(_Model):
         default=None, ge=1, description="videos a replica works on at once"
     )
     kv_cache_bytes: int | None = Field(default=None, ge=1 << 20)
+    gpu_memory_gb: float | None = Field(
+        default=None,
+        gt=0,
+        description="memory of one GPU in 10^9 bytes; by default as the accelerator type tells",
+    )
     dtype: str = "auto"
     enforce_eager: bool = False
     load_format: str = "auto"

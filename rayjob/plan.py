@@ -1,0 +1,254 @@
+"""``rayjob plan``: what fits which GPU, what it costs, and whether a cluster can hold a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import fsspec
+import typer
+from pydantic import ValidationError
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from rayjob.clusterfile import check_cluster, read_cluster
+from rayjob.model_shapes import load_shape, published_models
+from rayjob.recipes import find_recipe
+from rayjob.recipes.settings import RecipeDefaults
+from rayjob.settings import load_config
+from rayjob.sizing import GB, Fit, best, check_fit, engine_load, fits_of, known_gpu_gb
+from rayjob.summary import RunSummary
+from schemas.config import EngineConfig, JobConfig
+from schemas.errors import ConfigError, UsageError
+
+EXIT_USAGE = 2
+
+_GPU_SIZES = (24.0, 40.0, 80.0, 141.0)
+_WIDTH = 160
+_COLUMNS = (
+    "model", "GPU (GB)", "GPUs/engine", "weights", "runtime", "KV cache", "KV/sequence",
+    "sequences/engine", "engines/GPU", "sequences/GPU", "",
+)  # fmt: skip
+"""Sizes are GB per GPU."""
+
+
+def command(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Checkpoint folder or hub name. Repeatable. [the published four]"),
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", "-c", metavar="FILE", help="YAML of the job.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the job. Repeatable."),
+    ] = None,
+    gpu_memory_gb: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="GPU sizes in GB. [the cluster's, else 24,40,80,141]"),
+    ] = None,
+    gpus_per_engine: Annotated[
+        float | None, typer.Option(help="Only this share of a GPU, or so many whole GPUs.")
+    ] = None,
+    context_length: Annotated[
+        int | None, typer.Option(help="Tokens of one sequence at most. [the recipe's]")
+    ] = None,
+    max_num_seqs: Annotated[
+        int | None, typer.Option(help="Sequences that an engine batches. [the recipe's]")
+    ] = None,
+    best_only: Annotated[
+        bool, typer.Option("--best", help="Only the choice for each model and GPU.")
+    ] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="A table for a document.")] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Cluster file of 'ray up': can it hold the job?"),
+    ] = None,
+    price_per_gpu_hour: Annotated[
+        float | None, typer.Option(help="Price of one GPU for an hour, in any currency.")
+    ] = None,
+    videos_per_sec: Annotated[
+        float | None, typer.Option(help="Measured rate of one GPU, for the cost.")
+    ] = None,
+    summary: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="summary.json of a run: its rate, for the cost."),
+    ] = None,
+) -> None:  # fmt: skip
+    """Size engines: weights, KV cache, sequences in flight, engines per GPU, and the best choice.
+
+    Reads the model's configuration and the headers of its weights, nothing else; needs no
+    GPU. Exit codes: 0, or 2 where a setting is wrong or the cluster cannot hold the job.
+    """
+    flags: dict[str, Any] = {
+        "engine.gpus_per_engine": gpus_per_engine,
+        "engine.max_model_len": context_length,
+        "engine.max_num_seqs": max_num_seqs,
+        "price_per_gpu_hour": price_per_gpu_hour,
+    }
+    given = {key: value for key, value in flags.items() if value is not None}
+    try:
+        # A plan reads neither input nor output.
+        given |= {"input": ["none"], "output": "none"}
+        job = load_config(config, assignments=set_ or (), flags=given)
+        defaults = find_recipe(job.recipe.name).defaults
+        names = model or _models(job, defaults, named=config is not None)
+        sizes = _sizes(gpu_memory_gb, job.engine)
+        notes = []
+        if cluster is not None:
+            found = _check(job, defaults, names, cluster=cluster, gpu_gb=sizes)
+            notes.append(f"{cluster} holds the job")
+            sizes = sizes or found
+        table = _table(
+            _rows(
+                names,
+                job.engine,
+                defaults,
+                sizes=sizes or _GPU_SIZES,
+                gpus=None if gpus_per_engine is None else [gpus_per_engine],
+                best_only=best_only,
+            ),
+            markdown=markdown,
+        )
+        notes += _cost(job.price_per_gpu_hour, videos_per_sec=videos_per_sec, summary=summary)
+    except UsageError as error:
+        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_USAGE) from error
+    # A narrow terminal wraps lines rather than words, and a document's table nothing.
+    Console(width=max(Console().width, _WIDTH), soft_wrap=True).print(table)
+    for note in notes:
+        typer.echo(note)
+
+
+def _models(job: JobConfig, defaults: RecipeDefaults, *, named: bool) -> Sequence[str]:
+    if job.engine.model is not None:
+        return [job.engine.model]
+    return [defaults.model] if named else published_models()
+
+
+def _sizes(text: str | None, engine: EngineConfig) -> Sequence[float]:
+    if text is None:
+        return [engine.gpu_memory_gb] if engine.gpu_memory_gb is not None else []
+    try:
+        sizes = [float(part) for part in text.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) <= 0:
+        raise ConfigError(f"--gpu-memory-gb {text}: write sizes in GB, such as 24,80")
+    return sizes
+
+
+def _check(
+    job: JobConfig,
+    defaults: RecipeDefaults,
+    models: Iterable[str],
+    *,
+    cluster: str,
+    gpu_gb: Sequence[float],
+) -> Sequence[float]:
+    """See that a cluster's nodes, and its GPUs' memory where known, hold the job.
+
+    Returns:
+        the GPUs' memory in GB, empty where the cluster file does not tell.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    engine = job.engine
+    holding = check_cluster(read_cluster(cluster), engine=engine, decode=job.decode)
+    types = {each for node in holding for each in node.gpu_types}
+    found = known_gpu_gb(types)
+    sizes = gpu_gb or ([found] if found is not None else [])
+    if engine.device != "cpu" and any(node.gpus for node in holding):
+        for name in models:
+            shape = load_shape(name, revision=engine.revision, dtype=engine.dtype)
+            for size in sizes:
+                check_fit(
+                    Fit(
+                        model=shape,
+                        load=engine_load(engine, defaults),
+                        gpu_bytes=size * GB,
+                        gpus=engine.gpus_per_engine,
+                    ),
+                    kv_cache_bytes=engine.kv_cache_bytes,
+                )
+    return sizes
+
+
+def _rows(
+    models: Iterable[str],
+    engine: EngineConfig,
+    defaults: RecipeDefaults,
+    *,
+    sizes: Iterable[float],
+    gpus: Sequence[float] | None,
+    best_only: bool,
+) -> Iterable[tuple[str, ...]]:
+    for name in models:
+        shape = load_shape(name, revision=engine.revision, dtype=engine.dtype)
+        for size in sizes:
+            fits = fits_of(shape, engine_load(engine, defaults), gpu_gb=size, gpus=gpus)
+            choice = best(fits)
+            shown = [choice] if best_only and choice is not None else fits
+            yield from (_row(fit, chosen=fit is choice) for fit in shown)
+
+
+def _row(fit: Fit, *, chosen: bool) -> tuple[str, ...]:
+    engines = fit.engines_per_gpu
+    return (
+        fit.model.name,
+        f"{fit.gpu_bytes / GB:g}",
+        f"{fit.gpus:g}",
+        f"{fit.weights / GB:.1f}",
+        f"{fit.overhead / GB:.1f}",
+        f"{fit.kv_cache / GB:.1f}" if fit.kv_cache > 0 else "none",
+        f"{fit.kv_per_sequence / GB:.2f}",
+        f"{fit.sequences}" if fit.fits else "does not fit",
+        f"{engines:g}" if engines >= 1 else f"1/{1 / engines:g}",
+        f"{fit.sequences_per_gpu:g}",
+        "best" if chosen else "",
+    )
+
+
+def _table(rows: Iterable[tuple[str, ...]], *, markdown: bool) -> Table:
+    table = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
+    for number, column in enumerate(_COLUMNS):
+        table.add_column(column, justify="left" if number in (0, len(_COLUMNS) - 1) else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _cost(
+    price: float | None, *, videos_per_sec: float | None, summary: str | None
+) -> Sequence[str]:
+    """What a thousand videos take, from a measured rate.
+
+    Raises:
+        ConfigError: the summary cannot be read, or is of a run without GPUs.
+    """
+    if videos_per_sec is not None and summary is not None:
+        raise ConfigError("give the rate by --videos-per-sec or by --summary, not by both")
+    if summary is not None:
+        hours = _gpu_hours_per_thousand(summary)
+    elif videos_per_sec is not None:
+        if videos_per_sec <= 0:
+            raise ConfigError("--videos-per-sec is the rate of one GPU and above 0")
+        hours = 1000 / videos_per_sec / 3600
+    else:
+        return []
+    money = "" if price is None else f", {hours * price:.2f} at {price:g} per GPU-hour"
+    return [f"1,000 videos: {hours:.3f} GPU-hours{money}"]
+
+
+def _gpu_hours_per_thousand(path: str) -> float:
+    try:
+        with fsspec.open(path, "rb") as file:
+            found = RunSummary.model_validate_json(file.read())
+    except (OSError, ValueError, ValidationError) as error:
+        raise ConfigError(f"the summary {path} cannot be read: {error}") from error
+    if not found.cost.gpu_hours or not found.videos_captioned:
+        raise ConfigError(f"the summary {path} is of a run that captioned nothing on GPUs")
+    return found.cost.gpu_hours / found.videos_captioned * 1000

@@ -1,0 +1,272 @@
+"""How many requests fit a GPU: weights, working memory and KV cache, from a model's shape.
+
+The formulas are in docs/plan.md. Memory is in bytes; a GB is 10**9 bytes, so that a GPU's
+advertised size is never taken for more than it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from rayjob.model_shapes import ModelShape
+from rayjob.recipes.settings import RecipeDefaults
+from schemas.config import EngineConfig
+from schemas.errors import ConfigError
+
+GB = 10**9
+
+MEMORY_SHARE = 0.9
+"""Share of its part of the GPU's memory that an engine may fill."""
+
+FRACTIONS = (0.25, 0.5, 1.0)
+TENSOR_PARALLEL = (2.0, 4.0, 8.0)
+
+_CONTEXT_BYTES = 1_000_000_000
+"""Allowance for what PyTorch does not allocate: CUDA's context, its libraries' work space."""
+
+_GRAPH_BYTES = 500_000_000
+"""Allowance for captured CUDA graphs; none with ``enforce_eager``."""
+
+_COMMUNICATION_BYTES = 500_000_000
+"""Allowance for the buffers of tensor parallelism."""
+
+_SAMPLER_BYTES_PER_LOGIT = 20
+"""Logits in float32, their probabilities and the sort behind top-p, of one request and token."""
+
+_ACCELERATOR_GB = {
+    "T4": 16.0, "A10G": 24.0, "L4": 24.0, "L40S": 48.0, "A100-40G": 40.0, "A100-80G": 80.0,
+    "H100": 80.0, "H20": 96.0, "H200": 141.0, "B200": 180.0, "RTX-PRO-6000": 96.0,
+}  # fmt: skip
+"""Memory of the accelerators that Ray names, where the name settles it: an A100 has 40 or 80."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineLoad:
+    """What an engine is asked to hold at once.
+
+    Attributes:
+        context: tokens of one sequence at most, prompt and answer.
+        max_num_seqs: sequences that an engine batches.
+        batched_tokens: tokens that one step computes at most.
+        kv_item_bytes: of one cache entry, None for the model's own type.
+        block_tokens: tokens in one block of the KV cache.
+    """
+
+    context: int
+    max_num_seqs: int
+    batched_tokens: int = 2048
+    kv_item_bytes: int | None = None
+    enforce_eager: bool = False
+    block_tokens: int = 16
+
+
+def engine_load(config: EngineConfig, defaults: RecipeDefaults) -> EngineLoad:
+    """What a configured engine is asked to hold."""
+    args = config.vllm_args
+    fp8 = str(args.get("kv_cache_dtype", "auto")).startswith("fp8")
+    return EngineLoad(
+        context=config.max_model_len or defaults.max_model_len,
+        max_num_seqs=config.max_num_seqs or defaults.max_num_seqs,
+        batched_tokens=int(args.get("max_num_batched_tokens") or EngineLoad.batched_tokens),
+        kv_item_bytes=1 if fp8 else None,
+        enforce_eager=config.enforce_eager,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """One engine on its share of a GPU, or on several. All sizes per GPU, in bytes.
+
+    Attributes:
+        gpu_bytes: memory of one GPU.
+        gpus: GPUs of the engine, a fraction of one or a whole number.
+    """
+
+    model: ModelShape
+    load: EngineLoad
+    gpu_bytes: float
+    gpus: float
+
+    @property
+    def tensor_parallel(self) -> int:
+        """GPUs that hold one copy of the weights."""
+        return max(1, int(self.gpus))
+
+    @property
+    def budget(self) -> int:
+        """What the engine may fill of one GPU."""
+        return int(MEMORY_SHARE * min(self.gpus, 1.0) * self.gpu_bytes)
+
+    @property
+    def weights(self) -> int:
+        """The engine's part of the weights."""
+        return math.ceil(self.model.weight_bytes / self.tensor_parallel)
+
+    @cached_property
+    def overhead(self) -> int:
+        """Everything but weights and KV cache: the runtime, and the largest step's activations."""
+        runtime = _CONTEXT_BYTES
+        if not self.load.enforce_eager:
+            runtime += _GRAPH_BYTES
+        if self.tensor_parallel > 1:
+            runtime += _COMMUNICATION_BYTES
+        return runtime + max(self._decoder_activations(), self._encoder_activations())
+
+    def _decoder_activations(self) -> int:
+        model, tp = self.model, self.tensor_parallel
+        per_token = (4 * model.hidden + 3 * math.ceil(model.intermediate / tp)) * model.item_bytes
+        logits = self.load.max_num_seqs * model.vocab * _SAMPLER_BYTES_PER_LOGIT
+        return self.load.batched_tokens * per_token + logits
+
+    def _encoder_activations(self) -> int:
+        encoder = self.model.encoder
+        if encoder is None:
+            return 0
+        # vLLM tries itself out, when it starts, on the largest video that the context holds.
+        patches = self.load.context * encoder.patches_per_token
+        width = 6 * encoder.hidden + 3 * math.ceil(encoder.intermediate / self.tensor_parallel)
+        return int(patches * width * self.model.item_bytes)
+
+    @property
+    def kv_cache(self) -> int:
+        """What is left for keys and values; negative where already the weights do not fit."""
+        return self.budget - self.weights - self.overhead
+
+    @property
+    def block(self) -> int:
+        """One block of the KV cache."""
+        per_token = self.model.kv_bytes_per_token(
+            tensor_parallel=self.tensor_parallel, item_bytes=self.load.kv_item_bytes
+        )
+        return per_token * self.load.block_tokens
+
+    @property
+    def kv_per_sequence(self) -> int:
+        """The KV cache of one sequence as long as the context."""
+        return math.ceil(self.load.context / self.load.block_tokens) * self.block
+
+    @property
+    def sequences(self) -> int:
+        """Sequences of full length in flight on the engine."""
+        return max(0, min(self.load.max_num_seqs, self.kv_cache // self.kv_per_sequence))
+
+    @property
+    def fits(self) -> bool:
+        """Whether at least one sequence fits."""
+        return self.sequences > 0
+
+    @property
+    def engines_per_gpu(self) -> float:
+        """Engines on one GPU; below 1 where an engine takes several."""
+        return math.floor(1 / self.gpus + 1e-9) if self.gpus <= 1 else 1 / self.gpus
+
+    @property
+    def sequences_per_gpu(self) -> float:
+        """Sequences in flight on one GPU, all its engines together."""
+        return self.sequences * self.engines_per_gpu
+
+
+def kv_cache_tokens(model: ModelShape, kv_cache_bytes: int, *, block_tokens: int) -> int:
+    """Tokens that a KV cache of a given size holds, in whole blocks, on one GPU."""
+    block = model.kv_bytes_per_token() * block_tokens
+    return kv_cache_bytes // block * block_tokens
+
+
+def fits_of(
+    model: ModelShape, load: EngineLoad, *, gpu_gb: float, gpus: Iterable[float] | None = None
+) -> list[Fit]:
+    """The ways to place an engine on GPUs of one size.
+
+    Args:
+        gpu_gb: memory of one GPU in GB.
+        gpus: GPUs per engine to look at; by default a quarter, a half and all of one, and if
+            none of these holds the model, the least number of GPUs that does together.
+    """
+
+    def fit(each: float) -> Fit:
+        return Fit(model=model, load=load, gpu_bytes=gpu_gb * GB, gpus=each)
+
+    if gpus is not None:
+        return [fit(each) for each in gpus]
+    found = [fit(each) for each in FRACTIONS]
+    for each in TENSOR_PARALLEL:
+        if any(one.fits for one in found):
+            break
+        if model.heads % int(each) == 0:
+            found.append(fit(each))
+    return found
+
+
+def best(fits: Sequence[Fit]) -> Fit | None:
+    """The one with the most sequences in flight per GPU; of equals the one with fewest engines."""
+    fitting = [fit for fit in fits if fit.fits]
+    return max(fitting, key=lambda fit: (fit.sequences_per_gpu, fit.gpus), default=None)
+
+
+def known_gpu_gb(gpu_types: Iterable[str]) -> float | None:
+    """Memory of the smallest GPU of a cluster, in GB.
+
+    Args:
+        gpu_types: accelerator types as Ray names them (``accelerator_type:L4`` without the
+            prefix).
+
+    Returns:
+        None where a type is unknown, or settles no size, or there is none.
+    """
+    types = set(gpu_types)
+    if types & {"A100-40G", "A100-80G"}:
+        types.discard("A100")
+    sizes = [_ACCELERATOR_GB.get(each) for each in types]
+    known = [size for size in sizes if size is not None]
+    return min(known) if known and len(known) == len(sizes) else None
+
+
+def check_fit(fit: Fit, *, kv_cache_bytes: int | None = None) -> int:
+    """The KV cache that an engine gets.
+
+    Args:
+        kv_cache_bytes: as configured, None for all that is left.
+
+    Returns:
+        bytes per GPU.
+
+    Raises:
+        ConfigError: weights and one sequence do not fit; says what to change.
+    """
+    wanted = fit.kv_per_sequence if kv_cache_bytes is None else kv_cache_bytes
+    if wanted < fit.kv_per_sequence:
+        raise ConfigError(
+            f"engine.kv_cache_bytes: {wanted / GB:.2f} GB hold no sequence of "
+            f"{fit.load.context} tokens, which takes {fit.kv_per_sequence / GB:.2f} GB: raise "
+            "it, or lower engine.max_model_len"
+        )
+    if fit.kv_cache < wanted:
+        raise ConfigError(_why_not(fit, wanted))
+    return fit.kv_cache if kv_cache_bytes is None else kv_cache_bytes
+
+
+def _why_not(fit: Fit, wanted: int) -> str:
+    part = f"{fit.gpus:g} of a GPU" if fit.gpus <= 1 else f"each of {fit.gpus:g} GPUs"
+    needed = fit.weights + fit.overhead + wanted
+    changes = []
+    alone = Fit(model=fit.model, load=fit.load, gpu_bytes=fit.gpu_bytes, gpus=1.0)
+    if fit.gpus < 1 and alone.kv_cache >= wanted:
+        share = needed / (MEMORY_SHARE * fit.gpu_bytes)
+        changes.append(f"raise --gpus-per-engine to at least {math.ceil(share * 100) / 100:g}")
+    else:
+        more = next((each for each in TENSOR_PARALLEL if each > fit.gpus), None)
+        if more is not None:
+            changes.append(f"spread the engine over several GPUs (--gpus-per-engine {more:g})")
+        changes.append("take GPUs with more memory")
+    if fit.weights < fit.budget:
+        changes.append("lower engine.max_model_len")
+    return (
+        f"{fit.model.name} does not fit {part} of {fit.gpu_bytes / GB:g} GB: of the "
+        f"{fit.budget / GB:.1f} GB that an engine may fill, weights take "
+        f"{fit.weights / GB:.1f} GB, the runtime {fit.overhead / GB:.1f} GB, and the KV cache "
+        f"needs {wanted / GB:.1f} GB for sequences of {fit.load.context} tokens. "
+        f"To change that, {', or '.join(changes)}. 'rayjob plan' shows what fits"
+    )
