@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.media import Clip, VideoInfo
+from schemas.media import Clip, FramePack, VideoInfo
 
 Reader = Callable[[memoryview], int]
 """Fill a buffer in part; return how many bytes, 0 at the end of the stream."""
@@ -64,10 +64,14 @@ def send_clip(descriptor: int, clip: Clip) -> None:
     arrays: list[npt.NDArray[Any]] = [clip.frames, clip.timestamps]
     if clip.audio is not None:
         arrays.append(clip.audio)
+    if clip.pack is not None:
+        arrays += [clip.pack.data, clip.pack.offsets]
     header = {
         "kind": "clip",
         "info": dataclasses.asdict(clip.info),
         "frames": clip.frames.shape,
+        "times": len(clip.timestamps),
+        "pack": None if clip.pack is None else [len(clip.pack.data), len(clip.pack.offsets)],
         "audio": None if clip.audio is None else len(clip.audio),
         "audio_rate": clip.audio_rate,
         "warnings": clip.warnings,
@@ -78,9 +82,14 @@ def send_clip(descriptor: int, clip: Clip) -> None:
 def receive_clip(read: Reader, header: dict[str, Any]) -> Clip | None:
     """Read the rest of a clip's message, or None if the stream ends first."""
     frames = np.empty(header["frames"], dtype=np.uint8)
-    timestamps = np.empty(len(frames), dtype=np.float64)
+    timestamps = np.empty(header["times"], dtype=np.float64)
     audio = None if header["audio"] is None else np.empty(header["audio"], dtype=np.float32)
-    for array in (frames, timestamps, audio):
+    pack = None
+    if header["pack"] is not None:
+        size, count = header["pack"]
+        pack = FramePack(data=np.empty(size, np.uint8), offsets=np.empty(count, np.int64))
+    packed = () if pack is None else (pack.data, pack.offsets)
+    for array in (frames, timestamps, audio, *packed):
         if array is not None and array.size and not fill(read, _bytes_of(array)):
             return None
     return Clip(
@@ -90,6 +99,7 @@ def receive_clip(read: Reader, header: dict[str, Any]) -> Clip | None:
         audio=audio,
         audio_rate=header["audio_rate"],
         warnings=tuple(header["warnings"]),
+        pack=pack,
     )
 
 

@@ -150,4 +150,5 @@ def _clip(
         audio=audio,
         audio_rate=plan.audio_rate or 0 if audio is not None else 0,
         warnings=tuple(source.warnings),
+        pack=pictures.pack if pictures is not None else None,
     )

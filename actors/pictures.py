@@ -13,12 +13,13 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from actors.frame_pack import FramePacker
 from actors.probe import Source, drain, frame_rate
 from actors.range_reader import Span
 from actors.sampling import shown_frames, target_times
 from actors.schedule import Run, Schedule
 from actors.upright import FrameConverter
-from schemas.media import SamplingPlan
+from schemas.media import FramePack, SamplingPlan
 
 
 class FrameClock:
@@ -55,13 +56,15 @@ class Pictures:
     """The sampled frames.
 
     Attributes:
-        images: RGB, shape (T, H, W, 3).
+        images: RGB, shape (T, H, W, 3); T is 0 where ``pack`` holds them.
+        pack: the images compressed, where the plan asks for it.
         times: one per image, seconds, increasing.
         converter: knows the displayed size and the rotation.
         spans: byte ranges that were read for them, sorted and disjoint; empty if unknown.
     """
 
     images: npt.NDArray[np.uint8]
+    pack: FramePack | None
     times: list[float]
     converter: FrameConverter
     spans: list[Span]
@@ -76,31 +79,61 @@ def decode_pictures(source: Source, schedule: Schedule, plan: SamplingPlan) -> P
     video = source.video
     assert video is not None
     converter = FrameConverter(
-        max_pixels=plan.max_pixels, aspect=video.sample_aspect_ratio, warn=source.warn
+        max_pixels=plan.max_pixels,
+        aspect=video.sample_aspect_ratio,
+        warn=source.warn,
+        stretch_to=plan.stretch_to,
     )
     targets = target_times(plan, schedule.timeline)
     room = (schedule.timeline.count or 0) if targets is None else len(targets)
-    images = np.empty((0, 0, 0, 3), dtype=np.uint8)
+    store = FramePacker() if plan.compress else _Images(room)
     times: list[float] = []
     repeated = None
     for time, frame, target in _wanted(source, schedule, targets):
         if frame is repeated:
             # A long-lasting frame that several moments fall on: same image, later moment.
-            image, time = images[len(times) - 1], target
+            time = target
+            store.repeat()
         else:
-            image = converter.convert(frame)
-        if not times:
-            # All at once, because a list and its stack would take twice the memory.
-            images = np.empty((max(room, 1), *image.shape), dtype=np.uint8)
-        elif len(times) == len(images):
-            images = np.concatenate([images, np.empty_like(images)])
-        images[len(times)] = image
+            store.add(converter.convert(frame))
         times.append(time)
         repeated = frame
     runs = schedule.runs(targets)
     return Pictures(
-        images=images[: len(times)], times=times, converter=converter, spans=schedule.spans(runs)
+        images=store.images if isinstance(store, _Images) else np.empty((0, 0, 0, 3), np.uint8),
+        pack=store.pack() if isinstance(store, FramePacker) else None,
+        times=times,
+        converter=converter,
+        spans=schedule.spans(runs),
     )
+
+
+class _Images:
+    """Images in one array, made at once: a list and its stack would take twice the memory.
+
+    Args:
+        room: how many there will be; a guess is enough.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._count = 0
+        self._images = np.empty((0, 0, 0, 3), dtype=np.uint8)
+
+    @property
+    def images(self) -> npt.NDArray[np.uint8]:
+        return self._images[: self._count]
+
+    def add(self, image: npt.NDArray[np.uint8]) -> None:
+        if not self._count:
+            self._images = np.empty((max(self._room, 1), *image.shape), dtype=np.uint8)
+        elif self._count == len(self._images):
+            self._images = np.concatenate([self._images, np.empty_like(self._images)])
+        self._images[self._count] = image
+        self._count += 1
+
+    def repeat(self) -> None:
+        self.add(self._images[self._count - 1])
 
 
 def _wanted(

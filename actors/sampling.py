@@ -51,8 +51,8 @@ class Timeline:
 def target_times(plan: SamplingPlan, timeline: Timeline) -> npt.NDArray[np.float64] | None:
     """Return the moments to show, float64, shape (N,), increasing from 0.
 
-    ``num_frames``: evenly from the first frame to the last, both included. ``fps``: every
-    1/fps seconds while the video lasts.
+    ``num_frames``: evenly from the first frame to the last, both included, or without the
+    last one where the plan says so. ``fps``: every 1/fps seconds while the video lasts.
 
     Returns:
         None where every frame is wanted once: the video has no more than ``num_frames``
@@ -61,7 +61,7 @@ def target_times(plan: SamplingPlan, timeline: Timeline) -> npt.NDArray[np.float
     if plan.num_frames is not None:
         if timeline.count is not None and timeline.count <= plan.num_frames:
             return None
-        return np.linspace(0.0, timeline.last, plan.num_frames)
+        return np.linspace(0.0, timeline.last, plan.num_frames, endpoint=plan.include_last)
     assert plan.fps is not None
     if plan.fps >= timeline.rate * (1 - 1e-6):
         return None

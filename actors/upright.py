@@ -74,6 +74,7 @@ class FrameConverter:
 
     Args:
         max_pixels: largest width x height of an image.
+        stretch_to: width and height of every image, whatever its shape was; overrides the budget.
         aspect: sample aspect ratio, the width of a pixel over its height.
         warn: called with a sentence about what was worked around.
 
@@ -83,10 +84,16 @@ class FrameConverter:
     """
 
     def __init__(
-        self, *, max_pixels: int, aspect: Fraction | None, warn: Callable[[str], None]
+        self,
+        *,
+        max_pixels: int,
+        aspect: Fraction | None,
+        warn: Callable[[str], None],
+        stretch_to: tuple[int, int] | None = None,
     ) -> None:
         self.width = self.height = self.rotation = 0
         self._max_pixels = max_pixels
+        self._stretch_to = stretch_to
         self._aspect = float(aspect) if aspect is not None and 0.1 <= aspect <= 10 else 1.0
         self._warn = warn
         self._reformatter = VideoReformatter()
@@ -127,6 +134,9 @@ class FrameConverter:
         self.rotation = self._orientation.degrees
         shown_width = max(1, round(frame.width * self._aspect))
         self._size = fit_size(shown_width, frame.height, self._max_pixels)
+        if self._stretch_to is not None:
+            # Turned upright only afterwards.
+            self._size = self._stretch_to[:: -1 if self._orientation.transpose else 1]
         self.width, self.height = shown_width, frame.height
         if self._orientation.transpose:
             self.width, self.height = self.height, self.width

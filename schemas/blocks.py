@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
-from schemas.media import Clip, VideoInfo
+from schemas.media import Clip, FramePack, VideoInfo
 from schemas.tables import FAILURES, FailureRow
 
 INPUTS = pa.schema(
@@ -33,6 +33,7 @@ DECODED = pa.schema(
         *INPUTS,
         pa.field("info", pa.string()),
         pa.field("frames", pa.large_binary()),
+        pa.field("frame_offsets", pa.list_(pa.int64())),
         pa.field("height", pa.int32()),
         pa.field("width", pa.int32()),
         pa.field("timestamps", pa.list_(pa.float64())),
@@ -42,7 +43,9 @@ DECODED = pa.schema(
         pa.field("failure", pa.struct(list(FAILURES))),
     ]
 )
-"""A decoded video, or the failure to decode it: exactly one of ``info`` and ``failure``."""
+"""A decoded video (``info``), or the failure to decode it (``failure``), or neither where there
+is nothing to decode. ``frames`` holds raw pixels, or where ``frame_offsets`` are given the
+images of a :class:`schemas.media.FramePack`."""
 
 
 PACKED = pa.schema([pa.field("table", pa.large_binary(), nullable=False)])
@@ -81,10 +84,13 @@ def decoded_table(row: dict[str, Any], outcome: Clip | FailureRow) -> pa.Table:
             "audio_rate": outcome.audio_rate,
             "warnings": list(outcome.warnings),
         }
+        if outcome.pack is not None:
+            columns["frame_offsets"] = outcome.pack.offsets.tolist()
     arrays = []
     for field in DECODED:
         if field.name == "frames" and isinstance(outcome, Clip):
-            arrays.append(_binary(np.ascontiguousarray(outcome.frames)))
+            pixels = outcome.frames if outcome.pack is None else outcome.pack.data
+            arrays.append(_binary(np.ascontiguousarray(pixels)))
         elif field.name == "audio" and isinstance(outcome, Clip) and outcome.audio is not None:
             arrays.append(_binary(np.ascontiguousarray(outcome.audio)))
         else:
@@ -98,7 +104,12 @@ def clip_of(table: pa.Table, row: int) -> Clip:
     shape = (-1, table["height"][row].as_py(), table["width"][row].as_py(), 3)
     pixels = _view(table["frames"][row], np.dtype(np.uint8))
     timestamps = np.asarray(table["timestamps"][row].as_py(), dtype=np.float64)
-    frames = pixels.reshape(shape) if len(timestamps) else np.zeros((0, 0, 0, 3), np.uint8)
+    offsets = table["frame_offsets"][row].as_py()
+    pack = None
+    if offsets is not None:
+        pack = FramePack(data=pixels, offsets=np.asarray(offsets, dtype=np.int64))
+    raw = len(timestamps) > 0 and pack is None
+    frames = pixels.reshape(shape) if raw else np.zeros((0, 0, 0, 3), np.uint8)
     audio = table["audio"][row]
     return Clip(
         info=info,
@@ -107,6 +118,7 @@ def clip_of(table: pa.Table, row: int) -> Clip:
         audio=_view(audio, np.dtype(np.float32)) if audio.is_valid else None,
         audio_rate=table["audio_rate"][row].as_py(),
         warnings=tuple(table["warnings"][row].as_py()),
+        pack=pack,
     )
 
 

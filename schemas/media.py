@@ -19,8 +19,23 @@ class SamplingPlan(BaseModel):
 
     num_frames: int | None = Field(default=None, ge=1, description="frames, evenly over the clip")
     fps: float | None = Field(default=None, gt=0, description="frames per second of video")
+    include_last: bool = Field(
+        default=True,
+        description="num_frames ends with the last frame; else frame i of n is at i/n of the way "
+        "there, as SkyCaptioner samples",
+    )
     max_pixels: int = Field(
         default=100_352, ge=784, description="largest width x height of a frame, in pixels"
+    )
+    stretch_to: tuple[int, int] | None = Field(
+        default=None,
+        description="width and height that every frame is stretched to, instead of max_pixels "
+        "with the shape kept",
+    )
+    compress: bool = Field(
+        default=False,
+        description="frames travel as JPEG and are unpacked where they are used: for videos of "
+        "thousands of frames",
     )
     audio_rate: int | None = Field(
         default=None, ge=8_000, le=48_000, description="sample rate of the sound in Hz, or no sound"
@@ -30,6 +45,8 @@ class SamplingPlan(BaseModel):
         """Check that the plan says how to sample, once."""
         if (self.num_frames is None) == (self.fps is None):
             raise ValueError("a sampling plan sets exactly one of num_frames and fps")
+        if self.stretch_to is not None and min(self.stretch_to) < 28:
+            raise ValueError("stretch_to: no side is below 28 pixels")
 
 
 class DecodeLimits(BaseModel):
@@ -102,12 +119,34 @@ class VideoInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FramePack:
+    """Frames of one size, each compressed for itself, so that any of them can be had alone.
+
+    Attributes:
+        data: uint8, shape (N,): JPEG images one after the other.
+        offsets: int64, shape (T + 1,): where each begins in ``data``, and where the last ends.
+    """
+
+    data: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def jpeg(self, index: int) -> memoryview:
+        """The image of one frame, compressed."""
+        return self.data[self.offsets[index] : self.offsets[index + 1]].data
+
+
+@dataclass(frozen=True, kw_only=True)
 class Clip:
     """A decoded video, sampled as a :class:`SamplingPlan` says.
 
     Attributes:
         info: facts about the file.
-        frames: uint8 RGB, shape (T, H, W, 3); T is 0 for a file without a picture.
+        frames: uint8 RGB, shape (T, H, W, 3); T is 0 for a file without a picture, and where
+            ``pack`` holds the frames instead.
+        pack: the T frames compressed, where the plan asks for it.
         timestamps: float64, shape (T,), seconds from the start of the video, increasing.
         audio: float32 mono in [-1, 1], shape (N,), or None without sound.
         audio_rate: samples per second of ``audio``, 0 without sound.
@@ -120,6 +159,12 @@ class Clip:
     audio: npt.NDArray[np.float32] | None = None
     audio_rate: int = 0
     warnings: tuple[str, ...] = ()
+    pack: FramePack | None = None
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames were sampled."""
+        return len(self.timestamps)
 
     @property
     def sampled_fps(self) -> float:

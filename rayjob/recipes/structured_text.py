@@ -1,0 +1,114 @@
+"""Structured captions as they were written: read strictly, else repaired, else refused.
+
+The published script stores its model's raw text, so its CSV files hold answers that were cut
+off, followed by other text, or quoted wrongly. Nothing in them is invented here: a repair
+closes what is open, and a field that is missing stays empty.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import json_repair
+
+from schemas.errors import UnusableMaterialError
+
+SUBJECT_TEXTS = ("appearance", "action", "expression", "position")
+SHOT_FIELDS = ("shot_type", "shot_angle", "shot_position")
+SCENE_FIELDS = ("camera_motion", "environment", "lighting")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadSubject:
+    """A subject of a structured caption; what the text does not say is empty."""
+
+    type: str
+    sub_type: str
+    appearance: str
+    action: str
+    expression: str
+    position: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadCaption:
+    """A structured caption with every field as text.
+
+    Attributes:
+        shot: ``shot_type``, ``shot_angle``, ``shot_position`` where they are given.
+        repaired: whether the text was no valid JSON document.
+    """
+
+    subjects: tuple[ReadSubject, ...]
+    shot: Mapping[str, str]
+    camera_motion: str
+    environment: str
+    lighting: str
+    repaired: bool
+
+
+def read_structured(text: str) -> ReadCaption:
+    """Read a structured caption.
+
+    Raises:
+        UnusableMaterialError: it holds no object, or an object without any subject.
+    """
+    document, repaired = _document(text)
+    subjects = document.get("subjects")
+    if isinstance(subjects, Mapping):
+        subjects = [subjects]
+    read = [_subject(each) for each in subjects or () if isinstance(each, Mapping)]
+    told = tuple(each for each in read if any(vars(each).values()))
+    if not told:
+        raise UnusableMaterialError("the structured caption names no subject")
+    shot = {name: _text(document.get(name)) for name in SHOT_FIELDS}
+    return ReadCaption(
+        subjects=told,
+        shot={name: value for name, value in shot.items() if value},
+        camera_motion=_text(document.get("camera_motion")),
+        environment=_text(document.get("environment")),
+        lighting=_text(document.get("lighting")),
+        repaired=repaired,
+    )
+
+
+def _document(text: str) -> tuple[Mapping[str, Any], bool]:
+    if not text.strip():
+        raise UnusableMaterialError("the structured caption is empty")
+    try:
+        document, repaired = json.loads(text), False
+    except (ValueError, RecursionError):
+        try:
+            document, repaired = json_repair.loads(text), True
+        except (ValueError, RecursionError) as error:
+            raise UnusableMaterialError(f"the structured caption is no JSON: {error}") from error
+    if isinstance(document, list):
+        # Text around the object is read as further elements.
+        document = next((each for each in document if isinstance(each, Mapping)), None)
+    if not isinstance(document, Mapping):
+        raise UnusableMaterialError(
+            f"the structured caption is no JSON object: it begins with {text.strip()[:40]!r}"
+        )
+    return document, repaired
+
+
+def _subject(fields: Mapping[str, Any]) -> ReadSubject:
+    types = fields.get("TYPES")
+    types = types if isinstance(types, Mapping) else {"type": types}
+    return ReadSubject(
+        type=_text(types.get("type")),
+        sub_type=_text(types.get("sub_type")),
+        **{name: _text(fields.get(name)) for name in SUBJECT_TEXTS},
+    )
+
+
+def _text(value: Any) -> str:
+    """A field as text: models sometimes write a list or a number where a sentence belongs."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, list):
+        return ", ".join(filter(None, map(_text, value)))
+    return "" if value is None or isinstance(value, Mapping | bool) else str(value)

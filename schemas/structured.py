@@ -1,0 +1,103 @@
+"""The structured caption of SkyCaptioner-V1: one model for decoding, checking and storing.
+
+The same pydantic model guides the engine's decoding (:func:`json_schema`), validates its
+answers, types the nested column ``structured_fields`` (:func:`arrow_type`) and documents
+itself (``docs/structured.md``). Fields and closed sets follow Skywork/SkyCaptioner-V1; the
+order of the fields is the order in which the model was trained to write them.
+"""
+
+from __future__ import annotations
+
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+ShotType = Literal["long_shot", "full_shot", "medium_shot", "close_up", "extreme_close_up", "other"]
+ShotAngle = Literal["eye_level", "high_angle", "low_angle", "other"]
+ShotPosition = Literal[
+    "front_view",
+    "back_view",
+    "side_view",
+    "over_the_shoulder",
+    "overhead_view",
+    "point_of_view",
+    "aerial_view",
+    "overlooking_view",
+    "other",
+]
+
+MAX_SUBJECTS = 20
+"""More subjects than the published captions ever name: a list that grows beyond it is a model
+that repeats itself, and guided decoding ends it there."""
+
+
+class _Fields(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SubjectTypes(_Fields):
+    """What kind of thing a subject is; open vocabulary."""
+
+    type: str = Field(description="such as Human, Animal, Plant, Scenery, Accessory")
+    sub_type: str = Field(description="such as Woman, Dog, Tree, Hat")
+
+
+class Subject(_Fields):
+    """One person, animal or thing that the video shows."""
+
+    TYPES: SubjectTypes
+    appearance: str = Field(description="what it looks like")
+    action: str = Field(description="what it does")
+    expression: str = Field(description="of a face or body; empty for things")
+    position: str = Field(description="where in the picture, or relative to others")
+    is_main_subject: bool
+
+
+class StructuredCaption(_Fields):
+    """A video in fields."""
+
+    subjects: list[Subject] = Field(max_length=MAX_SUBJECTS)
+    shot_type: ShotType
+    shot_angle: ShotAngle
+    shot_position: ShotPosition
+    camera_motion: str = Field(description="in free text, such as 'the camera pans left'")
+    environment: str = Field(description="the place, in free text")
+    lighting: str = Field(description="in free text")
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema for guided decoding: all fields required, in the order of the model."""
+    return StructuredCaption.model_json_schema()
+
+
+def arrow_type(annotation: Any) -> pa.DataType:
+    """The Arrow type that holds values of a type annotation or a pydantic model.
+
+    Raises:
+        TypeError: for an annotation that the tables have no type for.
+    """
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return pa.string()
+    if origin in (Union, UnionType):
+        (inner,) = (argument for argument in arguments if argument is not NoneType)
+        return arrow_type(inner)
+    if origin is list:
+        return pa.list_(arrow_type(arguments[0]))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return pa.struct(
+            [
+                pa.field(name, arrow_type(info.annotation))
+                for name, info in annotation.model_fields.items()
+            ]
+        )
+    simple = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+    if annotation in simple:
+        return simple[annotation]
+    raise TypeError(f"no Arrow type for {annotation!r}")
+
+
+ARROW_TYPE = arrow_type(StructuredCaption)
+"""Type of the column ``structured_fields``."""
