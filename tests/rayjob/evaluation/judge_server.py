@@ -1,0 +1,91 @@
+"""A real OpenAI-compatible endpoint whose answers and faults a test decides."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the server does with a request: answer with a text, or fail."""
+
+    text: str = ""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    body: str | None = None
+
+
+Behaviour = Callable[[dict[str, Any]], Reply]
+
+
+class JudgeServer:
+    """Serves ``/v1/chat/completions`` while entered; keeps every request's body.
+
+    Args:
+        behaviour: from a request's body to the reply.
+    """
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self.requests: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.times: list[float] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.requests.append(asked)
+                outer.keys.append(self.headers.get("Authorization"))
+                outer.times.append(time.monotonic())
+                known = self.path == "/v1/chat/completions"
+                reply = outer.behaviour(asked) if known else Reply(status=404)
+                time.sleep(reply.delay)
+                choice = {"message": {"content": reply.text}, "finish_reason": "stop"}
+                body = json.dumps({"choices": [choice]}) if reply.body is None else reply.body
+                try:
+                    self.send_response(reply.status)
+                    for name, value in reply.headers.items():
+                        self.send_header(name, value)
+                    self.send_header("Content-Length", str(len(body.encode())))
+                    self.end_headers()
+                    self.wfile.write(body.encode())
+                except (BrokenPipeError, ConnectionResetError):
+                    pass  # the client gave up waiting, as a test wants it
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), daemon=True
+        )
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def __enter__(self) -> JudgeServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def prompt_of(asked: dict[str, Any]) -> str:
+    return str(asked["messages"][-1]["content"])
+
+
+def part(asked: dict[str, Any], name: str) -> str:
+    """What stands in a request's prompt between <name> and </name>."""
+    return prompt_of(asked).split(f"<{name}>\n")[1].split(f"\n</{name}>")[0]
