@@ -267,27 +267,43 @@ def _two_sided(drawn: Floats) -> float:
 
 
 def _judged(differences: list[Difference]) -> list[Difference]:
-    """Say of each whether it is more than noise, by Holm's procedure."""
-    tested = sorted((each.p, index) for index, each in enumerate(differences) if each.p is not None)
+    """Say of each whether it is more than noise, by Holm's procedure.
+
+    A figure in which no video differs can pass no test, so it makes none of the others
+    stricter.
+    """
+    tested = sorted(
+        (each.p, index)
+        for index, each in enumerate(differences)
+        if each.p is not None and (each.low, each.high) != (0.0, 0.0)
+    )
     real: set[int] = set()
     for rank, (p, index) in enumerate(tested):
         if p > (1 - CONFIDENCE) / (len(tested) - rank):
             break
         real.add(index)
     return [
-        each.model_copy(update={"real": index in real, "verdict": _verdict(each, index in real)})
+        each.model_copy(
+            update={
+                "real": index in real,
+                "verdict": _verdict(each, index in real, tested=len(tested)),
+            }
+        )
         for index, each in enumerate(differences)
     ]
 
 
-def _verdict(each: Difference, real: bool) -> str:
+def _verdict(each: Difference, real: bool, *, tested: int) -> str:
     if each.difference is None:
         return "nothing to compare"
     if each.p is None:
         return "too few videos to tell"
     if real:
         return "B is lower" if each.difference < 0 else "B is higher"
-    return "no difference" if abs(each.difference) < _EPSILON else "no more than noise"
+    if abs(each.difference) < _EPSILON:
+        return "no difference"
+    # Looked at alone it would pass.
+    return f"may be chance: 1 of {tested} figures" if each.p < 1 - CONFIDENCE else "noise"
 
 
 def _taken(measure: Measure, scores: Iterable[Score]) -> list[Score]:
