@@ -63,6 +63,7 @@ class EngineStats:
 
     Attributes:
         running: requests in the engine now.
+        waiting: requests that are being prepared, or wait for it.
         busy_sec: time with at least one request in the engine.
         running_sec: integral of ``running`` over time, so that running_sec / busy_sec is
             the mean number of requests while busy.
@@ -70,6 +71,7 @@ class EngineStats:
 
     started_at: float = 0.0
     running: int = 0
+    waiting: int = 0
     busy_sec: float = 0.0
     running_sec: float = 0.0
     requests: int = 0
@@ -179,7 +181,12 @@ class VllmEngine:
 
     async def ask(self, request: Request) -> Answer:
         """Prepare and generate. See there for what is raised."""
-        return await self.generate(await self.prepare(request), request)
+        self.stats.waiting += 1
+        try:
+            prepared = await self.prepare(request)
+        finally:
+            self.stats.waiting -= 1
+        return await self.generate(prepared, request)
 
     def close(self) -> None:
         """Stop the engine's processes."""

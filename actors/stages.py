@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from actors.engine import EngineSettings, VllmEngine
 from actors.gate import Gate
+from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import counters_of
 from actors.sandbox import DecodeSandbox
 from schemas.blocks import DECODED, INPUTS, clip_of, decoded_table, packed, unpacked
@@ -69,6 +71,7 @@ class Decoder:
     ) -> None:
         self._plan = plan
         self._sandbox = DecodeSandbox(limits, storage)
+        self._metrics = DecodeMetrics()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Decode each input of the batch; returns one row with all of them."""
@@ -80,6 +83,12 @@ class Decoder:
         )
 
     def _decode(self, row: dict[str, Any]) -> Clip | FailureRow:
+        started = time.monotonic()
+        outcome = self._attempt(row)
+        self._metrics.finished(outcome, seconds=time.monotonic() - started)
+        return outcome
+
+    def _attempt(self, row: dict[str, Any]) -> Clip | FailureRow:
         try:
             return self._sandbox.decode(row["uri"], self._plan)
         except Exception as error:
@@ -100,6 +109,7 @@ class Captioner:
         self._monitor = monitor
         self._engine_id = uuid.uuid4().hex[:8]
         self._engine = VllmEngine(settings)
+        self._metrics = CaptionMetrics(recipe=recipe.name, capacity=settings.args["max_num_seqs"])
         self._gate: Gate | None = None
         self._reporter: asyncio.Task[None] | None = None
 
@@ -122,17 +132,19 @@ class Captioner:
     async def _row(self, batch: pa.Table, index: int, begun: int) -> pa.Table:
         row = {name: batch[name][index].as_py() for name in (*INPUTS.names, "failure")}
         failure: dict[str, Any] | None = row.pop("failure")
+        rows: Sequence[CaptionRow] = ()
+        failures: list[FailureRow] = []
         if failure is not None:
             failures = [FailureRow(**{name: failure[name] for name in FAILURES.names})]
-            return results_table(row["video_id"], failures=failures)
-        try:
-            rows = await self._caption(batch, index, row, begun)
-        except Exception as error:
-            if not isinstance(error, VideoError):
-                logger.exception("unforeseen error while captioning %s", row["uri"])
-            failures = [failure_of(row, error, stage="caption")]
-            return results_table(row["video_id"], failures=failures)
-        return results_table(row["video_id"], captions=rows)
+        else:
+            try:
+                rows = await self._caption(batch, index, row, begun)
+            except Exception as error:
+                if not isinstance(error, VideoError):
+                    logger.exception("unforeseen error while captioning %s", row["uri"])
+                failures = [failure_of(row, error, stage="caption")]
+        self._metrics.finished(rows, failures)
+        return results_table(row["video_id"], captions=rows, failures=failures)
 
     async def _caption(
         self, batch: pa.Table, index: int, row: dict[str, Any], begun: int
@@ -173,5 +185,7 @@ class Captioner:
             await asyncio.sleep(_REPORT_SECONDS)
 
     def _counters(self) -> dict[str, float]:
-        self._engine.stats.step(0)
-        return counters_of(self._engine.stats)
+        stats = self._engine.stats
+        stats.step(0)
+        self._metrics.engine(stats)
+        return counters_of(stats)
