@@ -47,9 +47,10 @@ class EnginePool:
 
     def describe(self) -> str:
         """One line for a person."""
-        share = f"{self.gpus:g} GPU each" if self.gpus else "on the CPU"
         plural = "" if self.replicas == 1 else "s"
-        return f"{self.replicas} engine{plural} of {self.settings.model}, {share}"
+        share = f", {self.gpus:g} GPU each" if self.gpus else ""
+        device = "" if self.settings.on_gpu else ", on the CPU"
+        return f"{self.replicas} engine{plural} of {self.settings.model}{share}{device}"
 
 
 def engine_pool(
@@ -63,7 +64,9 @@ def engine_pool(
     """Turn a configuration into a pool.
 
     Fractions: ``gpus_per_engine`` sets the Ray resource and the memory share together;
-    engines on one GPU start one after the other (see :mod:`actors.engine`).
+    engines on one GPU start one after the other (see :mod:`actors.engine`). With the
+    device "cpu" and ``gpus_per_engine`` set, Ray is asked for that share all the same: a
+    rehearsal of a GPU cluster on machines without.
 
     Args:
         gpu_types: accelerator types of the cluster's GPUs, as Ray names them; they tell the
@@ -76,9 +79,11 @@ def engine_pool(
     """
     on_gpu = config.device == "gpu" or (config.device == "auto" and cluster_gpus > 0)
     model = config.model or defaults.model
-    gpus = config.gpus_per_engine if on_gpu else 0.0
-    replicas = config.engines or (_fitting(cluster_gpus, gpus) if on_gpu else 1)
-    if on_gpu and _fitting(cluster_gpus, gpus) < replicas:
+    rehearses = config.device == "cpu" and "gpus_per_engine" in config.model_fields_set
+    holds_gpus = on_gpu or rehearses
+    gpus = config.gpus_per_engine if holds_gpus else 0.0
+    replicas = config.engines or (max(1, _fitting(cluster_gpus, gpus)) if holds_gpus else 1)
+    if holds_gpus and _fitting(cluster_gpus, gpus) < replicas:
         raise ConfigError(
             f"{replicas} engines with {gpus:g} GPU each do not fit the {cluster_gpus:g} GPUs "
             "of the cluster: lower --engines or --gpus-per-engine, or add GPU nodes"

@@ -52,6 +52,19 @@ def test_without_gpus_it_runs_on_the_cpu(model: str) -> None:
     assert "gpu_memory_utilization" not in pool.settings.args
 
 
+def test_a_rehearsal_on_the_cpu_asks_ray_for_gpus(model: str) -> None:
+    config = EngineConfig(model=model, device="cpu", gpus_per_engine=0.5)
+    pool = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=2)
+    assert (pool.gpus, pool.replicas, pool.settings.on_gpu) == (0.5, 4, False)
+    assert "gpu_memory_utilization" not in pool.settings.args
+    assert pool.describe() == f"4 engines of {model}, 0.5 GPU each, on the CPU"
+    with pytest.raises(ConfigError, match="do not fit"):
+        engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=0)
+    elsewhere = EngineConfig(model=model, gpus_per_engine=0.5)
+    pool = engine_pool(elsewhere, Omni.defaults, plan=SOUND, cluster_gpus=0)
+    assert (pool.gpus, pool.replicas) == (0.0, 1)
+
+
 def test_caches_that_mix_up_sounds_are_off(model: str) -> None:
     config = EngineConfig(model=model)
     with_sound = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=0).settings.args
