@@ -83,10 +83,11 @@ def engine_pool(
     holds_gpus = on_gpu or rehearses
     gpus = config.gpus_per_engine if holds_gpus else 0.0
     replicas = config.engines or (max(1, _fitting(cluster_gpus, gpus)) if holds_gpus else 1)
-    if holds_gpus and _fitting(cluster_gpus, gpus) < replicas:
+    if holds_gpus and not config.autoscale and _fitting(cluster_gpus, gpus) < replicas:
         raise ConfigError(
             f"{replicas} engines with {gpus:g} GPU each do not fit the {cluster_gpus:g} GPUs "
-            "of the cluster: lower --engines or --gpus-per-engine, or add GPU nodes"
+            "of the cluster: lower --engines or --gpus-per-engine, add GPU nodes, or set "
+            "engine.autoscale where the cluster adds them by itself"
         )
     max_num_seqs = config.max_num_seqs or defaults.max_num_seqs
     kv_cache_bytes = config.kv_cache_bytes

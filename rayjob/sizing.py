@@ -52,6 +52,7 @@ class EngineLoad:
         max_num_seqs: sequences that an engine batches.
         batched_tokens: tokens that one step computes at most.
         kv_item_bytes: of one cache entry, None for the model's own type.
+        media: whether prompts hold pictures, videos or sound.
         block_tokens: tokens in one block of the KV cache.
     """
 
@@ -60,6 +61,7 @@ class EngineLoad:
     batched_tokens: int = 2048
     kv_item_bytes: int | None = None
     enforce_eager: bool = False
+    media: bool = True
     block_tokens: int = 16
 
 
@@ -73,6 +75,7 @@ def engine_load(config: EngineConfig, defaults: RecipeDefaults) -> EngineLoad:
         batched_tokens=int(args.get("max_num_batched_tokens") or EngineLoad.batched_tokens),
         kv_item_bytes=1 if fp8 else None,
         enforce_eager=config.enforce_eager,
+        media=any(defaults.media.values()),
     )
 
 
@@ -123,7 +126,7 @@ class Fit:
 
     def _encoder_activations(self) -> int:
         encoder = self.model.encoder
-        if encoder is None:
+        if encoder is None or not self.load.media:
             return 0
         # vLLM tries itself out, when it starts, on the largest video that the context holds.
         patches = self.load.context * encoder.patches_per_token

@@ -86,6 +86,11 @@ class EngineConfig(_Model):
         default=1.0, gt=0, description="a fraction of one GPU, or a whole number of GPUs"
     )
     cpus_per_engine: float = Field(default=1.0, gt=0)
+    autoscale: bool = Field(
+        default=False,
+        description="GPU nodes come when engines ask for them, so that the number of engines "
+        "is not compared with the GPUs there are now",
+    )
     max_model_len: int | None = Field(default=None, ge=64)
     max_num_seqs: int | None = Field(default=None, ge=1, description="requests batched at once")
     videos_in_flight: int | None = Field(
@@ -112,6 +117,15 @@ class EngineConfig(_Model):
         if value > 1 and value != int(value):
             raise ValueError("is a fraction up to 1 or a whole number of GPUs")
         return value
+
+    @model_validator(mode="after")
+    def _scaled(self) -> EngineConfig:
+        if self.autoscale and (self.engines is None or self.device != "gpu"):
+            raise ValueError(
+                "autoscale needs engine.engines and engine.device: gpu: neither can be "
+                "taken from a cluster that is still empty"
+            )
+        return self
 
 
 class ShardConfig(_Model):

