@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from rayjob.tablestore import Entry, TableStore
-from schemas.errors import OutputLockedError, RayjobError
+from schemas.errors import LockLostError, OutputLockedError, RayjobError
 
 logger = logging.getLogger(__name__)
 
@@ -150,12 +150,12 @@ class RunLock:
         Looks at the storage only when the last heartbeat is getting old.
 
         Raises:
-            OutputLockedError: the lock was lost.
+            LockLostError: the lock was lost.
         """
         if self._lost is None and _clock() - self._beat_at > self._ttl / 2:
             self._renew()
         if self._lost is not None:
-            raise OutputLockedError(
+            raise LockLostError(
                 f"this run lost its lock on {self._store.url}: {self._lost}. What it had not "
                 "written yet is not lost: the same command again captions it"
             )

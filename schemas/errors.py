@@ -7,7 +7,8 @@
     │   ├── ConfigError          a flag or a configuration file is wrong
     │   ├── SourceError          an input cannot be listed or read as a manifest
     │   └── ModelError           the model is missing or does not fit the job
-    ├── OutputLockedError        another run holds the output (exit code 1)
+    ├── OutputLockedError        another run holds the output (exit code 1; nightly: 4)
+    │   └── LockLostError        another run took the output over (exit code 1)
     ├── OutputUnavailableError   the output's storage fails in spite of retries (exit code 1)
     └── VideoError               costs one video one row in ``failures``
         ├── OpenError            stage "open"
@@ -27,7 +28,10 @@
         ├── CaptionError         stage "caption"
         │   ├── PromptTooLongError
         │   ├── RequestRejectedError     the engine refuses this video's request
-        │   └── EngineCrashedError       the engine died while this video was in flight
+        │   ├── EngineCrashedError       the engine died while this video was in flight
+        │   ├── UnusableMaterialError    fusion: there is nothing in the captions to fuse
+        │   ├── AbnormalCaptionError     fusion: the text repeats itself, ends abruptly, ...
+        │   └── IncompleteError          a part has captions, the rest failed
         └── WriteError           stage "write"
 
 The class name is the ``error`` column of ``failures``; ``stage`` and ``transient`` are
@@ -36,7 +40,8 @@ class attributes, so that they survive pickling between processes.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
 Stage = Literal["open", "decode", "caption", "write"]
 
@@ -63,6 +68,10 @@ class ModelError(UsageError):
 
 class OutputLockedError(RayjobError):
     """Another run holds the output."""
+
+
+class LockLostError(OutputLockedError):
+    """This run held the output, and another one took it over."""
 
 
 class OutputUnavailableError(RayjobError):
@@ -159,6 +168,28 @@ class RequestRejectedError(CaptionError):
 
 class EngineCrashedError(CaptionError):
     """The engine died, more than once, while this video was in flight."""
+
+
+class UnusableMaterialError(CaptionError):
+    """What was captioned before holds nothing that could be fused."""
+
+
+class AbnormalCaptionError(CaptionError):
+    """The fused caption breaks a rule, and such captions are to be kept out."""
+
+
+class IncompleteError(CaptionError):
+    """Captioning stopped midway: the rows made so far are kept beside this failure.
+
+    Attributes:
+        rows: rows of ``captions``, :class:`schemas.tables.CaptionRow`.
+        transient: as of the error that stopped it.
+    """
+
+    def __init__(self, message: str, *, rows: Sequence[Any] = (), transient: bool = False) -> None:
+        super().__init__(message)
+        self.rows: tuple[Any, ...] = tuple(rows)
+        self.transient = transient  # type: ignore[misc]
 
 
 class WriteError(VideoError):
