@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import ray
@@ -20,6 +19,10 @@ from schemas.media import SamplingPlan
 from schemas.recipe import Answer, Request
 
 _RESTARTS = 2
+_CLOSE_SECONDS = 30.0
+_COMPACT = {"structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True}}
+"""Guided decoding allows any white space between the parts of an answer, and some models
+never stop writing it."""
 
 
 def judge_name(config: EngineConfig) -> str:
@@ -35,54 +38,57 @@ def judge_name(config: EngineConfig) -> str:
 
 
 class EngineJudge:
-    """A :class:`schemas.recipe.Asker` over a pool of engines, in turn."""
+    """A :class:`schemas.recipe.Asker` over a pool of engines, in turn.
 
-    def __init__(self, engines: list[Any]) -> None:
-        self._turn = itertools.cycle(engines)
+    The engines start with the first question: where every answer is stored, none starts.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._engines: list[Any] = []
+        self._turn = itertools.count()
+
+    def __enter__(self) -> EngineJudge:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for engine in self._engines:
+            with contextlib.suppress(RayjobError, ray.exceptions.RayError):
+                ray.get(engine.close.remote(), timeout=_CLOSE_SECONDS)
+            ray.kill(engine)
 
     async def ask(self, request: Request) -> Answer:
         """Answer one request.
 
         Raises:
             CaptionError: the engine refuses it, or died.
-            RayjobError: the engine cannot start.
+            ConfigError: the pool does not fit the cluster.
+            ModelError: the engine cannot start.
         """
+        if not self._engines:
+            self._engines = _start(_pool(self._config))
+        engine = self._engines[next(self._turn) % len(self._engines)]
         try:
-            answer: Answer = await next(self._turn).ask.remote(request)
+            answer: Answer = await engine.ask.remote(request)
         except CaptionError:
             raise
-        except ray.exceptions.RayActorError as error:
-            cause = str(error)
-            if "ModelError" in cause or "died because of an error" in cause:
-                raise ModelError(f"the judge's engine cannot start: {_last_line(error)}") from error
-            raise CaptionError(f"the judge's engine died: {_last_line(error)}") from error
+        except ray.exceptions.ActorDiedError as error:
+            if "creation task" in str(error):
+                raise ModelError(f"the judge's engine cannot start: {_cause(error)}") from error
+            raise CaptionError(f"the judge's engine died: {_cause(error)}") from error
         except ray.exceptions.RayError as error:
-            raise CaptionError(f"the judge's engine failed: {_last_line(error)}") from error
+            raise CaptionError(f"the judge's engine failed: {_cause(error)}") from error
         return answer
 
 
-@contextlib.contextmanager
-def engine_judge(config: EngineConfig) -> Iterator[EngineJudge]:
-    """Start the engines, and stop them at the end.
-
-    Raises:
-        ConfigError: the pool does not fit the cluster.
-    """
-    pool = _pool(config)
+def _start(pool: EnginePool) -> list[Any]:
     started: Any = ray.remote(VllmEngine).options(
         num_cpus=pool.cpus,
         num_gpus=pool.gpus or None,
         max_restarts=_RESTARTS,
         max_task_retries=_RESTARTS,
     )
-    engines = [started.remote(pool.settings) for _ in range(pool.replicas)]
-    try:
-        yield EngineJudge(engines)
-    finally:
-        for engine in engines:
-            with contextlib.suppress(RayjobError, ray.exceptions.RayError):
-                ray.get(engine.close.remote(), timeout=30)
-            ray.kill(engine)
+    return [started.remote(pool.settings) for _ in range(pool.replicas)]
 
 
 def _pool(config: EngineConfig) -> EnginePool:
@@ -99,10 +105,15 @@ def _pool(config: EngineConfig) -> EnginePool:
         # Questions are text: no memory is set aside for pictures and sound.
         media={"image": 0, "video": 0, "audio": 0},
     )
+    config = config.model_copy(update={"vllm_args": _COMPACT | config.vllm_args})
     resources = cluster.connect()
     return engine_pool(config, defaults, plan=plan, cluster_gpus=resources.gpus)
 
 
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+def _cause(error: BaseException) -> str:
+    """What Ray wraps: the sentence of the engine's own error, or the last line there is."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    for line in reversed(lines):
+        if "ModelError: " in line:
+            return line.partition("ModelError: ")[2]
     return lines[-1] if lines else type(error).__name__

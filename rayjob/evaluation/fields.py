@@ -9,7 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from schemas.structured import ShotAngle, ShotPosition, ShotType, StructuredCaption
 
 FIELDS = (
     "shot_type", "shot_angle", "shot_position", "camera_motion", "expression", "TYPES.type",
@@ -24,15 +28,10 @@ SUBJECT_FIELDS = (
 GLOBAL_FIELDS = tuple(name for name in FIELDS if name not in SUBJECT_FIELDS)
 
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "shot_type": (
-        "long_shot", "full_shot", "medium_shot", "close_up", "extreme_close_up", "other",
-    ),
-    "shot_angle": ("eye_level", "high_angle", "low_angle", "other"),
-    "shot_position": (
-        "front_view", "back_view", "side_view", "over_the_shoulder", "overhead_view",
-        "point_of_view", "aerial_view", "overlooking_view", "other",
-    ),
-}  # fmt: skip
+    "shot_type": get_args(ShotType),
+    "shot_angle": get_args(ShotAngle),
+    "shot_position": get_args(ShotPosition),
+}
 
 CLOSED_FIELDS = (*OPTIONS, "is_main_subject")
 """Compared by equality; all other fields hold free text."""
@@ -67,35 +66,13 @@ def subjects_of(structure: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def problem(text: str | None) -> str | None:
-    """What is wrong with a structured caption, None for a valid one."""
-    structure = parse(text)
-    if structure is None:
-        return "no JSON object"
-    for name in GLOBAL_FIELDS:
-        wrong = _field_problem(structure, name)
-        if wrong:
-            return wrong
-    found = structure.get("subjects")
-    if not isinstance(found, list):
-        return "subjects is no list"
-    for number, subject in enumerate(found):
-        for name in SUBJECT_FIELDS:
-            wrong = _field_problem(subject, name)
-            if wrong:
-                return f"subject {number}: {wrong}"
-    return None
-
-
-def _field_problem(structure: Mapping[str, Any], name: str) -> str | None:
-    value = field_of(structure, name)
-    if value is None:
-        return f"no {name}"
-    if name == "is_main_subject":
-        return None if isinstance(value, bool) else f"{name} is neither true nor false"
-    if not isinstance(value, str):
-        return f"{name} is no text"
-    if name in OPTIONS and value not in OPTIONS[name]:
-        return f"{name} is {value[:40]!r}, none of its options"
+    """What is first wrong with a structured caption, None for a valid one."""
+    try:
+        StructuredCaption.model_validate_json(text or "", strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where}: {first['msg']}" if where else str(first["msg"])
     return None
 
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rayjob.evaluation.config import EvaluateConfig, Selection
 from rayjob.evaluation.endpoint import Endpoint
-from rayjob.evaluation.engine_judge import engine_judge, judge_name
+from rayjob.evaluation.engine_judge import EngineJudge, judge_name
 from rayjob.evaluation.inputs import Item, load_items, one_per_video
 from rayjob.evaluation.labels import Reference, load_quiz, load_references, load_structured_labels
 from rayjob.evaluation.measures import CONFIDENCE, Bootstrap, compare, figure
@@ -41,7 +41,7 @@ from rayjob.evaluation.suites.structured import StructuredSuite
 from rayjob.evaluation.suites.ugc import UgcSuite
 from rayjob.evaluation.tablefiles import is_table
 from rayjob.tablestore import TableStore
-from schemas.config import RUN_ID
+from schemas.config import RUN_ID, EngineConfig
 from schemas.errors import ConfigError
 from schemas.recipe import Asker
 
@@ -100,11 +100,15 @@ def run(config: EvaluateConfig, *, console: Console) -> int:
 
 def _judge_name(config: EvaluateConfig) -> str | None:
     if config.judge.engine is not None:
-        return judge_name(config.engine.model_copy(update={"model": config.judge.engine}))
+        return judge_name(_judge_engine(config))
     if config.suite == "ugc" and config.judge.model is None:
         raise ConfigError("--suite ugc needs a judge: --judge-url and --judge-model, or "
                           "--judge-engine")  # fmt: skip
     return config.judge.model
+
+
+def _judge_engine(config: EvaluateConfig) -> EngineConfig:
+    return config.engine.model_copy(update={"model": config.judge.engine})
 
 
 def _sides(config: EvaluateConfig, *, judged: bool) -> list[_Side]:
@@ -252,7 +256,7 @@ async def _asker(config: EvaluateConfig) -> AsyncIterator[Asker | None]:
         async with Endpoint(config.judge) as endpoint:
             yield endpoint
     elif config.judge.engine is not None:
-        with engine_judge(config.engine.model_copy(update={"model": config.judge.engine})) as pool:
+        with EngineJudge(_judge_engine(config)) as pool:
             yield pool
     else:
         yield None

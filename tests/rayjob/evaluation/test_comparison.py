@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,11 @@ import pytest
 
 from rayjob.evaluation.measures import Bootstrap, Measure, compare, figure, median_figure
 from rayjob.evaluation.scores import Score
-from rayjob.shards import ShardSink
 from rayjob.tablestore import TableStore
-from schemas.config import ShardConfig
-from schemas.tables import results_table
+from tests.rayjob.evaluation.test_inputs import write_run
 from tests.rayjob.evaluation.test_structured import our_labels, spoil, truths
 from tests.rayjob.evaluation.tools import evaluate
-from tests.rayjob.outputs import NO_LOCK, caption, together
+from tests.rayjob.outputs import caption
 from tinyworld.world import sample_scenes
 
 BOOTSTRAP = Bootstrap(resamples=1000, seed=3)
@@ -26,22 +25,15 @@ FIELDS = ("shot_type", "lighting", "action")
 
 def structured_run(output: Path, run_id: str, *, error_rate: float, seed: int) -> None:
     """A run of captions as the job writes them, with errors in some of the fields."""
-    import json
-
     rng = random.Random(seed)
-    tables = []
+    rows = []
     for at, answer in enumerate(truths()):
         for name in FIELDS:
             if rng.random() < error_rate:
                 spoil(answer, name)
         text = json.dumps(answer)
-        row = caption(f"v{at:02d}", caption=text, structured=text)
-        tables.append(results_table(f"v{at:02d}", captions=[row]))
-    sink = ShardSink(
-        TableStore(output), recipe="structured", run_id=run_id, config=ShardConfig(), lock=NO_LOCK
-    )
-    sink.write(together(tables))
-    sink.close()
+        rows.append(caption(f"v{at:02d}", caption=text, structured=text))
+    write_run(TableStore(output), "structured", run_id, rows)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ def faulty(asked: dict[str, Any]) -> Reply:
     """Good answers, but for eight kinds of fault in as many videos."""
     return {
         0: Reply(status=500, body="out of order"),
-        1: Reply(delay=3.0),
+        1: Reply(delay=1.5),
         2: Reply("I would rather not say."),
         3: Reply('{"visual": 9, "audio": 3, "details": 4}'),  # one dimension out of range
         4: Reply('{"visual": 0, "audio": -1, "details": 2.5}'),
@@ -55,7 +55,7 @@ def ask(server: JudgeServer, inputs: tuple[Path, Path], tmp_path: Path) -> Calla
         return evaluate(
             "--suite", "ugc", "--input", inputs[0], "--labels", inputs[1],
             "--scores", tmp_path / "out", "--judge-url", server.url, "--judge-model", "judge-1",
-            "--judge-timeout", 1, "--judge-retries", 1, *extra,
+            "--judge-timeout", 0.5, "--judge-retries", 1, *extra,
         )  # fmt: skip
 
     return run
@@ -84,7 +84,7 @@ def test_faults_are_unscored_and_a_rerun_asks_for_them_only(
     reasons = {row["video_id"]: row["reason"] for row in rows if row["score"] is None}
     for video, words in {
         "v00": "HTTP 500, 2 times",
-        "v01": "no answer within 1 s",
+        "v01": "no answer within 0.5 s",
         "v02": "no JSON",
         "v03": "visual: 9 is no integer from 1 to 5",
         "v05": "no details",

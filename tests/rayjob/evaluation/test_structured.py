@@ -194,17 +194,17 @@ def test_subjects_are_matched_by_what_they_are() -> None:
     ("change", "reason"),
     [
         ({}, None),
-        ({"shot_type": "very_close"}, "shot_type is 'very_close', none of its options"),
-        ({"lighting": None}, "no lighting"),
-        ({"camera_motion": 3}, "camera_motion is no text"),
-        ({"subjects": {}}, "subjects is no list"),
-        ({"subjects": [{"TYPES": "Human"}]}, "subject 0: no TYPES.type"),
-        ({"subjects": ["Human"]}, "subject 0: no TYPES.type"),
+        ({"shot_type": "very_close"}, "shot_type: Input should be 'long_shot'"),
+        ({"lighting": None}, "lighting: Input should be a valid string"),
+        ({"camera_motion": 3}, "camera_motion: Input should be a valid string"),
+        ({"subjects": {}}, "subjects: Input should be a valid"),
+        ({"subjects": [{"TYPES": "Human"}]}, "subjects.0.TYPES: Input should be"),
     ],
 )
 def test_what_a_valid_structure_is(change: dict[str, Any], reason: str | None) -> None:
-    assert fields.problem(json.dumps({**truths()[0], **change})) == reason
+    found = fields.problem(json.dumps({**truths()[0], **change}))
+    assert (found or "").startswith(reason or "") and bool(found) == bool(reason)
 
 
 def test_a_cut_answer_is_no_structure() -> None:
-    assert fields.problem(json.dumps(truths()[0])[:50]) == "no JSON object"
+    assert "Invalid JSON" in (fields.problem(json.dumps(truths()[0])[:50]) or "")

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.dataset as ds
+import typer
 from typer.testing import CliRunner
 
-from rayjob.cli import app
+from rayjob.evaluate import command
+
+app = typer.Typer()
+app.command()(command)
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Done:
 
 
 def evaluate(*arguments: object) -> Done:
-    """``rayjob evaluate ARGUMENTS`` in this process."""
-    done = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+    """``python -m rayjob.evaluate ARGUMENTS``, but in this process."""
+    done = CliRunner().invoke(app, [*map(str, arguments)])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return Done(done.exit_code, done.stdout, done.stderr)

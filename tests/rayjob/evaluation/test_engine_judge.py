@@ -1,0 +1,46 @@
+"""A local model as judge: the embedded one, through real vLLM in a Ray actor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.jobs import ROOT
+from tests.rayjob.evaluation.tools import evaluate, jsonl, scores
+
+SMALL = {
+    "device": "cpu",
+    "dtype": "bfloat16",
+    "max_model_len": 2048,
+    "max_num_seqs": 8,
+    "kv_cache_bytes": 64 << 20,
+}
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_the_embedded_model_judges(tmp_path: Path) -> None:
+    """It is no good judge; guided decoding still makes every answer a score."""
+    captions = [
+        {"video_id": f"v{at}", "caption": f"A {word} circle moves left on a blue background."}
+        for at, word in enumerate(("large red", "small white", "large green"))
+    ]
+    rows, labels = jsonl(tmp_path / "c.jsonl", captions), jsonl(tmp_path / "l.jsonl", captions)
+    settings = [part for key, value in SMALL.items() for part in ("--set", f"engine.{key}={value}")]
+    arguments = (
+        "--suite", "ugc", "--input", rows, "--labels", labels, "--scores", tmp_path / "out",
+        "--judge-engine", ROOT / "models/tiny-omni", "--set", "judge.max_tokens=64", *settings,
+    )  # fmt: skip
+    done = evaluate(*arguments)
+    assert done.code == 0, done.stderr
+    assert done.result["asked"] == 3 and done.result["unscored"]["count"] == 0
+    assert "tiny-omni@" in done.result["judge"]
+    stored = scores(tmp_path / "out")
+    assert len(stored) == 9
+    for row in stored:
+        assert json.loads(row["raw_answer"])[row["dimension"]] == row["score"]
+        assert row["score"] in (1, 2, 3, 4, 5)
+    # All is known now: no engine starts, and so none can fail to.
+    again = evaluate(*arguments, "--set", "engine.max_model_len=999999")
+    assert again.result["asked"] == 0 and again.values() == done.values()
