@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from rayjob import caption, evaluate, plan
+from rayjob import caption, evaluate, fuse, plan, submit
 
 app = typer.Typer(
     name="rayjob",
@@ -14,13 +14,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("caption")(caption.command)
+app.command("fuse")(fuse.command)
 app.command("evaluate")(evaluate.command)
 app.command("plan")(plan.command)
-
-
-@app.callback()
-def _group() -> None:
-    """Keep ``caption`` a subcommand, also while it is the only one."""
 
 
 def main() -> None:

@@ -1,0 +1,186 @@
+"""``python -m rayjob.submit``: run a command on a Ray cluster as ``ray job submit`` does, and
+end as that command ended.
+
+``ray job submit`` itself ends with 0 when the job was stopped, and with 1 whatever the
+driver's exit code was; a scheduler could tell neither from a success or from a bad
+configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import aiohttp
+import typer
+import yaml
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+from rich.console import Console
+
+from rayjob.options import EXIT_OTHER, EXIT_USAGE, show_error
+from schemas.errors import ConfigError, UsageError
+
+EXIT_STOPPED = 143
+"""As of a process that SIGTERM ended, which is how Ray stops a driver."""
+
+EXIT_INTERRUPTED = 130
+
+_RECONNECT_SECONDS = 2.0
+_GIVE_UP_SECONDS = 120.0
+"""How long the cluster may be out of reach before the job counts as lost."""
+
+
+def command(
+    entrypoint: Annotated[
+        list[str], typer.Argument(metavar="-- COMMAND", help="What runs on the cluster.")
+    ],
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The cluster's job server. [RAY_ADDRESS, else local]"),
+    ] = None,
+    working_dir: Annotated[
+        str,
+        typer.Option(
+            metavar="WHERE",
+            help="Folder that travels to the cluster, without what .gitignore and .rayignore "
+            "name. '' for none: the image has the code.",
+        ),
+    ] = ".",
+    runtime_env: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="YAML with further settings of Ray's runtime_env."),
+    ] = None,
+    submission_id: Annotated[str | None, typer.Option(help="Id of the job. [made up]")] = None,
+) -> None:
+    """Submit a command to a Ray cluster, show its output, and end with its exit code.
+
+    The exit code is the command's own; 143 where the job was stopped, 2 where it could not
+    be submitted, 1 where the cluster lost it. Ctrl-C leaves the job running and ends
+    with 130.
+    """
+    console = Console(stderr=True)
+    try:
+        environment = _runtime_env(working_dir, runtime_env)
+        client = _client(address)
+        job_id = _submit(client, entrypoint, environment, submission_id)
+    except UsageError as error:
+        show_error(console, error)
+        raise typer.Exit(EXIT_USAGE) from error
+    console.print(f"job {job_id} on {client.get_address()}", highlight=False)
+    try:
+        details = follow(client, job_id)
+    except ConnectionError as error:
+        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_OTHER) from error
+    except KeyboardInterrupt:
+        console.print(f"the job goes on; to end it: ray job stop {job_id}", highlight=False)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    code = exit_code(details)
+    if code:
+        status = JobStatus(details.status).value.lower()
+        console.print(f"job {job_id} {status}, exit code {code}", highlight=False)
+    raise typer.Exit(code)
+
+
+def follow(client: JobSubmissionClient, job_id: str) -> JobDetails:
+    """Print a job's output until it ends; returns how it ended.
+
+    Raises:
+        ConnectionError: the cluster cannot be reached any more.
+    """
+    output = _Output()
+    reached = time.monotonic()
+    while True:
+        try:
+            asyncio.run(output.show(client, job_id))
+            details = client.get_job_info(job_id)
+            if JobStatus(details.status).is_terminal():
+                return details
+            reached = time.monotonic()
+        except (RuntimeError, OSError, aiohttp.ClientError) as error:
+            if time.monotonic() - reached > _GIVE_UP_SECONDS:
+                raise ConnectionError(f"the cluster is out of reach: {error}") from error
+        time.sleep(_RECONNECT_SECONDS)
+
+
+class _Output:
+    """What a job printed so far, each letter once."""
+
+    def __init__(self) -> None:
+        self._shown = 0
+
+    async def show(self, client: JobSubmissionClient, job_id: str) -> None:
+        """Print what comes, until the stream ends."""
+        position = 0
+        async for text in client.tail_job_logs(job_id):
+            # After a broken connection the stream begins with the first letter again.
+            fresh = text[max(0, self._shown - position) :]
+            position += len(text)
+            if fresh:
+                self._shown = position
+                print(fresh, end="", flush=True)
+
+
+def exit_code(details: JobDetails) -> int:
+    """What the submitter ends with: 0 only where the driver ended with 0."""
+    if details.driver_exit_code is not None:
+        code: int = details.driver_exit_code
+        # A driver that a signal ended, as a shell tells it.
+        return 128 - code if code < 0 else code
+    if details.status == JobStatus.STOPPED:
+        return EXIT_STOPPED
+    return 0 if details.status == JobStatus.SUCCEEDED else EXIT_OTHER
+
+
+def _client(address: str | None) -> JobSubmissionClient:
+    try:
+        return JobSubmissionClient(address)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"no job server at {address or 'the local cluster'}: {error}. Pass --address "
+            "http://HEAD:8265, the address of the cluster's dashboard"
+        ) from error
+
+
+def _runtime_env(working_dir: str, file: str | None) -> dict[str, Any]:
+    environment: dict[str, Any] = {}
+    if file is not None:
+        try:
+            environment = yaml.safe_load(Path(file).read_text("utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"the runtime environment {file} cannot be read: {error}") from error
+        if not isinstance(environment, dict):
+            raise ConfigError(f"the runtime environment {file} is no mapping of keys to values")
+    if working_dir:
+        environment.setdefault("working_dir", working_dir)
+    return environment
+
+
+def _submit(
+    client: JobSubmissionClient,
+    entrypoint: Sequence[str],
+    environment: dict[str, Any],
+    submission_id: str | None,
+) -> str:
+    try:
+        job_id: str = client.submit_job(
+            entrypoint=shlex.join(entrypoint),
+            runtime_env=environment,
+            submission_id=submission_id,
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ConfigError(f"the cluster does not take the job: {error}") from error
+    return job_id
+
+
+def main() -> None:
+    """Entry point of the module."""
+    typer.run(command)
+
+
+if __name__ == "__main__":
+    main()
