@@ -24,6 +24,9 @@ MEMORY_SHARE = 0.9
 FRACTIONS = (0.25, 0.5, 1.0)
 TENSOR_PARALLEL = (2.0, 4.0, 8.0)
 
+_ENOUGH_SEQUENCES = 8
+"""With fewer in flight a GPU reads its weights for little work: then several GPUs share them."""
+
 _CONTEXT_BYTES = 1_000_000_000
 """Allowance for what PyTorch does not allocate: CUDA's context, its libraries' work space."""
 
@@ -185,8 +188,8 @@ def fits_of(
 
     Args:
         gpu_gb: memory of one GPU in GB.
-        gpus: GPUs per engine to look at; by default a quarter, a half and all of one, and if
-            none of these holds the model, the least number of GPUs that does together.
+        gpus: GPUs per engine to look at; by default a quarter, a half and all of one, and
+            while none of these holds enough sequences to batch, two, four and eight.
     """
 
     def fit(each: float) -> Fit:
@@ -196,7 +199,7 @@ def fits_of(
         return [fit(each) for each in gpus]
     found = [fit(each) for each in FRACTIONS]
     for each in TENSOR_PARALLEL:
-        if any(one.fits for one in found):
+        if any(one.sequences >= _ENOUGH_SEQUENCES for one in found):
             break
         if model.heads % int(each) == 0:
             found.append(fit(each))

@@ -196,12 +196,16 @@ def test_the_choice_has_most_sequences_in_flight() -> None:
     assert choice is not None and choice.gpus == 1.0
 
 
-def test_several_gpus_only_where_one_cannot_hold_the_model() -> None:
+def test_several_gpus_only_where_one_holds_too_little() -> None:
     def tried(model: str, gpu_gb: float) -> list[float]:
         return [each.gpus for each in sizing.fits_of(load_shape(model), LOAD, gpu_gb=gpu_gb)]
 
     assert tried(QWEN, 141) == [0.25, 0.5, 1.0]
-    assert tried(QWEN, 24) == [0.25, 0.5, 1.0, 2.0, 4.0]
+    # One GPU of 80 GB holds the weights and a single sequence.
+    assert tried(QWEN, 80) == [0.25, 0.5, 1.0, 2.0]
+    assert tried(QWEN, 24) == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
+    # 28 heads are not shared by eight.
+    assert tried(QWEN_VL, 4) == [0.25, 0.5, 1.0, 2.0, 4.0]
     assert sizing.best(sizing.fits_of(load_shape(QWEN), LOAD, gpu_gb=4)) is None
 
 

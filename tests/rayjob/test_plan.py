@@ -1,0 +1,181 @@
+"""``rayjob plan``: the table in the docs, clusters that cannot hold a job, and costs."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import Result
+from typer.testing import CliRunner
+
+from rayjob.cli import app
+from rayjob.clusterfile import check_cluster, read_cluster
+from rayjob.summary import Cost, RunSummary
+from schemas.config import DecodeConfig, EngineConfig
+from schemas.errors import ConfigError
+
+DOCS = Path("docs/plan.md").read_text()
+OMNI = "openinterx/UGC-VideoCaptioner"
+
+
+def plan(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["plan", *map(str, arguments)])
+
+
+def rows(text: str) -> list[list[str]]:
+    """Cells of a Markdown table, without its heading."""
+    lines = [line.strip() for line in text.splitlines() if line.strip().startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_table_in_the_docs_is_what_the_command_prints() -> None:
+    (command,) = re.findall(r"^rayjob plan --best --markdown .*$", DOCS, re.MULTILINE)
+    result = plan(*shlex.split(command)[2:])
+    assert result.exit_code == 0, result.output
+    printed = [line.rstrip() for line in result.stdout.strip().splitlines()]
+    assert len(printed) == 2 + 4 * 4
+    assert "\n".join(printed) in DOCS
+
+
+def test_every_published_model_has_a_place_on_every_gpu() -> None:
+    result = plan("--best", "--markdown", "--context-length", "8192")
+    found = rows(result.stdout)
+    assert len({row[0] for row in found}) == 4
+    assert {row[1] for row in found} == {"24", "40", "80", "141"}
+    assert {row[-1] for row in found} == {"best"}
+
+
+def test_all_ways_are_shown_and_one_is_chosen() -> None:
+    result = plan("--model", OMNI, "--gpu-memory-gb", "24,80", "--markdown")
+    found = rows(result.stdout)
+    assert [(row[1], row[2]) for row in found] == [
+        (gpu, share) for gpu in ("24", "80") for share in ("0.25", "0.5", "1")
+    ]
+    assert [row[-1] for row in found].count("best") == 2
+    assert found[0][7] == "does not fit"
+    one = plan("--model", OMNI, "--gpu-memory-gb", "24", "--gpus-per-engine", "2", "--markdown")
+    assert [row[2] for row in rows(one.stdout)] == ["2"]
+
+
+def test_a_job_is_planned_with_its_own_settings(tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("engine: {model: models/tiny-omni, max_num_seqs: 8, gpu_memory_gb: 24}\n")
+    result = plan("--config", job, "--markdown")
+    assert [(row[0], row[1], row[7]) for row in rows(result.stdout)] == [
+        ("models/tiny-omni", "24", "8")
+    ] * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "no/such-model-at-all"], "Known without a network"),
+        (["--gpu-memory-gb", "big"], "write sizes in GB"),
+        (["--config", "missing.yaml"], "cannot be read"),
+        (["--cluster", "missing.yaml"], "cannot be read"),
+        (["--gpus-per-engine", "1.5"], "a fraction up to 1 or a whole number"),
+        (["--videos-per-sec", "0"], "above 0"),
+        (["--videos-per-sec", "1", "--summary", "x"], "not by both"),
+        (["--summary", "missing.json"], "cannot be read"),
+    ],
+)
+def test_mistakes_have_exit_code_2(arguments: list[str], message: str) -> None:
+    result = plan(*arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+
+
+CLUSTER: dict[str, Any] = {
+    "max_workers": 6,
+    "head_node_type": "head",
+    "available_node_types": {
+        "head": {"resources": {"CPU": 0}, "node_config": {}},
+        "decode": {"resources": {"CPU": 8}, "node_config": {}, "max_workers": 4},
+        "engine": {
+            "resources": {"CPU": 8, "GPU": 2, "accelerator_type:L4": 2},
+            "node_config": {},
+            "max_workers": 3,
+        },
+    },
+}
+
+
+def cluster_file(folder: Path, **changes: Any) -> Path:
+    path = folder / "cluster.yaml"
+    path.write_text(yaml.safe_dump(CLUSTER | changes))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        ({"gpus_per_engine": 4}, r"no node type holds an engine with 4 GPUs"),
+        ({"cpus_per_engine": 9}, r"no node type holds an engine with 1 GPUs and 9 CPUs"),
+        ({"engines": 7}, r"7 engines do not fit: the cluster holds at most 6"),
+        # Four halves find GPUs on a node, but cores only for two.
+        ({"engines": 7, "gpus_per_engine": 0.5, "cpus_per_engine": 4}, "holds at most 6"),
+        ({"device": "cpu", "cpus_per_engine": 16}, "no node type holds an engine with 16 CPUs"),
+    ],
+)
+def test_a_job_that_no_node_holds(tmp_path: Path, engine: dict[str, Any], message: str) -> None:
+    nodes = read_cluster(str(cluster_file(tmp_path)))
+    with pytest.raises(ConfigError, match=message):
+        check_cluster(nodes, engine=EngineConfig(**engine), decode=DecodeConfig())
+
+
+def test_a_job_that_nodes_hold(tmp_path: Path) -> None:
+    nodes = read_cluster(str(cluster_file(tmp_path)))
+    for engine in ({"engines": 6}, {"engines": 12, "gpus_per_engine": 0.5}, {"gpus_per_engine": 2}):
+        held = check_cluster(nodes, engine=EngineConfig(**engine), decode=DecodeConfig())
+        assert [node.name for node in held] == ["engine"]
+    with pytest.raises(ConfigError, match="9 CPUs for a decoder"):
+        check_cluster(nodes, engine=EngineConfig(), decode=DecodeConfig(cpus_per_actor=9))
+
+
+def test_a_node_type_must_say_what_it_has(tmp_path: Path) -> None:
+    types = CLUSTER["available_node_types"] | {"engine": {"resources": {}, "node_config": {}}}
+    path = cluster_file(tmp_path, available_node_types=types)
+    with pytest.raises(ConfigError, match="engine says nothing about its CPUs"):
+        read_cluster(str(path))
+
+
+def test_cluster_and_memory_are_checked_together(tmp_path: Path) -> None:
+    path = cluster_file(tmp_path)
+    fits = plan("--model", OMNI, "--cluster", path, "--markdown")
+    assert fits.exit_code == 0, fits.stderr
+    assert "holds the job" in fits.stdout
+    # The size of the GPUs is taken from the node type's accelerator.
+    assert {row[1] for row in rows(fits.stdout)} == {"24"}
+    small = plan("--model", OMNI, "--cluster", path, "--gpus-per-engine", "0.5")
+    assert small.exit_code == 2
+    assert "does not fit 0.5 of a GPU of 24 GB" in " ".join(small.stderr.split())
+    none = plan("--model", OMNI, "--cluster", path, "--gpus-per-engine", "4")
+    assert none.exit_code == 2
+    assert "no node type holds an engine with 4 GPUs" in " ".join(none.stderr.split())
+
+
+def test_the_cluster_of_the_repository_holds_its_job() -> None:
+    result = plan("--config", "deploy/job.yaml", "--cluster", "cluster.yaml")
+    assert result.exit_code == 0, result.stderr
+
+
+def test_cost_of_a_thousand_videos(tmp_path: Path) -> None:
+    result = plan("--model", OMNI, "--videos-per-sec", "2", "--price-per-gpu-hour", "3.6")
+    assert "1,000 videos: 0.139 GPU-hours, 0.50 at 3.6 per GPU-hour" in result.stdout
+
+    def summary(gpu_hours: float) -> Path:
+        path = tmp_path / "summary.json"
+        run = RunSummary(
+            run_id="r", videos_in=200, videos_captioned=200, videos_failed=0, videos_skipped=0,
+            captions=200, wall_sec=60, videos_per_sec=3.3, video_hours_per_hour=1,
+            prompt_tokens=1, output_tokens=1, engine_busy_fraction=1, failures_by_error={},
+            cost=Cost(gpu_hours=gpu_hours),
+        )  # fmt: skip
+        path.write_text(run.to_line())
+        return path
+
+    measured = plan("--model", OMNI, "--summary", summary(0.5), "--price-per-gpu-hour", "2")
+    assert "1,000 videos: 2.500 GPU-hours, 5.00 at 2 per GPU-hour" in measured.stdout
+    assert plan("--model", OMNI, "--summary", summary(0.0)).exit_code == 2
