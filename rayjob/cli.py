@@ -17,6 +17,7 @@ app.command("caption")(caption.command)
 app.command("fuse")(fuse.command)
 app.command("evaluate")(evaluate.command)
 app.command("plan")(plan.command)
+app.command("submit")(submit.command)
 
 
 def main() -> None:
