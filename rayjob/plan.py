@@ -14,6 +14,7 @@ from rich.table import Table
 
 from rayjob.clusterfile import check_cluster, read_cluster
 from rayjob.model_shapes import load_shape, published_models
+from rayjob.options import EXIT_USAGE, show_error
 from rayjob.recipes import find_recipe
 from rayjob.recipes.settings import RecipeDefaults
 from rayjob.settings import load_config
@@ -21,8 +22,6 @@ from rayjob.sizing import GB, Fit, best, check_fit, engine_load, fits_of, known_
 from rayjob.summary import RunSummary
 from schemas.config import EngineConfig, JobConfig
 from schemas.errors import ConfigError, UsageError
-
-EXIT_USAGE = 2
 
 _GPU_SIZES = (24.0, 40.0, 80.0, 141.0)
 _WIDTH = 160
@@ -114,7 +113,7 @@ def command(
         )
         notes += _cost(job.price_per_gpu_hour, videos_per_sec=videos_per_sec, summary=summary)
     except UsageError as error:
-        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        show_error(Console(stderr=True), error)
         raise typer.Exit(EXIT_USAGE) from error
     # A narrow terminal wraps lines rather than words, and a document's table nothing.
     Console(width=max(Console().width, _WIDTH), soft_wrap=True).print(table)

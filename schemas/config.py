@@ -120,10 +120,10 @@ class EngineConfig(_Model):
 
     @model_validator(mode="after")
     def _scaled(self) -> EngineConfig:
-        if self.autoscale and (self.engines is None or self.device != "gpu"):
+        if self.autoscale and (self.engines is None or self.device == "auto"):
             raise ValueError(
-                "autoscale needs engine.engines and engine.device: gpu: neither can be "
-                "taken from a cluster that is still empty"
+                "autoscale needs engine.engines and engine.device: neither can be taken from "
+                "a cluster that is still empty"
             )
         return self
 
