@@ -22,7 +22,7 @@ from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import counters_of
 from actors.sandbox import DecodeSandbox
 from schemas.blocks import DECODED, INPUTS, clip_of, decoded_table, packed, unpacked
-from schemas.errors import EngineCrashedError, VideoError
+from schemas.errors import EngineCrashedError, IncompleteError, VideoError
 from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
 from schemas.recipe import Recipe, Video
 from schemas.tables import FAILURES, RESULTS, CaptionRow, FailureRow, results_table
@@ -139,6 +139,8 @@ class Captioner:
         else:
             try:
                 rows = await self._caption(batch, index, row, begun)
+            except IncompleteError as error:
+                rows, failures = error.rows, [failure_of(row, error, stage="caption")]
             except Exception as error:
                 if not isinstance(error, VideoError):
                     logger.exception("unforeseen error while captioning %s", row["uri"])
@@ -162,7 +164,8 @@ class Captioner:
                 video_id=row["video_id"],
                 uri=row["uri"],
                 metadata=row["metadata"],
-                clip=clip_of(batch, index),
+                clip=clip_of(batch, index) if batch["info"][index].is_valid else None,
+                material=row["material"],
                 source_version=row["source_version"],
             )
             try:

@@ -136,7 +136,8 @@ class FrameConverter:
         self._size = fit_size(shown_width, frame.height, self._max_pixels)
         if self._stretch_to is not None:
             # Turned upright only afterwards.
-            self._size = self._stretch_to[:: -1 if self._orientation.transpose else 1]
+            wide, high = self._stretch_to
+            self._size = (high, wide) if self._orientation.transpose else (wide, high)
         self.width, self.height = shown_width, frame.height
         if self._orientation.transpose:
             self.width, self.height = self.height, self.width

@@ -40,6 +40,7 @@ from schemas.recipe import Recipe, Video
 
 def _decode_all(paths: list[Path], recipe: Recipe) -> list[Clip]:
     config = load_config(None, flags={"input": ["-"], "output": "-"})
+    assert recipe.plan is not None
     clips = []
     for path in paths:
         with open_range(str(path), config.storage) as source:

@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 _CPU_KV_CACHE_BYTES = 256 << 20
 
 
+NO_MEDIA = {"image": 0, "video": 0, "audio": 0}
+"""What vLLM sets no memory aside for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnginePool:
     """A fixed number of replicas and what each asks of Ray.
@@ -57,7 +61,7 @@ def engine_pool(
     config: EngineConfig,
     defaults: RecipeDefaults,
     *,
-    plan: SamplingPlan,
+    plan: SamplingPlan | None,
     cluster_gpus: float,
     gpu_types: Collection[str] = (),
 ) -> EnginePool:
@@ -101,11 +105,11 @@ def engine_pool(
         base_dir=os.getcwd(),
         revision=config.revision,
         on_gpu=on_gpu,
-        sound_in_video=plan.audio_rate is not None,
+        sound_in_video=_has_sound(plan),
         args=_engine_args(
             config, defaults, plan=plan, on_gpu=on_gpu, kv_cache_bytes=kv_cache_bytes
         ),
-        environment=_environment(local=Path(model).is_dir()),
+        environment=_environment(on_gpu=on_gpu, local=Path(model).is_dir()),
     )
     return EnginePool(
         settings=settings,
@@ -113,8 +117,13 @@ def engine_pool(
         gpus=gpus,
         cpus=config.cpus_per_engine,
         # A quarter more than fits the batch: while those are prepared, the batch is full.
-        videos_in_flight=config.videos_in_flight or math.ceil(max_num_seqs * 1.25),
+        videos_in_flight=config.videos_in_flight
+        or math.ceil(max_num_seqs * 1.25 / defaults.requests_per_video),
     )
+
+
+def _has_sound(plan: SamplingPlan | None) -> bool:
+    return plan is not None and plan.audio_rate is not None
 
 
 def _fitting(cluster_gpus: float, gpus: float) -> int:
@@ -154,14 +163,14 @@ def _engine_args(
     config: EngineConfig,
     defaults: RecipeDefaults,
     *,
-    plan: SamplingPlan,
+    plan: SamplingPlan | None,
     on_gpu: bool,
     kv_cache_bytes: int | None,
 ) -> dict[str, Any]:
     args: dict[str, Any] = {
         "max_model_len": config.max_model_len or defaults.max_model_len,
         "max_num_seqs": config.max_num_seqs or defaults.max_num_seqs,
-        "limit_mm_per_prompt": defaults.media,
+        "limit_mm_per_prompt": NO_MEDIA | defaults.media,
         "mm_processor_kwargs": config.mm_processor_kwargs or None,
         "dtype": config.dtype,
         "load_format": config.load_format,
@@ -171,7 +180,7 @@ def _engine_args(
         # vLLM's block hash leaves out the second modality of an interleaved placeholder:
         # with prefix caching, equal frames with another sound are answered with the
         # earlier sound. See docs/engine.md.
-        "enable_prefix_caching": plan.audio_rate is None,
+        "enable_prefix_caching": not _has_sound(plan),
         # Its cache of processed media fails where a cached sound meets a new video.
         "mm_processor_cache_gb": 0,
     }
@@ -197,7 +206,7 @@ def _checked(vllm_args: dict[str, Any]) -> dict[str, Any]:
     return vllm_args
 
 
-def _environment(*, local: bool) -> dict[str, str]:
+def _environment(*, on_gpu: bool, local: bool) -> dict[str, str]:
     environment = {
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_NO_USAGE_STATS": "1",
@@ -205,6 +214,7 @@ def _environment(*, local: bool) -> dict[str, str]:
     }
     if local:
         environment["HF_HUB_OFFLINE"] = "1"
+    if not on_gpu:
         # On the CPU vLLM would give the model a process of its own beside the scheduler's, and
         # the two wait for each other in busy loops.
         environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -13,9 +14,9 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from actors.stages import Captioner, Decoder
 from rayjob.engines import EnginePool
-from schemas.blocks import unpacked
+from schemas.blocks import packed, undecoded_table, unpacked
 from schemas.config import DecodeConfig
-from schemas.media import SamplingPlan, StorageOptions
+from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 from schemas.recipe import Recipe
 
 _TARGET_BLOCK_BYTES = 1
@@ -36,12 +37,9 @@ def caption_graph(
     manifest: Sequence[str],
     filesystem: Any,
     *,
-    plan: SamplingPlan,
     recipe: Recipe,
     pool: EnginePool,
-    decode: DecodeConfig,
-    decode_actors: int,
-    storage: StorageOptions,
+    decode: DecodePool | None,
     monitor: Any,
 ) -> Dataset:
     """Manifest -> decode [CPU actors] -> caption [engines].
@@ -49,7 +47,7 @@ def caption_graph(
     Args:
         manifest: paths of Parquet files with rows of ``schemas.blocks.INPUTS``.
         filesystem: fsspec filesystem that holds them.
-        decode_actors: size of the decode pool.
+        decode: None for a recipe that works on earlier captions.
         monitor: handle of an :class:`actors.monitor.Monitor`.
 
     Returns:
@@ -59,17 +57,7 @@ def caption_graph(
     videos_per_task = max(1, pool.videos_in_flight // _TASKS_IN_FLIGHT)
     calls = -(-pool.videos_in_flight // videos_per_task)
     return (
-        _read(manifest, filesystem)
-        # One video costs one core: more threads per video would only add waiting.
-        .map_batches(
-            Decoder,
-            fn_constructor_kwargs={"plan": plan, "limits": decode.limits, "storage": storage},
-            batch_size=videos_per_task,
-            batch_format="pyarrow",
-            zero_copy_batch=True,
-            num_cpus=decode.cpus_per_actor,
-            compute=ActorPoolStrategy(size=decode_actors, max_tasks_in_flight_per_actor=2),
-        )
+        _decoded(_read(manifest, filesystem), recipe.plan, decode, batch_size=videos_per_task)
         # A fixed pool: engines take minutes to start, and a pool that grows by load
         # starts them when they are already needed.
         .map_batches(
@@ -93,18 +81,56 @@ def caption_graph(
     )
 
 
+def _decoded(
+    inputs: Dataset, plan: SamplingPlan | None, pool: DecodePool | None, *, batch_size: int
+) -> Dataset:
+    """``schemas.blocks.INPUTS`` -> ``schemas.blocks.DECODED``, packed."""
+    if plan is None or pool is None:
+        return inputs.map_batches(
+            lambda batch: packed(undecoded_table(batch.to_pylist())),
+            batch_size=batch_size,
+            batch_format="pyarrow",
+            num_cpus=0,
+        )
+    # One video costs one core: more threads per video would only add waiting.
+    return inputs.map_batches(
+        Decoder,
+        fn_constructor_kwargs={"plan": plan, "limits": pool.limits, "storage": pool.storage},
+        batch_size=batch_size,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        num_cpus=pool.cpus_per_actor,
+        compute=ActorPoolStrategy(size=pool.actors, max_tasks_in_flight_per_actor=2),
+    )
+
+
 def results(graph: Dataset) -> Iterator[pa.Table]:
     """Run the graph; yield tables of ``schemas.tables.RESULTS`` as they are made."""
     for batch in graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from unpacked(batch)
 
 
-def decode_pool_size(config: DecodeConfig, *, pool: EnginePool, cluster_cpus: float) -> int:
-    """Decode actors: as configured, else one per CPU that the engines leave free."""
-    if config.actors is not None:
-        return config.actors
-    free = cluster_cpus - pool.replicas * pool.cpus
-    return max(1, int(free // config.cpus_per_actor))
+@dataclass(frozen=True, kw_only=True)
+class DecodePool:
+    """The decode actors: how many, with which share of the CPUs, under which limits."""
+
+    actors: int
+    cpus_per_actor: float
+    limits: DecodeLimits
+    storage: StorageOptions
+
+
+def decode_pool(
+    config: DecodeConfig, *, engines: EnginePool, cluster_cpus: float, storage: StorageOptions
+) -> DecodePool:
+    """Decode actors as configured, else one per CPU that the engines leave free."""
+    free = cluster_cpus - engines.replicas * engines.cpus
+    return DecodePool(
+        actors=config.actors or max(1, int(free // config.cpus_per_actor)),
+        cpus_per_actor=config.cpus_per_actor,
+        limits=config.limits,
+        storage=storage,
+    )
 
 
 def _configure() -> None:

@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,19 +16,14 @@ import ray
 import ray.exceptions
 import yaml
 from rich.console import Console
-from rich.table import Table
 
 from actors.monitor import Monitor, Snapshot
 from rayjob import cluster, graph
-from rayjob.engines import EnginePool, check_model, engine_pool, model_revision
-from rayjob.ledger import Ledger
 from rayjob.lock import RunLock
-from rayjob.manifest import ManifestInfo, plan_manifest, unaccounted, write_manifest
+from rayjob.manifest import ManifestInfo, unaccounted, write_manifest
+from rayjob.preparation import Config, Prepared, prepare
 from rayjob.progress import Progress, State
-from rayjob.recipes import RecipeType, find_recipe
-from rayjob.recipes.settings import RecipeSettings, settings_for
 from rayjob.shards import ShardSink
-from rayjob.sources import iter_inputs
 from rayjob.summary import (
     Cost,
     RunSummary,
@@ -38,10 +33,8 @@ from rayjob.summary import (
     write_success,
     write_summary,
 )
-from rayjob.tablestore import TableStore
-from schemas.config import JobConfig
+from rayjob.timeline import Timeline
 from schemas.errors import RayjobError
-from schemas.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -49,109 +42,13 @@ _POLL_SECONDS = 0.5
 _MAX_WAITING_TABLES = 64
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Prepared:
-    """What is checked before anything starts."""
+def run(
+    config: Config, *, console: Console, finish: Callable[[Prepared], None] | None = None
+) -> int:
+    """Do every input that is not done yet; print the summary as the last line of stdout.
 
-    config: JobConfig
-    recipe_type: RecipeType
-    settings: RecipeSettings
-    recipe: Recipe
-    store: TableStore
-    ledger: Ledger
-
-
-def _prepare(config: JobConfig) -> _Prepared:
-    recipe_type = find_recipe(config.recipe.name)
-    model = config.engine.model or recipe_type.defaults.model
-    check_model(model, config.engine)
-    settings = settings_for(
-        recipe_type.defaults,
-        config.recipe,
-        model=model,
-        model_revision=model_revision(model, config.engine.revision),
-    )
-    store = TableStore(config.output, config.storage)
-    return _Prepared(
-        config=config,
-        recipe_type=recipe_type,
-        settings=settings,
-        recipe=recipe_type(settings),
-        store=store,
-        ledger=Ledger(store, recipe=recipe_type.name),
-    )
-
-
-def _pool(prepared: _Prepared, resources: cluster.Resources) -> EnginePool:
-    return engine_pool(
-        prepared.config.engine,
-        prepared.recipe_type.defaults,
-        plan=prepared.settings.plan,
-        cluster_gpus=resources.gpus,
-        gpu_types=resources.gpu_types,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a run would do, for ``--dry-run``."""
-
-    recipe: str
-    inputs: int
-    done: int
-    changed: int
-    todo: int
-    pool: EnginePool
-    decode_actors: int
-    output: str
-
-    def show(self, console: Console) -> None:
-        """Print it."""
-        table = Table.grid(padding=(0, 2))
-        table.add_row("recipe", self.recipe)
-        table.add_row("inputs", f"{self.inputs}")
-        table.add_row("already done", f"{self.done}")
-        if self.changed:
-            table.add_row("changed since", f"{self.changed}")
-        table.add_row("to do", f"{self.todo}")
-        table.add_row("engines", self.pool.describe())
-        table.add_row("decode actors", f"{self.decode_actors}")
-        table.add_row("output", self.output)
-        console.print(table, highlight=False, soft_wrap=True)
-
-
-def plan(config: JobConfig) -> Plan:
-    """What :func:`run` would do; reads inputs and output, starts nothing.
-
-    Raises:
-        UsageError: as :func:`run` does.
-    """
-    prepared = _prepare(config)
-    resources = cluster.peek()
-    pool = _pool(prepared, resources)
-    done = prepared.ledger.load(retry_failed=config.retry_failed)
-    inputs = iter_inputs(config.input, source=config.source, storage=config.storage)
-    counts = plan_manifest(
-        config.run_id or "run",
-        inputs,
-        done,
-        limit=config.limit,
-        retake_changed=config.retake_changed,
-    )
-    return Plan(
-        recipe=prepared.recipe_type.name,
-        inputs=counts.total,
-        done=counts.skipped,
-        changed=counts.changed,
-        todo=counts.todo,
-        pool=pool,
-        decode_actors=graph.decode_pool_size(config.decode, pool=pool, cluster_cpus=resources.cpus),
-        output=prepared.store.url,
-    )
-
-
-def run(config: JobConfig, *, console: Console) -> int:
-    """Caption every input that is not done yet; print the summary as the last line of stdout.
+    Args:
+        finish: what else to write when every input is accounted for.
 
     Returns:
         the exit code, 0 or 3.
@@ -162,7 +59,7 @@ def run(config: JobConfig, *, console: Console) -> int:
         RayjobError: the run could not account for every input.
     """
     started, started_at = time.monotonic(), time.time()
-    prepared = _prepare(config)
+    prepared = prepare(config)
     run_id = config.run_id or datetime.now(UTC).strftime("run-%Y%m%dT%H%M%SZ")
     with RunLock(prepared.store, run_id) as lock:
         prepared.ledger.reconcile(guard=lock.check)
@@ -171,7 +68,7 @@ def run(config: JobConfig, *, console: Console) -> int:
         manifest = write_manifest(
             prepared.store,
             run_id,
-            iter_inputs(config.input, source=config.source, storage=config.storage),
+            prepared.inputs(),
             done,
             attempts=prepared.ledger.attempts(),
             limit=config.limit,
@@ -192,14 +89,14 @@ def run(config: JobConfig, *, console: Console) -> int:
         write_config(prepared.store, run_id, _config_yaml(config, run_id))
         sink = ShardSink(
             prepared.store,
-            recipe=prepared.recipe_type.name,
+            tables=prepared.tables,
             run_id=run_id,
             config=config.shards,
             lock=lock,
         )
         usage = _Usage()
         if manifest.todo:
-            usage = _work(prepared, manifest, sink, console, started_at=started_at)
+            usage = _work(prepared, manifest, sink, console, run_id=run_id, started_at=started_at)
         missing = unaccounted(prepared.store, run_id, sink.seen)
         if missing.count:
             raise RayjobError(
@@ -208,6 +105,8 @@ def run(config: JobConfig, *, console: Console) -> int:
             )
         prepared.ledger.reconcile(guard=lock.check)
         lock.check()
+        if finish is not None:
+            finish(prepared)
         summary = _summary(run_id, manifest, sink, usage, config, time.monotonic() - started)
         write_summary(prepared.store, summary)
         write_success(prepared.store, run_id)
@@ -230,43 +129,45 @@ class _Usage:
 
 
 def _work(
-    prepared: _Prepared,
+    prepared: Prepared,
     manifest: ManifestInfo,
     sink: ShardSink,
     console: Console,
     *,
+    run_id: str,
     started_at: float,
 ) -> _Usage:
     """Run the graph and write what comes out of it."""
-    config = prepared.config
     resources = cluster.connect()
-    pool = _pool(prepared, resources)
+    pool = prepared.engines(resources)
     # No CPU of its own, so that it always finds a place.
     monitor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Monitor).remote()
     dataset = graph.caption_graph(
         [prepared.store.full(file) for file in manifest.files],
         prepared.store.filesystem,
-        plan=prepared.settings.plan,
         recipe=prepared.recipe,
         pool=pool,
-        decode=config.decode,
-        decode_actors=graph.decode_pool_size(config.decode, pool=pool, cluster_cpus=resources.cpus),
-        storage=config.storage,
+        decode=prepared.decoders(resources, pool),
         monitor=monitor,
     )
     snapshot = Snapshot(received=0, engines={})
+    timeline = Timeline(prepared.store, run_id)
     try:
         with Progress(console) as progress:
             for table in _arriving(graph.results(dataset)):
                 if table is None:
                     sink.tick()
                     snapshot = ray.get(monitor.snapshot.remote())
-                    progress.update(_state(manifest, sink, snapshot))
+                    state = _state(manifest, sink, snapshot)
+                    progress.update(state)
+                    _record(timeline, state, sink)
                 else:
                     sink.write(table)
             sink.tick()
             snapshot = ray.get(monitor.snapshot.remote())
-            progress.update(_state(manifest, sink, snapshot))
+            state = _state(manifest, sink, snapshot)
+            progress.update(state)
+            _record(timeline, state, sink)
     except ray.exceptions.RayError as error:
         logger.error("the graph failed", exc_info=error)
         raise RayjobError(
@@ -276,6 +177,7 @@ def _work(
     finally:
         # Also after an interruption: what is captioned is kept.
         sink.close()
+        timeline.close()
         ray.kill(monitor)
     ready = [counters["started_at"] for counters in snapshot.engines.values()]
     return _Usage(
@@ -344,12 +246,23 @@ def _state(manifest: ManifestInfo, sink: ShardSink, snapshot: Snapshot) -> State
     )
 
 
+def _record(timeline: Timeline, state: State, sink: ShardSink) -> None:
+    timeline.record(
+        decoded=state.decoded,
+        captioned=state.captioned,
+        failed=state.failed,
+        running=state.running,
+        engines=state.engines,
+        output_tokens=sink.counts.output_tokens,
+    )
+
+
 def _summary(
     run_id: str,
     manifest: ManifestInfo,
     sink: ShardSink,
     usage: _Usage,
-    config: JobConfig,
+    config: Config,
     wall_sec: float,
 ) -> RunSummary:
     counts = sink.counts
@@ -377,7 +290,7 @@ def _summary(
     )
 
 
-def _config_yaml(config: JobConfig, run_id: str) -> str:
+def _config_yaml(config: Config, run_id: str) -> str:
     data: dict[str, Any] = config.model_dump(mode="json") | {"run_id": run_id}
     text: str = yaml.safe_dump(data, sort_keys=False)
     return text

@@ -2,7 +2,8 @@
 
 There is no second book that could disagree with the tables. An input is done when
 ``captions`` holds it, or ``failures`` does with an error that is not transient. A video's
-caption rows always share one shard, so one row proves them all.
+caption rows always share one shard, so one row proves them all; where captioning stopped
+midway, the failure that says so is in the shard of the same number.
 
 Shards are numbered in the order of their writing (``part-00012.parquet``), over all runs of
 a recipe: where two of them tell different stories of an input, the higher number is newer.
@@ -19,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rayjob.ids import IdMap, digests, has_changed, stamps
-from rayjob.tablestore import Entry, Guard, TableStore, partition
+from rayjob.tablestore import Entry, Guard, ResultTables, TableStore
 from schemas.errors import UsageError
 from schemas.tables import CAPTIONS, FAILURES
 
@@ -89,19 +90,32 @@ class _Rows:
     again: npt.NDArray[np.bool_]
     attempts: _I64
 
+    def among(self, keys: _U64) -> npt.NDArray[np.bool_]:
+        """Which of the videos are among these, shape (N,)."""
+        found = IdMap()
+        found.load(keys, np.zeros(len(keys), dtype=np.int64))
+        return found.find_keys(self.keys) >= 0
+
+    def without(self, keys: _U64) -> _Rows:
+        """The other videos."""
+        if not len(keys):
+            return self
+        kept = ~self.among(keys)
+        return _Rows(self.keys[kept], self.stamps[kept], self.again[kept], self.attempts[kept])
+
 
 class Ledger:
     """The rows of one recipe in an output, as facts about inputs.
 
     Args:
         store: the output folder.
-        recipe: name of the recipe; the same input counts once per recipe.
+        tables: of one recipe; the same input counts once per recipe.
     """
 
-    def __init__(self, store: TableStore, *, recipe: str) -> None:
+    def __init__(self, store: TableStore, *, tables: ResultTables) -> None:
         self._store = store
-        self._captions = partition("captions", recipe=recipe)
-        self._failures = partition("failures", recipe=recipe)
+        self._captions = tables.captions
+        self._failures = tables.failures
         self._attempts = Attempts(IdMap())
 
     def load(self, *, retry_failed: bool) -> DoneIds:
@@ -115,15 +129,22 @@ class Ledger:
         Raises:
             UsageError: a shard is damaged or has other columns than this version writes.
         """
+        failures = list(self._read(self._failures))
+        unfinished = {
+            _shard_of(entry): rows.keys[rows.again | retry_failed] for entry, rows in failures
+        }
         done = IdMap()
-        captioned = [rows for _, rows in self._read(self._captions)]
+        captioned = [
+            rows.without(unfinished.get(_shard_of(entry), _NO_KEYS))
+            for entry, rows in self._read(self._captions)
+        ]
         keys = np.concatenate([_NO_KEYS, *(rows.keys for rows in captioned)])
         values = np.concatenate([_NO_NUMBERS, *(rows.stamps for rows in captioned)])
         del captioned  # before the sorting, which takes as much again
         done.load(keys, values)
         del keys, values
         count = len(done)
-        failed = _joined(rows for _, rows in self._read(self._failures))
+        failed = _joined(rows for _, rows in failures)
         again = failed.again | retry_failed
         # The newest failure of an input decides; it comes first, and so it is the one kept.
         latest = IdMap()
@@ -161,7 +182,8 @@ class Ledger:
         A failure goes when the input was captioned, or failed again, in another shard.
         Of captions in two shards (the input changed and was taken again, or a process was
         suspended, taken for dead, and then finished a write) the newer ones stay. Captions
-        also go when the input changed and then failed. Each affected shard is replaced at
+        also go when the input then failed, if it had changed, or if they were only a part:
+        such a video has a failure in the same shard. Each affected shard is replaced at
         once by one without those rows, or deleted where none are left; so a crash at any
         point leaves rows that the next call removes.
 
@@ -180,6 +202,7 @@ class Ledger:
             failed.load(rows.keys, np.full(len(rows.keys), index))
             failed_with.load(rows.keys, rows.stamps)
         failed_parts = np.array([entry.part for entry, _ in failures], dtype=np.int64)
+        in_part = {_shard_of(entry): rows.keys for entry, rows in failures}
 
         captioned = IdMap()  # video -> number of the shard that keeps it
         shards: dict[str, int] = {}
@@ -191,7 +214,10 @@ class Ledger:
             has_failed = np.flatnonzero(failure >= 0)
             is_newer = failed_parts[failure[has_failed]] > entry.part
             later = failed_with.find_keys(rows.keys[has_failed])
-            gone[has_failed] |= is_newer & has_changed(rows.stamps[has_failed], later)
+            incomplete = rows.among(in_part.get(_shard_of(entry), _NO_KEYS))[has_failed]
+            gone[has_failed] |= is_newer & (
+                has_changed(rows.stamps[has_failed], later) | incomplete
+            )
             removed += self._remove(entry, CAPTIONS, rows.keys[gone], guard)
             captioned.load(rows.keys[~gone], np.full(int((~gone).sum()), number))
 

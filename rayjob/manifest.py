@@ -45,6 +45,10 @@ class InputLike(Protocol):
     def source_version(self) -> str | None:
         """Changes when the content changes; None where unknown."""
 
+    @property
+    def material(self) -> str | None:
+        """JSON document of earlier captions; None where the video itself is the input."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestInfo:
@@ -241,6 +245,7 @@ class _Selection:
                 [each.metadata for each in taken],
                 [each.source_version for each in taken],
                 pa.array(tried, pa.int32()),
+                [each.material for each in taken],
             ],
             schema=INPUTS,
         )

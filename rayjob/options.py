@@ -1,32 +1,76 @@
-"""The options that ``caption`` and ``nightly`` share, and how such a command ends."""
+"""The options that commands share, and how a command begins and ends."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NoReturn, Protocol, TypeVar
 
 import typer
 from rich.console import Console
 
-from rayjob.settings import load_config
-from schemas.config import JobConfig
+from rayjob.settings import read_config
+from schemas.config import JobConfig, RunConfig
 from schemas.errors import RayjobError, UsageError
 
 EXIT_OTHER = 1
 EXIT_USAGE = 2
 
 
-class Action(Protocol):
+Output = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="WHERE", help="Folder or s3:// prefix.")
+]
+ConfigFile = Annotated[
+    str | None, typer.Option("--config", "-c", metavar="FILE", help="YAML; flags win over it.")
+]
+Model = Annotated[str | None, typer.Option(help="Checkpoint folder or hub name. [the recipe's]")]
+PromptFile = Annotated[
+    str | None, typer.Option(metavar="FILE", help="The prompt, instead of the recipe's.")
+]
+Engines = Annotated[int | None, typer.Option(help="Engine replicas. [all that fit]")]
+GpusPerEngine = Annotated[
+    float | None, typer.Option(help="Share of a GPU per engine, or whole GPUs. [1]")
+]
+Limit = Annotated[
+    int | None, typer.Option(help="Take at most so many videos that are not done yet.")
+]
+RunId = Annotated[
+    str | None, typer.Option(help="Name of the run; begins with a letter. [time of start]")
+]
+RetryFailed = Annotated[
+    bool | None, typer.Option("--retry-failed", help="Take failed videos again.")
+]
+RetakeChanged = Annotated[
+    bool | None,
+    typer.Option(
+        "--retake-changed/--leave-changed",
+        help="Take videos again whose content changed. [leave; nightly: retake]",
+    ),
+]
+MaxFailureRate = Annotated[
+    float | None, typer.Option(help="Exit with 3 if a larger share of the videos fails. [1]")
+]
+EndpointUrl = Annotated[str | None, typer.Option(metavar="URL", help="S3 endpoint other than AWS.")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any setting by its dotted name. Repeatable."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")]
+
+_Config = TypeVar("_Config", bound=RunConfig)
+_Given = TypeVar("_Given", bound=RunConfig, contravariant=True)
+
+
+class Action(Protocol[_Given]):
     """What a command does with its configuration; returns its exit code."""
 
-    def __call__(self, config: JobConfig, *, dry_run: bool, console: Console) -> int:
+    def __call__(self, config: _Given, *, dry_run: bool, console: Console) -> int:
         """Do it. Errors of this project may pass; ``console`` writes to stderr."""
         ...
 
 
-def job_command(action: Action, *, help: str) -> Callable[..., None]:
+def job_command(action: Action[JobConfig], *, help: str) -> Callable[..., None]:
     """A command with all options of a captioning job.
 
     Args:
@@ -42,62 +86,26 @@ def job_command(action: Action, *, help: str) -> Callable[..., None]:
                 "Repeatable.",
             ),
         ] = None,
-        output: Annotated[
-            str | None,
-            typer.Option("--output", "-o", metavar="WHERE", help="Folder or s3:// prefix."),
-        ] = None,
-        config: Annotated[
-            str | None,
-            typer.Option("--config", "-c", metavar="FILE", help="YAML; flags win over it."),
-        ] = None,
+        output: Output = None,
+        config: ConfigFile = None,
         recipe: Annotated[
             str | None, typer.Option(help="Recipe by name, or module:object. [omni]")
         ] = None,
-        model: Annotated[
-            str | None, typer.Option(help="Checkpoint folder or hub name. [the recipe's]")
-        ] = None,
-        prompt_file: Annotated[
-            str | None, typer.Option(metavar="FILE", help="The prompt, instead of the recipe's.")
-        ] = None,
-        engines: Annotated[int | None, typer.Option(help="Engine replicas. [all that fit]")] = None,
-        gpus_per_engine: Annotated[
-            float | None, typer.Option(help="Share of a GPU per engine, or whole GPUs. [1]")
-        ] = None,
-        limit: Annotated[
-            int | None, typer.Option(help="Take at most so many videos that are not done yet.")
-        ] = None,
-        run_id: Annotated[
-            str | None, typer.Option(help="Name of the run; begins with a letter. [time of start]")
-        ] = None,
-        retry_failed: Annotated[
-            bool | None, typer.Option("--retry-failed", help="Take failed videos again.")
-        ] = None,
-        retake_changed: Annotated[
-            bool | None,
-            typer.Option(
-                "--retake-changed/--leave-changed",
-                help="Take videos again whose content changed. [leave; nightly: retake]",
-            ),
-        ] = None,
-        max_failure_rate: Annotated[
-            float | None,
-            typer.Option(help="Exit with 3 if a larger share of the videos fails. [1]"),
-        ] = None,
+        model: Model = None,
+        prompt_file: PromptFile = None,
+        engines: Engines = None,
+        gpus_per_engine: GpusPerEngine = None,
+        limit: Limit = None,
+        run_id: RunId = None,
+        retry_failed: RetryFailed = None,
+        retake_changed: RetakeChanged = None,
+        max_failure_rate: MaxFailureRate = None,
         extensions: Annotated[
             str | None, typer.Option(metavar="LIST", help="File endings to take: mp4,mkv or '*'.")
         ] = None,
-        endpoint_url: Annotated[
-            str | None, typer.Option(metavar="URL", help="S3 endpoint other than AWS.")
-        ] = None,
-        set_: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--set", metavar="KEY=VALUE", help="Any setting by its dotted name. Repeatable."
-            ),
-        ] = None,
-        dry_run: Annotated[
-            bool, typer.Option("--dry-run", help="Print the plan and start nothing.")
-        ] = False,
+        endpoint_url: EndpointUrl = None,
+        set_: Assignments = None,
+        dry_run: DryRun = False,
     ) -> None:  # fmt: skip
         flags: dict[str, Any] = {
             "input": input,
@@ -115,23 +123,40 @@ def job_command(action: Action, *, help: str) -> Callable[..., None]:
             "source.extensions": extensions.split(",") if extensions else None,
             "storage.endpoint_url": endpoint_url,
         }
-        given = {key: value for key, value in flags.items() if value is not None and value != []}
-        console = Console(stderr=True)
-        logging.basicConfig(
-            level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
-        )
-        logging.getLogger("rayjob").setLevel(logging.INFO)
-        try:
-            job_config = load_config(config, assignments=set_ or (), flags=given)
-            code = action(job_config, dry_run=dry_run, console=console)
-        except RayjobError as error:
-            show_error(console, error)
-            code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_OTHER
-            raise typer.Exit(code) from error
-        raise typer.Exit(code)
+        run_action(JobConfig, action, path=config, assignments=set_, flags=flags, dry_run=dry_run)
 
     command.__doc__ = help
     return command
+
+
+def run_action(
+    kind: type[_Config],
+    action: Action[_Config],
+    *,
+    path: str | None,
+    assignments: list[str] | None,
+    flags: Mapping[str, Any],
+    dry_run: bool,
+) -> NoReturn:
+    """Read the configuration, act, and end the process as commands of this project do.
+
+    Args:
+        flags: dotted key -> value; None and empty lists were not given.
+    """
+    given = {key: value for key, value in flags.items() if value is not None and value != []}
+    console = Console(stderr=True)
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.getLogger("rayjob").setLevel(logging.INFO)
+    try:
+        config = read_config(kind, path, assignments=assignments or (), flags=given)
+        code = action(config, dry_run=dry_run, console=console)
+    except RayjobError as error:
+        show_error(console, error)
+        code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_OTHER
+        raise typer.Exit(code) from error
+    raise typer.Exit(code)
 
 
 def show_error(console: Console, error: RayjobError) -> None:

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
-from schemas.config import JobConfig
+from schemas.config import JobConfig, RunConfig
 from schemas.errors import ConfigError
+
+_Config = TypeVar("_Config", bound=RunConfig)
 
 
 def load_config(
     path: str | None, *, assignments: Sequence[str] = (), flags: Mapping[str, Any]
 ) -> JobConfig:
-    """Build a job's configuration.
+    """Build a captioning job's configuration; see :func:`read_config`."""
+    return read_config(JobConfig, path, assignments=assignments, flags=flags)
+
+
+def read_config(
+    kind: type[_Config],
+    path: str | None,
+    *,
+    assignments: Sequence[str] = (),
+    flags: Mapping[str, Any],
+) -> _Config:
+    """Build a run's configuration.
 
     Args:
         path: YAML file, or None.
@@ -41,7 +54,7 @@ def load_config(
     for key, value in flags.items():
         _assign(data, key, value)
     try:
-        return JobConfig.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from error
 

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from rayjob.ids import IdMap
 from rayjob.lock import RunLock
-from rayjob.tablestore import TableStore, partition
+from rayjob.tablestore import ResultTables, TableStore
 from schemas.config import ShardConfig
 from schemas.errors import WriteError
 from schemas.tables import (
@@ -66,22 +66,25 @@ class ShardSink:
 
     Args:
         store: the output folder.
-        recipe, run_id: partition keys. A run that goes on under the same id adds shards.
+        tables, run_id: where to. A run that goes on under the same id adds shards.
         config: how large and how old a shard gets.
         lock: what proves, before each shard, that this run still owns the output.
     """
 
     def __init__(
-        self, store: TableStore, *, recipe: str, run_id: str, config: ShardConfig, lock: RunLock
+        self,
+        store: TableStore,
+        *,
+        tables: ResultTables,
+        run_id: str,
+        config: ShardConfig,
+        lock: RunLock,
     ) -> None:
         self._store = store
         self._config = config
         self._lock = lock
-        self._folders = {
-            table: partition(table, recipe=recipe, run_id=run_id)
-            for table in ("captions", "failures")
-        }
-        self._part = self._next_part(recipe)
+        self._folders = tables.in_run(run_id)
+        self._part = self._next_part(tables)
         self._inbox: list[pa.Table] = []
         self._inbox_videos = min(_INBOX_VIDEOS, config.rows)
         self._captions: list[pa.Table] = []
@@ -182,27 +185,26 @@ class ShardSink:
         look complete.
         """
         name = f"part-{self._part:05d}.parquet"
-        for table, pieces, schema in (
-            ("failures", self._failures, FAILURES),
-            ("captions", self._captions, CAPTIONS),
+        for folder, pieces, schema in (
+            (self._folders.failures, self._failures, FAILURES),
+            (self._folders.captions, self._captions, CAPTIONS),
         ):
             rows = pa.concat_tables([schema.empty_table(), *pieces])
             if rows.num_rows:
-                path = f"{self._folders[table]}/{name}"
-                self._store.write_table(path, rows, guard=self._lock.check)
+                self._store.write_table(f"{folder}/{name}", rows, guard=self._lock.check)
         self._part += 1
         self._captions, self._failures, self._rows = [], [], 0
         self._oldest = time.monotonic()
 
-    def _next_part(self, recipe: str) -> int:
+    def _next_part(self, tables: ResultTables) -> int:
         """Numbers grow over all runs of a recipe, so that of two shards the one with the
         higher number is newer, whatever the workers' clocks say.
         """
         return 1 + max(
             (
                 entry.part
-                for table in self._folders
-                for entry in self._store.list(partition(table, recipe=recipe), suffix=".parquet")
+                for folder in (tables.captions, tables.failures)
+                for entry in self._store.list(folder, suffix=".parquet")
             ),
             default=-1,
         )

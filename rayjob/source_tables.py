@@ -60,12 +60,14 @@ class Input:
         metadata: JSON object with sorted keys of the manifest's other columns, None
             without any.
         source_version: changes when the content changes; None where unknown.
+        material: JSON document of earlier captions, None where the video is the input.
     """
 
     video_id: str
     uri: str
     metadata: str | None = None
     source_version: str | None = None
+    material: str | None = None
 
     def __post_init__(self) -> None:
         for text in (self.video_id, self.uri):

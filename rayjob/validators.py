@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from pydantic import ValidationError
+
 from schemas.recipe import Answer
+from schemas.structured import StructuredCaption
 
 Validator = Callable[[Answer], str | None]
 
@@ -56,6 +59,28 @@ def no_endless_repetition(answer: Answer) -> str | None:
         if len(sentence) > 10 and sentences.count(sentence) >= 5:
             return f"repeats {sentence!r}"
     return None
+
+
+def structured(answer: Answer) -> str | None:
+    """A JSON document of :class:`schemas.structured.StructuredCaption` that names a subject."""
+    try:
+        caption = StructuredCaption.model_validate_json(answer.text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        return f"not as the schema says: {where + ': ' if where else ''}{first['msg']}"
+    return None if caption.subjects else "names no subject"
+
+
+def no_repeated_subjects(answer: Answer) -> str | None:
+    """No subject is listed twice with the same look, action and place."""
+    try:
+        subjects = StructuredCaption.model_validate_json(answer.text).subjects
+    except ValidationError:
+        return None
+    told = [(each.TYPES.sub_type, each.appearance, each.action, each.position) for each in subjects]
+    twice = next((each for each in told if told.count(each) > 1), None)
+    return None if twice is None else f"lists the subject {twice[0]!r} twice"
 
 
 def min_words(floor: int) -> Validator:

@@ -7,7 +7,7 @@ engine's process reads them without a copy, where Python objects would be pickle
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -24,9 +24,11 @@ INPUTS = pa.schema(
         pa.field("metadata", pa.string()),
         pa.field("source_version", pa.string()),
         pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("material", pa.string()),
     ]
 )
-"""What a run is to do: one row per video; ``attempts`` counts those of earlier runs."""
+"""What a run is to do: one row per video; ``attempts`` counts those of earlier runs. ``material``
+is null where the video itself is the input, else a JSON document (see ``rayjob.material``)."""
 
 DECODED = pa.schema(
     [
@@ -96,6 +98,13 @@ def decoded_table(row: dict[str, Any], outcome: Clip | FailureRow) -> pa.Table:
         else:
             arrays.append(pa.array([columns.get(field.name)], type=field.type))
     return pa.Table.from_arrays(arrays, schema=DECODED)
+
+
+def undecoded_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Rows of :data:`DECODED` for inputs that need no decoding."""
+    return pa.Table.from_pylist(
+        [{name: row[name] for name in INPUTS.names} for row in rows], schema=DECODED
+    )
 
 
 def clip_of(table: pa.Table, row: int) -> Clip:

@@ -69,6 +69,12 @@ class RecipeConfig(_Model):
     generation: GenerationConfig = GenerationConfig()
     max_attempts: int = Field(default=3, ge=1, le=20)
     min_words: int = Field(default=0, ge=0, description="shortest caption that is valid")
+    drop_abnormal: bool = Field(
+        default=False, description="captions that break a rule become failures"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="what only this recipe has; see the recipe"
+    )
 
 
 class EngineConfig(_Model):
@@ -83,7 +89,10 @@ class EngineConfig(_Model):
         default=None, ge=1, description="replicas; by default as many as the GPUs hold, or one"
     )
     gpus_per_engine: float = Field(
-        default=1.0, gt=0, description="a fraction of one GPU, or a whole number of GPUs"
+        default=1.0,
+        gt=0,
+        description="a fraction of one GPU, or a whole number of GPUs; on the device 'cpu' "
+        "asked of Ray only where it is set",
     )
     cpus_per_engine: float = Field(default=1.0, gt=0)
     autoscale: bool = Field(
@@ -135,8 +144,8 @@ class ShardConfig(_Model):
     seconds: float = Field(default=120.0, gt=0, description="age at which a shard is written")
 
 
-class JobConfig(_Model):
-    """Everything a run of ``rayjob caption`` needs."""
+class RunConfig(_Model):
+    """What every run needs, whether it captions videos or fuses captions."""
 
     input: tuple[str, ...] = Field(min_length=1)
     output: str = Field(min_length=1)
@@ -150,8 +159,6 @@ class JobConfig(_Model):
     price_per_gpu_hour: float | None = Field(default=None, ge=0)
     recipe: RecipeConfig = RecipeConfig()
     engine: EngineConfig = EngineConfig()
-    decode: DecodeConfig = DecodeConfig()
-    source: SourceConfig = SourceConfig()
     storage: StorageOptions = StorageOptions()
     shards: ShardConfig = ShardConfig()
 
@@ -168,3 +175,23 @@ class JobConfig(_Model):
         if isinstance(data, dict) and isinstance(data.get("input"), str):
             return {**data, "input": [data["input"]]}
         return data
+
+
+class JobConfig(RunConfig):
+    """Everything a run of ``rayjob caption`` needs."""
+
+    decode: DecodeConfig = DecodeConfig()
+    source: SourceConfig = SourceConfig()
+
+
+class FuseConfig(RunConfig):
+    """Everything a run of ``rayjob fuse`` needs. ``recipe.name`` is the task."""
+
+    recipe: RecipeConfig = RecipeConfig(name="t2v")
+    source_recipe: str | None = Field(
+        default=None, description="which captions to fuse; by default those the task is made for"
+    )
+    csv: bool = Field(default=False, description="write the CSV of SkyCaptioner's scripts too")
+    export_jsonl: bool = Field(
+        default=False, description="write video, prompt and caption for instruction tuning too"
+    )

@@ -18,17 +18,20 @@ from schemas.tables import CaptionRow
 
 @dataclass(frozen=True, kw_only=True)
 class Video:
-    """One decoded input, as a recipe sees it.
+    """One input, as a recipe sees it: a decoded video, or what earlier captions say of one.
 
     Attributes:
         metadata: JSON object of the manifest's other columns, None without any.
         source_version: which content of the input this is, for the column of that name.
+        clip: what the decoder extracted, None for a recipe without a plan.
+        material: JSON document of earlier captions, None where there is a clip.
     """
 
     video_id: str
     uri: str
     metadata: str | None
-    clip: Clip
+    clip: Clip | None = None
+    material: str | None = None
     source_version: str | None = None
 
 
@@ -85,11 +88,12 @@ class Recipe(Protocol):
 
     Attributes:
         name: the ``recipe`` partition of the tables.
-        plan: what the decoder extracts from each video.
+        plan: what the decoder extracts from each video; None for a recipe that works on
+            earlier captions.
     """
 
     name: str
-    plan: SamplingPlan
+    plan: SamplingPlan | None
 
     async def caption(self, video: Video, engine: Asker) -> Sequence[CaptionRow]:
         """Caption one video.

@@ -4,6 +4,7 @@ Partition keys (``recipe``, ``run_id``) stand in the path only, Hive style, so a
 never repeats them::
 
     OUT/captions/recipe=R/run_id=ID/*.parquet     CAPTIONS
+    OUT/fused/task=T/run_id=ID/*.parquet          CAPTIONS
     OUT/failures/recipe=R/run_id=ID/*.parquet     FAILURES
 
 The key of a caption is (video_id, recipe, level, index).
@@ -15,9 +16,11 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
+
+from schemas.structured import ARROW_TYPE
 
 Level = Literal["video", "clip", "frame"]
 CaptionStatus = Literal["ok", "truncated", "invalid"]
@@ -34,8 +37,10 @@ CAPTIONS = pa.schema(
         pa.field("end_sec", pa.float64()),
         pa.field("caption", pa.string(), nullable=False),
         pa.field("structured", pa.string()),
+        pa.field("structured_fields", ARROW_TYPE),
         pa.field("caption_status", pa.string(), nullable=False),
         pa.field("status_reason", pa.string()),
+        pa.field("details", pa.string()),
         pa.field("attempts", pa.int32(), nullable=False),
         pa.field("prompt_tokens", pa.int32()),
         pa.field("output_tokens", pa.int32()),
@@ -94,8 +99,10 @@ class CaptionRow:
         level, index: which part of the video; ("video", 0) for the whole.
         caption: the text; for a structured recipe the answer as it came.
         structured: the answer as canonical JSON, None unless the recipe makes one.
+        structured_fields: the same as a nested value, see ``schemas.structured``.
         caption_status: "ok"; "truncated" where the answer was cut off; "invalid" where
             every attempt broke a rule, with the rule in ``status_reason``.
+        details: JSON object of what else a recipe tells about the row, None without any.
         attempts: how often the engine was asked.
         prompt_hash: first 16 hex digits of the SHA-256 of the prompt template.
         metadata: JSON object of the manifest's other columns, None without any.
@@ -111,8 +118,10 @@ class CaptionRow:
     end_sec: float | None
     caption: str
     structured: str | None = None
+    structured_fields: dict[str, Any] | None = None
     caption_status: CaptionStatus
     status_reason: str | None = None
+    details: str | None = None
     attempts: int
     prompt_tokens: int | None
     output_tokens: int | None

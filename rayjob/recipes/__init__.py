@@ -17,7 +17,12 @@ from schemas.recipe import Recipe
 
 __all__ = ["RecipeDefaults", "RecipeSettings", "RecipeType", "find_recipe"]
 
-BUILT_IN = {"omni": "rayjob.recipes.omni:Omni"}
+BUILT_IN = {
+    "omni": "rayjob.recipes.omni:Omni",
+    "structured": "rayjob.recipes.structured:Structured",
+    "t2v": "rayjob.recipes.fusion:TextToVideo",
+    "i2v": "rayjob.recipes.fusion:ImageToVideo",
+}
 
 
 class RecipeType(Protocol):
@@ -25,7 +30,7 @@ class RecipeType(Protocol):
 
     name: str
     defaults: ClassVar[RecipeDefaults]
-    plan: SamplingPlan
+    plan: SamplingPlan | None
 
     def __call__(self, settings: RecipeSettings) -> Recipe:
         """Make the recipe."""

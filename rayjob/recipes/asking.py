@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rayjob.validators import TRUNCATED, Validator, first_reason
 from schemas.config import GenerationConfig
+from schemas.errors import AbnormalCaptionError
 from schemas.recipe import Answer, Asker, Request
 from schemas.tables import CaptionStatus
 
@@ -32,7 +33,12 @@ class Outcome:
 
 
 async def ask(
-    engine: Asker, request: Request, *, rules: Sequence[Validator], max_attempts: int
+    engine: Asker,
+    request: Request,
+    *,
+    rules: Sequence[Validator],
+    max_attempts: int,
+    drop_abnormal: bool = False,
 ) -> Outcome:
     """Ask until an answer keeps all rules, at most ``max_attempts`` times.
 
@@ -40,6 +46,7 @@ async def ask(
     its reason.
 
     Raises:
+        AbnormalCaptionError: no answer is valid, and ``drop_abnormal`` is set.
         CaptionError: from the engine.
     """
     answers: list[Answer] = []
@@ -54,6 +61,8 @@ async def ask(
             break
     chosen = len(answers) - 1 if reasons[-1] is None else 0
     reason = reasons[chosen]
+    if reason is not None and drop_abnormal:
+        raise AbnormalCaptionError(f"{reason}: {answers[chosen].text[:200]!r}")
     return Outcome(
         answer=answers[chosen],
         status="ok" if reason is None else "truncated" if reason == TRUNCATED else "invalid",

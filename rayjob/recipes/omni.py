@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from rayjob import validators
 from rayjob.recipes.asking import ask
+from rayjob.recipes.rows import caption_row
 from rayjob.recipes.settings import RecipeDefaults, RecipeSettings
 from schemas.config import GenerationConfig
 from schemas.media import SamplingPlan
@@ -51,42 +52,18 @@ class Omni:
 
     async def caption(self, video: Video, engine: Asker) -> Sequence[CaptionRow]:
         """One row for the whole video; see :class:`schemas.recipe.Recipe`."""
-        settings, info = self._settings, video.clip.info
+        settings, clip = self._settings, video.clip
+        assert clip is not None
         outcome = await ask(
             engine,
             Request(
                 prompt=settings.prompt,
                 system=settings.system,
-                clip=video.clip,
+                clip=clip,
                 generation=settings.generation,
             ),
             rules=self._rules,
             max_attempts=settings.max_attempts,
+            drop_abnormal=settings.drop_abnormal,
         )
-        return [
-            CaptionRow(
-                video_id=video.video_id,
-                uri=video.uri,
-                level="video",
-                index=0,
-                start_sec=0.0,
-                end_sec=info.duration_sec,
-                caption=outcome.answer.text,
-                caption_status=outcome.status,
-                status_reason=outcome.reason,
-                attempts=outcome.attempts,
-                prompt_tokens=outcome.prompt_tokens,
-                output_tokens=outcome.output_tokens,
-                duration_sec=info.duration_sec,
-                fps=info.fps,
-                width=info.width,
-                height=info.height,
-                num_frames=len(video.clip.frames),
-                has_audio=info.has_audio,
-                model=settings.model,
-                model_revision=settings.model_revision,
-                prompt_hash=settings.prompt_hash,
-                metadata=video.metadata,
-                source_version=video.source_version,
-            )
-        ]
+        return [caption_row(video, outcome, settings, info=clip.info, num_frames=clip.num_frames)]

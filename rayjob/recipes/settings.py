@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.config import GenerationConfig, RecipeConfig
 from schemas.errors import ConfigError
 from schemas.media import SamplingPlan
+
+_PLACE = re.compile(r"\{[a-z_]+\}")
+
+
+class NoOptions(BaseModel):
+    """Of a recipe that has no options of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,17 +34,28 @@ class RecipeDefaults:
         system: the system message, "" for none.
         max_model_len: context in tokens.
         max_num_seqs: requests that an engine batches at once.
+        plan: None for a recipe that works on earlier captions.
         media: how many items of each modality one request holds at most.
+        requests_per_video: requests that one video has in the engine at once, about; an
+            engine works on so many fewer videos.
+        prompts: further prompts, by the name of the option that holds a user's file for
+            each: file names as ``prompt``.
+        options: model of what only this recipe can be told (``recipe.options``).
+        source_recipe: whose captions it works on, for a recipe without a plan.
     """
 
     model: str
     prompt: str
     system: str
-    plan: SamplingPlan
+    plan: SamplingPlan | None
     generation: GenerationConfig
     max_model_len: int
     max_num_seqs: int
-    media: dict[str, int]
+    media: dict[str, int] = field(default_factory=dict)
+    requests_per_video: int = 1
+    prompts: dict[str, str] = field(default_factory=dict)
+    options: type[BaseModel] = NoOptions
+    source_recipe: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,19 +64,24 @@ class RecipeSettings:
 
     Attributes:
         prompt: the prompt template's text.
-        prompt_hash: first 16 hex digits of the SHA-256 of system message and prompt.
+        prompts: the further prompts' texts, by name.
+        prompt_hash: first 16 hex digits of the SHA-256 of system message and prompts.
+        options: an instance of the recipe's options model.
         model, model_revision: what is written into every row.
     """
 
     prompt: str
     system: str
     prompt_hash: str
-    plan: SamplingPlan
+    plan: SamplingPlan | None
     generation: GenerationConfig
     max_attempts: int
     min_words: int
+    drop_abnormal: bool
     model: str
     model_revision: str | None
+    prompts: dict[str, str] = field(default_factory=dict)
+    options: Any = None
 
 
 def settings_for(
@@ -62,36 +90,72 @@ def settings_for(
     """Apply a configuration to a recipe's defaults.
 
     Raises:
-        ConfigError: the prompt file cannot be read or is empty.
+        ConfigError: a prompt file cannot be read or is empty, or lacks a place that the
+            built-in prompt fills in; an option is wrong.
     """
+    options = _options(defaults.options, config.options)
     prompt = read_prompt(config.prompt_file, default=defaults.prompt)
+    prompts = {
+        name: read_prompt(getattr(options, name), default=default)
+        for name, default in defaults.prompts.items()
+    }
+    if config.plan is not None and defaults.plan is None:
+        raise ConfigError("recipe.plan: this recipe decodes nothing")
     system = defaults.system if config.system_prompt is None else config.system_prompt
     chosen = defaults.generation.model_copy(update=config.generation.model_dump(exclude_none=True))
     return RecipeSettings(
         prompt=prompt,
         system=system,
-        prompt_hash=hashlib.sha256(f"{system}\0{prompt}".encode()).hexdigest()[:16],
+        prompt_hash=_hash(system, prompt, *prompts.values()),
         plan=config.plan or defaults.plan,
         generation=chosen,
         max_attempts=config.max_attempts,
         min_words=config.min_words,
+        drop_abnormal=config.drop_abnormal,
         model=model,
         model_revision=model_revision,
+        prompts=prompts,
+        options=options,
     )
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def _options(kind: type[BaseModel], given: dict[str, Any]) -> BaseModel:
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            key = ".".join(("recipe.options", *map(str, item["loc"])))
+            if item["type"] == "extra_forbidden":
+                known = ", ".join(kind.model_fields) or "none"
+                lines.append(f"{key}: this recipe has no such option; it has: {known}")
+            else:
+                message = item["msg"].removeprefix("Value error, ")
+                lines.append(f"{key}: {message} (got {item['input']!r})")
+        raise ConfigError("\n".join(lines)) from error
 
 
 def read_prompt(path: str | None, *, default: str) -> str:
     """The user's prompt file, or the built-in one; surrounding white space removed.
 
     Raises:
-        ConfigError: the file cannot be read or is empty.
+        ConfigError: the file cannot be read, is empty, or lacks a place such as ``{input}``
+            that the built-in prompt has.
     """
+    built_in = files("rayjob.recipes").joinpath("prompts", default).read_text("utf-8").strip()
     if path is None:
-        return files("rayjob.recipes").joinpath("prompts", default).read_text("utf-8").strip()
+        return built_in
     try:
         text = Path(path).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the prompt file {path} cannot be read: {error}") from error
     if not text:
         raise ConfigError(f"the prompt file {path} is empty")
+    for place in _PLACE.findall(built_in):
+        if place not in text:
+            raise ConfigError(f"the prompt file {path} has no {place}, where the input belongs")
     return text
