@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rayjob.tablestore import TableStore
+from rayjob.tablestore import ResultTables, TableStore
 from schemas.media import StorageOptions
 from schemas.tables import RESULTS, CaptionRow, FailureRow, results_table
 
 KINDS = ("local", "moto", "gateway")
+tables_of = ResultTables.of_recipe
+OMNI = tables_of("omni")
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 children = multiprocessing.get_context("forkserver")
@@ -36,6 +38,7 @@ class Item:
     uri: str
     metadata: str | None = None
     source_version: str | None = None
+    material: str | None = None
 
 
 def open_store(kind: str, request: pytest.FixtureRequest, folder: Path) -> TableStore:

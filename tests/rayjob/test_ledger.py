@@ -27,6 +27,7 @@ from tests.rayjob.outputs import (
     EPOCH,
     KINDS,
     NO_LOCK,
+    OMNI,
     Crash,
     FaultyStore,
     caption,
@@ -39,6 +40,7 @@ from tests.rayjob.outputs import (
     ids_in,
     names,
     open_store,
+    tables_of,
     together,
 )
 
@@ -57,14 +59,18 @@ def write(
     store: TableStore, run_id: str, *results: pa.Table, recipe: str = "omni", rows: int = 1000
 ) -> None:
     sink = ShardSink(
-        store, recipe=recipe, run_id=run_id, config=ShardConfig(rows=rows), lock=NO_LOCK
+        store,
+        tables=tables_of(recipe),
+        run_id=run_id,
+        config=ShardConfig(rows=rows),
+        lock=NO_LOCK,
     )
     sink.write(together(results))
     sink.close()
 
 
 def done_of(store: TableStore, ids: list[str], *, retry_failed: bool = False) -> list[str]:
-    done = Ledger(store, recipe="omni").load(retry_failed=retry_failed)
+    done = Ledger(store, tables=OMNI).load(retry_failed=retry_failed)
     assert len(done) == done.captioned + done.failed
     return [each for each in ids if each in done]
 
@@ -73,7 +79,7 @@ def test_what_is_done(store: TableStore) -> None:
     write(store, "r1", captioned(["a", "b"]), failed(["bad"]), rows=2)
     write(store, "r2", captioned(["c"]), failed(["busy"], transient=True, attempts=3))
     write(store, "r3", captioned(["other"]), recipe="long")
-    ledger = Ledger(store, recipe="omni")
+    ledger = Ledger(store, tables=OMNI)
     done = ledger.load(retry_failed=False)
     everything = ["a", "b", "bad", "busy", "c", "other", "new"]
     assert [each for each in everything if each in done] == ["a", "b", "bad", "c"]
@@ -88,7 +94,7 @@ def test_what_is_done(store: TableStore) -> None:
 
 
 def test_an_empty_output_has_nothing_done(store: TableStore) -> None:
-    ledger = Ledger(store, recipe="omni")
+    ledger = Ledger(store, tables=OMNI)
     assert len(ledger.load(retry_failed=False)) == 0
     assert ledger.reconcile() == 0
     assert ledger.check_schema() == 0
@@ -98,7 +104,7 @@ def test_recipes_whose_names_begin_alike_are_kept_apart(store: TableStore) -> No
     write(store, "r1", captioned(["a"]), recipe="omni2")
     write(store, "r1", captioned(["b"]), recipe="my.module:omni")
     assert done_of(store, ["a", "b"]) == []
-    assert "b" in Ledger(store, recipe="my.module:omni").load(retry_failed=False)
+    assert "b" in Ledger(store, tables=tables_of("my.module:omni")).load(retry_failed=False)
 
 
 def test_the_newest_failure_decides(local: TableStore) -> None:
@@ -108,7 +114,7 @@ def test_the_newest_failure_decides(local: TableStore) -> None:
     write(local, "r2", failed(["x"], transient=True, attempts=2, created_at=early))
     write(local, "r3", failed(["y"], transient=True, attempts=1, created_at=early))
     write(local, "r4", failed(["y"], transient=False, attempts=2, created_at=late))
-    ledger = Ledger(local, recipe="omni")
+    ledger = Ledger(local, tables=OMNI)
     for _ in range(2):
         done = ledger.load(retry_failed=False)
         assert [each for each in "xy" if each in done] == ["y"]
@@ -121,7 +127,7 @@ def test_each_input_ends_in_one_table(store: TableStore) -> None:
     write(store, "r1", failed(["a", "b", "c", "d", "e"], transient=True), captioned(["z"]))
     write(store, "r2", captioned(["a"]), failed(["b", "c"], attempts=2, transient=True))
     write(store, "r3", captioned(["b"]), failed(["d"], attempts=2))
-    ledger = Ledger(store, recipe="omni")
+    ledger = Ledger(store, tables=OMNI)
     assert ledger.reconcile() == 5  # a and b of r1, b of r2, c and d of r1
     assert ids_in(store, "captions") == ["a", "b", "z"]
     assert ids_in(store, "failures") == ["c", "d", "e"]
@@ -138,17 +144,36 @@ def test_a_video_of_which_a_part_failed_keeps_both(local: TableStore) -> None:
     parts = [caption("v", level="clip", index=n) for n in range(3)]
     broken = [failure("v", stage="caption", error="CaptionError") for _ in range(2)]
     write(local, "r1", results_table("v", captions=parts, failures=broken))
-    ledger = Ledger(local, recipe="omni")
+    ledger = Ledger(local, tables=OMNI)
     assert ledger.reconcile() == 0
     assert (ids_in(local, "captions"), ids_in(local, "failures")) == (["v"] * 3, ["v"] * 2)
-    done = ledger.load(retry_failed=True)
-    assert "v" in done and (done.captioned, done.failed) == (1, 0)
+    assert "v" in ledger.load(retry_failed=False)
+    assert "v" not in ledger.load(retry_failed=True)
+    assert ledger.attempts()["v"] == 1
+
+
+@pytest.mark.parametrize("outcome", ["whole", "part", "nothing"])
+def test_the_next_attempt_at_a_part_replaces_it(local: TableStore, outcome: str) -> None:
+    broken = [failure("v", stage="caption", error="IncompleteError", attempts=1)]
+    parts = [caption("v", level="clip", index=n) for n in range(3)]
+    write(local, "r1", results_table("v", captions=parts, failures=broken), captioned(["w"]))
+    ledger = Ledger(local, tables=OMNI)
+    ledger.reconcile()
+    again = [failure("v", stage="caption", error="IncompleteError", attempts=2)]
+    new = [caption("v", level="clip", index=n) for n in range(5)]
+    rows = {"whole": (new, []), "part": (new[:4], again), "nothing": ([], again)}[outcome]
+    write(local, "r2", results_table("v", captions=rows[0], failures=rows[1]))
+    ledger.reconcile()
+    assert ids_in(local, "captions") == ["v"] * len(rows[0]) + ["w"]
+    assert ids_in(local, "failures") == ["v"] * len(rows[1])
+    assert ledger.reconcile() == 0
+    assert ("v" in ledger.load(retry_failed=True)) == (outcome == "whole")
 
 
 def test_captions_of_a_run_that_was_taken_for_dead_go(local: TableStore) -> None:
     write(local, "r1", captioned(names(6)), rows=3)
     write(local, "r2", captioned(names(4, first=4)), rows=3)
-    ledger = Ledger(local, recipe="omni")
+    ledger = Ledger(local, tables=OMNI)
     assert ledger.reconcile() == 2
     assert ids_in(local, "captions") == names(8)
     assert ledger.reconcile() == 0
@@ -182,7 +207,7 @@ def test_the_newest_content_wins(local: TableStore, second: str) -> None:
     write(local, "r1", *of_version("1", captioned(["a", "b", "c", "g"]), old), rows=2)
     new = failed(["b", "e"], created_at=EPOCH)
     write(local, second, *of_version("2", captioned(["a", "d"]), new), rows=2)
-    ledger = Ledger(local, recipe="omni")
+    ledger = Ledger(local, tables=OMNI)
     assert ledger.reconcile() == 4  # a, b, d and e of the first run
     assert versions_in(local, "captions") == [("a", "2"), ("c", "1"), ("d", "2"), ("g", "1")]
     assert versions_in(local, "failures") == [("b", "2"), ("e", "2"), ("f", "1")]
@@ -192,7 +217,7 @@ def test_the_newest_content_wins(local: TableStore, second: str) -> None:
 def test_a_failure_without_a_change_never_costs_captions(local: TableStore) -> None:
     write(local, "r1", *of_version("1", captioned(["same", "was-known"])), captioned(["unknown"]))
     write(local, "r2", *of_version("1", failed(["same", "unknown"])), failed(["was-known"]))
-    Ledger(local, recipe="omni").reconcile()
+    Ledger(local, tables=OMNI).reconcile()
     assert ids_in(local, "captions") == ["same", "unknown", "was-known"]
     assert ids_in(local, "failures") == []
 
@@ -209,12 +234,12 @@ def test_taking_changed_videos_again_survives_a_crash_at_every_step(
         write(store, "r2", *new, rows=2)
         broken = FaultyStore(store, at=at, after=after)
         with contextlib.suppress(Crash):
-            Ledger(broken, recipe="omni").reconcile()
+            Ledger(broken, tables=OMNI).reconcile()
         present = [*versions_in(store, "captions"), *versions_in(store, "failures")]
         newest = {each: "2" for each in [*names(6), "x", "y"]} | {names(7)[6]: "1"}
         assert set(newest.items()) <= set(present), "a row that is newest was lost"
 
-        Ledger(store, recipe="omni").reconcile()
+        Ledger(store, tables=OMNI).reconcile()
         present = [*versions_in(store, "captions"), *versions_in(store, "failures")]
         assert sorted(present) == sorted(newest.items())
         if not broken.broke:
@@ -250,13 +275,13 @@ def test_reconcile_survives_a_crash_at_every_step(
         write(store, "r4", captioned(names(2, first=3)))
         broken = FaultyStore(store, at=at, after=after)
         with contextlib.suppress(Crash):
-            Ledger(broken, recipe="omni").reconcile()
+            Ledger(broken, tables=OMNI).reconcile()
         assert set(ids_in(store, "captions")) == set(names(5)), "a caption was lost"
         present = set(ids_in(store, "captions") + ids_in(store, "failures"))
         assert present == set(names(9)), "an input was lost"
-        assert len(Ledger(store, recipe="omni").load(retry_failed=False)) == 5
+        assert len(Ledger(store, tables=OMNI).load(retry_failed=False)) == 5
 
-        Ledger(store, recipe="omni").reconcile()
+        Ledger(store, tables=OMNI).reconcile()
         assert ids_in(store, "captions") == names(5)
         assert ids_in(store, "failures") == names(4, first=5)
         if not broken.broke:
@@ -271,17 +296,23 @@ def test_a_damaged_shard_is_named(store: TableStore) -> None:
     whole = store.read_bytes(path)
     for data in (b"", b"PAR1", whole[: len(whole) // 2], whole[:-200] + bytes(200)):
         store.write_bytes(path, data)
-        for use in (lambda: done_of(store, []), Ledger(store, recipe="omni").check_schema):
+        for use in (
+            lambda: done_of(store, []),
+            Ledger(store, tables=OMNI).check_schema,
+        ):
             with pytest.raises(UsageError, match=r"part-00000\.parquet is damaged.*Move it away"):
                 use()
     store.write_bytes(path, whole)
-    assert Ledger(store, recipe="omni").check_schema() == 1
+    assert Ledger(store, tables=OMNI).check_schema() == 1
 
 
 def test_a_shard_of_another_version_is_named(local: TableStore) -> None:
     table = pa.table({"video_id": ["a"], "uri": [3], "text": ["x"]})
     local.write_table("captions/recipe=omni/run_id=old/part-00000.parquet", table)
-    for use in (lambda: done_of(local, []), Ledger(local, recipe="omni").reconcile):
+    for use in (
+        lambda: done_of(local, []),
+        Ledger(local, tables=OMNI).reconcile,
+    ):
         with pytest.raises(UsageError, match="run_id=old/part-00000") as caught:
             use()
         assert "caption" in str(caught.value) and "text" in str(caught.value)
@@ -293,11 +324,11 @@ def test_leftovers_of_killed_writers_are_no_shards(local: TableStore) -> None:
     leftover = Path(local.full("runs/_tmp/0123.tmp"))
     leftover.write_bytes(b"PAR1 half a shard")
     assert done_of(local, ["a"]) == ["a"]
-    Ledger(local, recipe="omni").reconcile()
+    Ledger(local, tables=OMNI).reconcile()
     assert leftover.exists(), "it may belong to a writer that is alive"
     old = time.time() - 7200
     os.utime(leftover, (old, old))
-    Ledger(local, recipe="omni").reconcile()
+    Ledger(local, tables=OMNI).reconcile()
     assert not leftover.exists()
 
 
@@ -313,7 +344,7 @@ def test_a_storage_that_breaks_a_third_of_requests(
     shaky = TableStore(direct.url, options)
     write(shaky, "r1", captioned(names(8)), failed(names(2, first=8), transient=True), rows=4)
     write(shaky, "r2", captioned(names(1, first=8)))
-    ledger = Ledger(shaky, recipe="omni")
+    ledger = Ledger(shaky, tables=OMNI)
     assert ledger.reconcile() == 1
     done = ledger.load(retry_failed=False)
     assert (done.captioned, len(ledger.attempts())) == (9, 1)
@@ -331,7 +362,7 @@ def test_a_storage_that_never_answers_is_an_error_of_the_run(
     options = direct.options.model_copy(update={"endpoint_url": proxy.endpoint_url, "retries": 1})
     dead = TableStore(direct.url, options)
     for use in (
-        lambda: Ledger(dead, recipe="omni").load(retry_failed=False),
+        lambda: Ledger(dead, tables=OMNI).load(retry_failed=False),
         lambda: dead.write_bytes("a", b""),
         lambda: dead.exists("a"),
     ):
@@ -349,7 +380,7 @@ def test_a_storage_that_refuses_is_an_error_of_usage(
     with pytest.raises(UsageError, match="cannot write"):
         stranger.write_bytes("a", b"")
     with pytest.raises(UsageError, match="cannot list"):
-        Ledger(stranger, recipe="omni").load(retry_failed=False)
+        Ledger(stranger, tables=OMNI).load(retry_failed=False)
 
 
 def test_an_output_without_credentials_is_an_error_of_usage(
@@ -369,10 +400,10 @@ LARGE = 200_000
 
 def load_and_measure(root: str, answers: Any) -> None:
     store = TableStore(root)
-    Ledger(store, recipe="none").load(retry_failed=False)
+    Ledger(store, tables=tables_of("none")).load(retry_failed=False)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    done = Ledger(store, recipe="omni").load(retry_failed=False)
+    done = Ledger(store, tables=OMNI).load(retry_failed=False)
     seconds = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     answers.put((len(done), seconds, (after - before) / 1024))

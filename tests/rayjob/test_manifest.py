@@ -69,6 +69,7 @@ def test_rows_in_order_without_what_is_done(store: TableStore) -> None:
         "metadata": '{"label": 3}',
         "source_version": None,
         "attempts": 0,
+        "material": None,
     }
 
 

@@ -18,7 +18,17 @@ from rayjob.shards import ShardSink
 from rayjob.tablestore import TableStore
 from schemas.config import ShardConfig
 from schemas.tables import CAPTIONS, FAILURES
-from tests.rayjob.outputs import KINDS, NO_LOCK, captioned, failed, names, open_store, together
+from tests.rayjob.outputs import (
+    KINDS,
+    NO_LOCK,
+    OMNI,
+    captioned,
+    failed,
+    names,
+    open_store,
+    tables_of,
+    together,
+)
 
 PARTITIONS = ["recipe", "run_id"]
 
@@ -33,11 +43,15 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> TableStore:
         ("my.recipes:Long", "r1", 0),
     ):
         sink = ShardSink(
-            store, recipe=recipe, run_id=run_id, config=ShardConfig(rows=4), lock=NO_LOCK
+            store,
+            tables=tables_of(recipe),
+            run_id=run_id,
+            config=ShardConfig(rows=4),
+            lock=NO_LOCK,
         )
         sink.write(together([captioned(names(8, first=first)), failed(names(2, first=first + 8))]))
         sink.close()
-    Ledger(store, recipe="omni").reconcile()
+    Ledger(store, tables=OMNI).reconcile()
     store.write_bytes("runs/_tmp/0123.tmp", b"half a shard")
     return store
 

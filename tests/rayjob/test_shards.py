@@ -24,6 +24,7 @@ from schemas.tables import CAPTIONS, FAILURES, RESULTS, results_table
 from tests.rayjob.outputs import (
     KINDS,
     NO_LOCK,
+    OMNI,
     Crash,
     FaultyStore,
     Item,
@@ -54,7 +55,13 @@ def local(tmp_path: Path) -> TableStore:
 def sink_of(
     store: TableStore, *, run_id: str = "r1", lock: Any = NO_LOCK, **config: Any
 ) -> ShardSink:
-    return ShardSink(store, recipe="omni", run_id=run_id, config=ShardConfig(**config), lock=lock)
+    return ShardSink(
+        store,
+        tables=OMNI,
+        run_id=run_id,
+        config=ShardConfig(**config),
+        lock=lock,
+    )
 
 
 def test_shards_have_the_size_and_schema_asked_for(store: TableStore) -> None:
@@ -147,7 +154,7 @@ def test_a_resumed_run_id_adds_shards(store: TableStore) -> None:
 
 
 def test_a_result_without_rows_stays_unaccounted_for(local: TableStore) -> None:
-    done = Ledger(local, recipe="omni").load(retry_failed=False)
+    done = Ledger(local, tables=OMNI).load(retry_failed=False)
     write_manifest(local, "r1", [Item(name, name) for name in names(3)], done)
     sink = sink_of(local)
     sink.write(together([captioned(names(2)), results_table(names(3)[2])]))
@@ -260,12 +267,16 @@ def write_until_killed(
     """A small driver: everything but the graph."""
     store = TableStore(root, options)
     with RunLock(store, run_id) as lock:
-        ledger = Ledger(store, recipe="omni")
+        ledger = Ledger(store, tables=OMNI)
         ledger.reconcile()
         done = ledger.load(retry_failed=False)
         write_manifest(store, run_id, [Item(name, f"s3://videos/{name}") for name in todo], done)
         sink = ShardSink(
-            store, recipe="omni", run_id=run_id, config=ShardConfig(rows=shard), lock=lock
+            store,
+            tables=OMNI,
+            run_id=run_id,
+            config=ShardConfig(rows=shard),
+            lock=lock,
         )
         for number, name in enumerate(todo):
             if name not in done:

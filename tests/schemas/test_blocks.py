@@ -35,8 +35,10 @@ def clip(frames: int, sound: bool) -> Clip:
 @pytest.mark.parametrize(("frames", "sound"), [(8, True), (1, False), (0, True)])
 def test_a_clip_survives(frames: int, sound: bool) -> None:
     before = clip(frames, sound)
-    other = decoded_table(ROW, clip(3, True))
-    table = pa.concat_tables([other, decoded_table(ROW, before), other]).combine_chunks()
+    other = decoded_table(ROW | {"material": None}, clip(3, True))
+    table = pa.concat_tables(
+        [other, decoded_table(ROW | {"material": None}, before), other]
+    ).combine_chunks()
     assert table.schema.equals(DECODED)
     after = clip_of(table, 1)
     assert after.info == before.info
@@ -55,10 +57,10 @@ def test_a_clip_survives(frames: int, sound: bool) -> None:
 
 def test_a_failure_survives() -> None:
     failure = FailureRow(
-        **{**ROW, "attempts": 2}, stage="open", error="NotFoundError", message="gone",
+        **(ROW | {"attempts": 2}), stage="open", error="NotFoundError", message="gone",
         transient=False,
     )  # fmt: skip
-    table = decoded_table(ROW, failure)
+    table = decoded_table(ROW | {"material": None}, failure)
     assert table["info"][0].as_py() is None
     stored = table["failure"][0].as_py()
     assert (stored["error"], stored["message"], stored["attempts"]) == ("NotFoundError", "gone", 2)
@@ -67,7 +69,7 @@ def test_a_failure_survives() -> None:
 
 def test_results_are_packed_into_one_row() -> None:
     failure = FailureRow(
-        **{**ROW, "attempts": 1}, stage="open", error="E", message="m", transient=True
+        **(ROW | {"attempts": 1}), stage="open", error="E", message="m", transient=True
     )
     results = pa.concat_tables(
         [results_table("a", failures=[failure]), results_table("b", failures=[failure])]
