@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import fcntl
 import itertools
 import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,12 @@ class VllmEngine:
                 )
             except (OSError, ValueError, TypeError) as error:
                 raise ModelError(f"vLLM cannot load {settings.model!r}: {error}") from error
+        tokenizer: Any = self._llm.get_tokenizer()
+        # A copy, because a fast tokenizer refuses calls while another thread changes it.
+        self._counter = copy.deepcopy(tokenizer)
+        self.max_model_len = int(self._llm.model_config.max_model_len)
         self._prompts = PromptBuilder(
-            tokenizer=self._llm.get_tokenizer(),
+            tokenizer=tokenizer,
             config=self._llm.model_config,
             sound_in_video=settings.sound_in_video,
         )
@@ -187,6 +192,12 @@ class VllmEngine:
         finally:
             self.stats.waiting -= 1
         return await self.generate(prepared, request)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, without any chat markup."""
+        # Off the loop: a long video's captions are tens of thousands of tokens.
+        encoded = await asyncio.to_thread(self._counter, list(texts), add_special_tokens=False)
+        return [len(ids) for ids in encoded["input_ids"]]
 
     def close(self) -> None:
         """Stop the engine's processes."""

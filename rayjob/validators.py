@@ -61,6 +61,25 @@ def no_endless_repetition(answer: Answer) -> str | None:
     return None
 
 
+def ends_with_a_sentence(answer: Answer) -> str | None:
+    """The last sentence is finished."""
+    text = answer.text.rstrip("\"'”’)]* \n")
+    return None if not text or text[-1] in ".!?…。！？" else "ends abruptly"
+
+
+def without_words(words: Sequence[str]) -> Validator:
+    """None of these words or phrases, in any case."""
+    pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})\b", re.IGNORECASE)
+
+    def check(answer: Answer) -> str | None:
+        # The reason ends up in tables: it says that, not what.
+        return (
+            "holds a word of the sensitive list" if words and pattern.search(answer.text) else None
+        )
+
+    return check
+
+
 def structured(answer: Answer) -> str | None:
     """A JSON document of :class:`schemas.structured.StructuredCaption` that names a subject."""
     try:

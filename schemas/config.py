@@ -70,7 +70,7 @@ class RecipeConfig(_Model):
     max_attempts: int = Field(default=3, ge=1, le=20)
     min_words: int = Field(default=0, ge=0, description="shortest caption that is valid")
     drop_abnormal: bool = Field(
-        default=False, description="captions that break a rule become failures"
+        default=False, description="captions of whole videos that break a rule become failures"
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="what only this recipe has; see the recipe"

@@ -30,6 +30,7 @@
         │   ├── RequestRejectedError     the engine refuses this video's request
         │   ├── EngineCrashedError       the engine died while this video was in flight
         │   ├── UnusableMaterialError    fusion: there is nothing in the captions to fuse
+        │   ├── MissingMaterialError     fusion: the captions do not cover the video; transient
         │   ├── AbnormalCaptionError     fusion: the text repeats itself, ends abruptly, ...
         │   └── IncompleteError          a part has captions, the rest failed
         └── WriteError           stage "write"
@@ -172,6 +173,12 @@ class EngineCrashedError(CaptionError):
 
 class UnusableMaterialError(CaptionError):
     """What was captioned before holds nothing that could be fused."""
+
+
+class MissingMaterialError(CaptionError):
+    """The captions do not cover the video yet."""
+
+    transient = True
 
 
 class AbnormalCaptionError(CaptionError):

@@ -83,6 +83,20 @@ class Asker(Protocol):
         ...
 
 
+class Engine(Asker, Protocol):
+    """An engine, as a recipe sees it.
+
+    Attributes:
+        max_model_len: tokens that prompt and answer have together.
+    """
+
+    max_model_len: int
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, without any chat markup."""
+        ...
+
+
 class Recipe(Protocol):
     """A captioning style.
 
@@ -95,7 +109,7 @@ class Recipe(Protocol):
     name: str
     plan: SamplingPlan | None
 
-    async def caption(self, video: Video, engine: Asker) -> Sequence[CaptionRow]:
+    async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
         """Caption one video.
 
         Raises:

@@ -20,7 +20,9 @@ __all__ = ["RecipeDefaults", "RecipeSettings", "RecipeType", "find_recipe"]
 BUILT_IN = {
     "omni": "rayjob.recipes.omni:Omni",
     "structured": "rayjob.recipes.structured:Structured",
+    "clips": "rayjob.recipes.clips:Clips",
     "t2v": "rayjob.recipes.fusion:TextToVideo",
+    "long": "rayjob.recipes.long:Long",
     "i2v": "rayjob.recipes.fusion:ImageToVideo",
 }
 

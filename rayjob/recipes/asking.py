@@ -31,6 +31,14 @@ class Outcome:
     prompt_tokens: int
     output_tokens: int
 
+    def with_tokens_of(self, outcomes: Sequence[Outcome]) -> Outcome:
+        """The same, with the tokens of several requests."""
+        return dataclasses.replace(
+            self,
+            prompt_tokens=sum(each.prompt_tokens for each in outcomes),
+            output_tokens=sum(each.output_tokens for each in outcomes),
+        )
+
 
 async def ask(
     engine: Asker,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +14,7 @@ from schemas.config import GenerationConfig, RecipeConfig
 from schemas.errors import ConfigError
 from schemas.media import SamplingPlan
 
-_PLACE = re.compile(r"\{[a-z_]+\}")
+_PLACES = ("{input}", "{context}")
 
 
 class NoOptions(BaseModel):
@@ -155,7 +154,7 @@ def read_prompt(path: str | None, *, default: str) -> str:
         raise ConfigError(f"the prompt file {path} cannot be read: {error}") from error
     if not text:
         raise ConfigError(f"the prompt file {path} is empty")
-    for place in _PLACE.findall(built_in):
-        if place not in text:
+    for place in _PLACES:
+        if place in built_in and place not in text:
             raise ConfigError(f"the prompt file {path} has no {place}, where the input belongs")
     return text

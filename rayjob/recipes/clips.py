@@ -1,0 +1,220 @@
+"""Recipe ``clips``: captions of frames, and of overlapping windows in a chain (LongCaption-Agent).
+
+Follows LongCaption-Agent: frames at 1 fps are captioned alone; windows of 10 s every 5 s are
+captioned with the caption of the window before as context, c_t = LMM(clip_t, c_{t-1}); a
+third step (``rayjob fuse --task long``) makes one text of both. The windows of a video wait
+for one another; its frames and all other videos do not, so the engine stays full.
+
+Frames travel compressed (about 20 MB for ten minutes) and are unpacked request by request:
+memory does not grow with the number of requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rayjob import validators
+from rayjob.recipes.asking import Outcome, ask
+from rayjob.recipes.rows import caption_row
+from rayjob.recipes.settings import RecipeDefaults, RecipeSettings
+from rayjob.recipes.windows import Window, cut, frames_within, windows_over
+from schemas.config import GenerationConfig
+from schemas.errors import CaptionError, IncompleteError, UnusableMaterialError
+from schemas.media import Clip, SamplingPlan
+from schemas.recipe import Asker, Request, Video
+from schemas.tables import CaptionRow, Level
+
+
+class ClipsOptions(BaseModel):
+    """What only this recipe can be told. Times in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window_sec: float = Field(default=10.0, gt=0)
+    stride_sec: float = Field(default=5.0, gt=0, description="from one window to the next")
+    frame_sec: float | None = Field(
+        default=1.0, gt=0, description="from one captioned frame to the next; null for none"
+    )
+    max_window_frames: int = Field(default=64, ge=1, description="frames shown per window")
+    frames_in_flight: int = Field(
+        default=3, ge=1, description="frames of one video that are captioned at once"
+    )
+    frame_prompt_file: str | None = Field(default=None, description="the frames' prompt")
+
+    @model_validator(mode="after")
+    def _covers(self) -> ClipsOptions:
+        if self.stride_sec > self.window_sec:
+            raise ValueError("stride_sec is larger than window_sec: parts would go uncaptioned")
+        return self
+
+
+class Clips:
+    """One caption per sampled frame and one per window."""
+
+    name = "clips"
+    defaults = RecipeDefaults(
+        model="openbmb/MiniCPM-V-2_6",
+        prompt="clip.txt",
+        system="",
+        plan=SamplingPlan(fps=1.0, max_pixels=200_704, compress=True),
+        generation=GenerationConfig(temperature=0.2, max_tokens=2048, seed=42),
+        max_model_len=16_384,
+        max_num_seqs=64,
+        media={"video": 1, "image": 1},
+        # The chain, and the default of frames_in_flight.
+        requests_per_video=4,
+        prompts={"frame_prompt_file": "frame.txt"},
+        options=ClipsOptions,
+    )
+
+    def __init__(self, settings: RecipeSettings) -> None:
+        assert settings.plan is not None
+        self.plan = settings.plan
+        self._settings = settings
+        self._options: ClipsOptions = settings.options
+        self._rules: list[validators.Validator] = [
+            validators.non_empty,
+            validators.complete,
+            validators.no_endless_repetition,
+        ]
+        if settings.min_words:
+            self._rules.append(validators.min_words(settings.min_words))
+
+    async def caption(self, video: Video, engine: Asker) -> Sequence[CaptionRow]:
+        """Rows of the levels "frame" and "clip"; see :class:`schemas.recipe.Recipe`.
+
+        Raises:
+            IncompleteError: a request failed; the rows made until then are kept.
+        """
+        clip = video.clip
+        assert clip is not None
+        if not clip.num_frames:
+            raise UnusableMaterialError("the file has no picture, and this recipe captions frames")
+        rows: list[CaptionRow] = []
+        jobs = [self._chain(video, clip, engine, rows)]
+        waiting = iter(self._frames(clip))
+        jobs += [
+            self._some_frames(video, clip, engine, waiting, rows)
+            for _ in range(self._options.frames_in_flight)
+        ]
+        # All come to their end, so that one failure does not waste what others can do.
+        ends = await asyncio.gather(*jobs, return_exceptions=True)
+        errors = [end for end in ends if isinstance(end, BaseException)]
+        for error in errors:
+            if not isinstance(error, CaptionError):
+                raise error
+        rows.sort(key=lambda row: (row.level, row.index))
+        if errors:
+            first = errors[0]
+            assert isinstance(first, CaptionError)
+            raise IncompleteError(
+                "; ".join(str(error) for error in errors), rows=rows, transient=first.transient
+            ) from first
+        return rows
+
+    async def _chain(self, video: Video, clip: Clip, engine: Asker, rows: list[CaptionRow]) -> None:
+        """Caption the windows one after the other."""
+        options = self._options
+        windows = windows_over(
+            clip.info.duration_sec, window_sec=options.window_sec, stride_sec=options.stride_sec
+        )
+        before = ""
+        for window in windows:
+            frames = _evenly(frames_within(clip, window), options.max_window_frames)
+            prompt = self._settings.prompt.replace("{context}", before)
+            try:
+                outcome = await self._ask(engine, prompt, clip, window, frames, sound=True)
+            except CaptionError as error:
+                raise type(error)(
+                    f"the chain stopped at window {window.index + 1} of {len(windows)}, "
+                    f"{window.start_sec:g} s: {error}"
+                ) from error
+            rows.append(self._row(video, clip, window, outcome, len(frames), level="clip"))
+            if outcome.status == "ok":
+                # A caption that broke a rule would lead the next one astray.
+                before = outcome.answer.text
+
+    def _frames(self, clip: Clip) -> Iterator[tuple[Window, int]]:
+        """Frames to caption alone, each with the time it stands for."""
+        if self._options.frame_sec is None:
+            return
+        spans = windows_over(
+            clip.info.duration_sec,
+            window_sec=self._options.frame_sec,
+            stride_sec=self._options.frame_sec,
+        )
+        for span in spans:
+            yield span, frames_within(clip, span)[0]
+
+    async def _some_frames(
+        self,
+        video: Video,
+        clip: Clip,
+        engine: Asker,
+        waiting: Iterator[tuple[Window, int]],
+        rows: list[CaptionRow],
+    ) -> None:
+        """Caption frames from a queue that several of these share."""
+        prompt = self._settings.prompts["frame_prompt_file"]
+        for span, frame in waiting:
+            try:
+                outcome = await self._ask(engine, prompt, clip, span, [frame], sound=False)
+            except CaptionError as error:
+                raise type(error)(f"the frame at {span.start_sec:g} s failed: {error}") from error
+            rows.append(self._row(video, clip, span, outcome, 1, level="frame"))
+
+    async def _ask(
+        self,
+        engine: Asker,
+        prompt: str,
+        clip: Clip,
+        window: Window,
+        frames: list[int],
+        *,
+        sound: bool,
+    ) -> Outcome:
+        return await ask(
+            engine,
+            Request(
+                prompt=prompt,
+                system=self._settings.system,
+                # Unpacked now, one request at a time.
+                clip=await asyncio.to_thread(cut, clip, window, frames=frames, sound=sound),
+                generation=self._settings.generation,
+            ),
+            rules=self._rules,
+            max_attempts=self._settings.max_attempts,
+        )
+
+    def _row(
+        self,
+        video: Video,
+        clip: Clip,
+        window: Window,
+        outcome: Outcome,
+        num_frames: int,
+        *,
+        level: Level,
+    ) -> CaptionRow:
+        return caption_row(
+            video,
+            outcome,
+            self._settings,
+            info=clip.info,
+            num_frames=num_frames,
+            level=level,
+            index=window.index,
+            start_sec=window.start_sec,
+            end_sec=window.end_sec,
+        )
+
+
+def _evenly(indices: list[int], most: int) -> list[int]:
+    """At most so many of them, evenly, the first and the last among them."""
+    if len(indices) <= most:
+        return indices
+    return [indices[round(at)] for at in np.linspace(0, len(indices) - 1, most)]

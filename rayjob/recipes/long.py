@@ -1,0 +1,285 @@
+"""Recipe ``long``: one long text per video out of its frame and clip captions.
+
+Follows the third step of LongCaption-Agent: every caption gets its time, captions of frames
+stand below the window that holds them, and a language model writes one text of it all.
+Where the material does not fit the model's context, neighbouring windows are first written
+up part by part, and the parts again until they fit; ``details`` says so in the row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rayjob import validators
+from rayjob.material import Material, SourceRow
+from rayjob.recipes.asking import Outcome, ask
+from rayjob.recipes.reducing import TimedText, pack, stamp
+from rayjob.recipes.rows import caption_row
+from rayjob.recipes.settings import RecipeDefaults, RecipeSettings
+from schemas.config import GenerationConfig
+from schemas.errors import ConfigError, MissingMaterialError, UnusableMaterialError
+from schemas.recipe import Engine, Request, Video
+from schemas.tables import CaptionRow
+
+_COVERED = 0.95
+"""Share of a video's length that its windows must reach."""
+
+_MARGIN_TOKENS = 16
+"""Where two texts meet, tokens may merge or split."""
+
+
+class LongOptions(BaseModel):
+    """What only this recipe can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target_words: int = Field(default=1000, ge=1, description="length that the prompt asks for")
+    max_input_tokens: int | None = Field(
+        default=None, ge=64, description="material per request; by default what the context holds"
+    )
+    part_prompt_file: str | None = Field(default=None, description="the prompt for one part")
+    sensitive_words_file: str | None = Field(
+        default=None, description="words, one per line, that make a caption abnormal"
+    )
+
+
+class Long:
+    """One long caption per video."""
+
+    name = "long"
+    plan = None
+    defaults = RecipeDefaults(
+        model="Qwen/Qwen2.5-32B-Instruct",
+        prompt="long.txt",
+        system="",
+        plan=None,
+        generation=GenerationConfig(temperature=0.2, max_tokens=2048, seed=42),
+        max_model_len=32_768,
+        max_num_seqs=64,
+        requests_per_video=2,
+        prompts={"part_prompt_file": "long_part.txt"},
+        options=LongOptions,
+        source_recipe="clips",
+    )
+
+    def __init__(self, settings: RecipeSettings) -> None:
+        self._settings = settings
+        self._options: LongOptions = settings.options
+        self._rules: list[validators.Validator] = [
+            validators.non_empty,
+            validators.complete,
+            validators.no_endless_repetition,
+            validators.ends_with_a_sentence,
+        ]
+        if self._options.sensitive_words_file is not None:
+            words = _words(self._options.sensitive_words_file)
+            self._rules.append(validators.without_words(words))
+        if settings.min_words:
+            self._rules.append(validators.min_words(settings.min_words))
+
+    async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
+        """One row for the whole video; see :class:`schemas.recipe.Recipe`.
+
+        Raises:
+            UnusableMaterialError: there is no valid caption of any window.
+            MissingMaterialError: the windows end before the video does.
+        """
+        settings, material = self._settings, Material.read(video)
+        lines = _lines(material)
+        counted = await engine.count_tokens([f"{line.stamped()}\n" for line in lines])
+        texts = [
+            TimedText(start_sec=line.start_sec, end_sec=line.end_sec, text=line.text, tokens=count)
+            for line, count in zip(lines, counted, strict=True)
+        ]
+        budget = await self._budget(engine)
+        outcomes: list[Outcome] = []
+        levels: list[dict[str, Any]] = []
+        while sum(text.tokens for text in texts) > budget:
+            groups = pack(await self._fitting(engine, texts, budget), budget=budget)
+            levels.append({"requests": len(groups), "tokens": [_size(group) for group in groups]})
+            written = await asyncio.gather(*(self._part(engine, group, budget) for group in groups))
+            outcomes += [outcome for outcome, _ in written]
+            texts = [text for _, text in written]
+        outcome = await self._ask(
+            engine,
+            settings.prompt.replace("{words}", f"{self._options.target_words:,}"),
+            texts,
+            rules=self._rules,
+            drop_abnormal=settings.drop_abnormal,
+        )
+        outcomes.append(outcome)
+        return [
+            caption_row(
+                video,
+                outcome.with_tokens_of(outcomes),
+                settings,
+                info=material.info,
+                num_frames=None,
+                details={
+                    "reduce_depth": len(levels),
+                    "material_tokens": sum(counted),
+                    "budget_tokens": budget,
+                    "levels": [*levels, {"requests": 1, "tokens": [_size(texts)]}],
+                },
+            )
+        ]
+
+    async def _budget(self, engine: Engine) -> int:
+        """Tokens of material that one request may hold."""
+        settings, options = self._settings, self._options
+        prompts = [settings.prompt, settings.prompts["part_prompt_file"]]
+        sizes = await engine.count_tokens([settings.system + prompt for prompt in prompts])
+        answer = settings.generation.max_tokens or 0
+        left = engine.max_model_len - answer - max(sizes) - 4 * _MARGIN_TOKENS
+        budget = left if options.max_input_tokens is None else min(left, options.max_input_tokens)
+        if budget < 4 * _MARGIN_TOKENS:
+            raise UnusableMaterialError(
+                f"the context of {engine.max_model_len} tokens leaves {budget} for the material: "
+                "raise engine.max_model_len or lower recipe.generation.max_tokens"
+            )
+        return budget
+
+    async def _fitting(
+        self, engine: Engine, texts: list[TimedText], budget: int
+    ) -> list[TimedText]:
+        """The same texts, with those that are too large for one request cut in pieces."""
+        pieces: list[TimedText] = []
+        for text in texts:
+            if text.tokens <= budget:
+                pieces.append(text)
+                continue
+            words = text.text.split(" ")
+            # Half again as many, because words differ in length.
+            count = min(len(words), -(-3 * text.tokens // (2 * budget)))
+            bounds = [len(words) * index // count for index in range(count + 1)]
+            cut = [
+                TimedText(
+                    start_sec=text.start_sec,
+                    end_sec=text.end_sec,
+                    text=" ".join(words[first:last]),
+                    tokens=0,
+                )
+                for first, last in itertools.pairwise(bounds)
+            ]
+            pieces += await _counted(engine, cut)
+        if max(piece.tokens for piece in pieces) > budget:
+            raise UnusableMaterialError(
+                f"a caption holds a word longer than the {budget} tokens that a request may hold"
+            )
+        return pieces
+
+    async def _part(
+        self, engine: Engine, group: list[TimedText], budget: int
+    ) -> tuple[Outcome, TimedText]:
+        """Write up one part. At most a third of what a request holds, so that every round has far
+        less to pack than the one before.
+        """
+        outcome = await self._ask(
+            engine,
+            self._settings.prompts["part_prompt_file"],
+            group,
+            rules=[validators.non_empty],
+            max_tokens=max(_MARGIN_TOKENS, min(budget // 3, _size(group))),
+        )
+        text = TimedText(
+            start_sec=group[0].start_sec,
+            end_sec=max(each.end_sec for each in group),
+            text=outcome.answer.text,
+            tokens=0,
+        )
+        return outcome, (await _counted(engine, [text]))[0]
+
+    async def _ask(
+        self,
+        engine: Engine,
+        prompt: str,
+        texts: Sequence[TimedText],
+        *,
+        rules: Sequence[validators.Validator],
+        max_tokens: int | None = None,
+        drop_abnormal: bool = False,
+    ) -> Outcome:
+        settings = self._settings
+        generation = settings.generation
+        if max_tokens is not None:
+            generation = generation.model_copy(update={"max_tokens": max_tokens})
+        material = "\n".join(text.stamped() for text in texts)
+        return await ask(
+            engine,
+            Request(
+                prompt=prompt.replace("{input}", material),
+                system=settings.system,
+                generation=generation,
+            ),
+            rules=rules,
+            max_attempts=settings.max_attempts,
+            drop_abnormal=drop_abnormal,
+        )
+
+
+async def _counted(engine: Engine, texts: Sequence[TimedText]) -> list[TimedText]:
+    counts = await engine.count_tokens([f"{text.stamped()}\n" for text in texts])
+    return [
+        TimedText(start_sec=each.start_sec, end_sec=each.end_sec, text=each.text, tokens=count)
+        for each, count in zip(texts, counts, strict=True)
+    ]
+
+
+def _size(texts: Sequence[TimedText]) -> int:
+    return sum(text.tokens for text in texts)
+
+
+def _lines(material: Material) -> list[TimedText]:
+    """One text per window, with the captions of its frames below.
+
+    A frame that two windows hold stands below the later one: what it shows is newest there.
+
+    Raises:
+        UnusableMaterialError, MissingMaterialError: see :meth:`Long.caption`.
+    """
+    rows = [row for row in material.rows if row.caption_status == "ok"]
+    windows = [row for row in rows if row.level == "clip"]
+    frames = [row for row in rows if row.level == "frame"]
+    if not windows:
+        raise UnusableMaterialError("there is no valid caption of any window")
+    end = max(row.end_sec or 0.0 for row in windows)
+    length = material.info.duration_sec if material.info is not None else end
+    if end < _COVERED * length:
+        raise MissingMaterialError(
+            f"the captions end at {end:.1f} s of {length:.1f} s: finish them with "
+            "python -m rayjob.caption --recipe clips --retry-failed"
+        )
+    below: dict[int, list[SourceRow]] = {}
+    for frame in frames:
+        holders = [n for n, row in enumerate(windows) if _begin(row) <= _begin(frame)]
+        below.setdefault(holders[-1] if holders else 0, []).append(frame)
+    texts = []
+    for number, row in enumerate(windows):
+        told = [row.caption]
+        told += [f"{stamp(_begin(frame))} {frame.caption}" for frame in below.get(number, ())]
+        texts.append(
+            TimedText(
+                start_sec=_begin(row), end_sec=row.end_sec or 0.0, text="\n".join(told), tokens=0
+            )
+        )
+    return texts
+
+
+def _begin(row: SourceRow) -> float:
+    return row.start_sec or 0.0
+
+
+def _words(path: str) -> list[str]:
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"recipe.options.sensitive_words_file: {path} cannot be read: {error}"
+        ) from error
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
