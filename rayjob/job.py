@@ -15,6 +15,7 @@ import pyarrow as pa
 import ray
 import ray.exceptions
 import yaml
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
 from actors.monitor import Monitor, Snapshot
@@ -140,8 +141,12 @@ def _work(
     """Run the graph and write what comes out of it."""
     resources = cluster.connect()
     pool = prepared.engines(resources)
-    # No CPU of its own, so that it always finds a place.
-    monitor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Monitor).remote()
+    # No CPU of its own, so that it always finds a place; and on the driver's node, so that
+    # what it knows outlives any worker node.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    monitor: Any = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(
+        Monitor
+    ).remote()
     dataset = graph.caption_graph(
         [prepared.store.full(file) for file in manifest.files],
         prepared.store.filesystem,

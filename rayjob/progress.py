@@ -40,7 +40,8 @@ class State:
 
 
 class Progress:
-    """Shows states. On a terminal a table that updates itself, elsewhere one log line a minute.
+    """Shows states. On a terminal a table that updates itself, elsewhere one log line a minute
+    and one at the end.
 
     Args:
         console: where to; its ``is_terminal`` decides.
@@ -51,6 +52,7 @@ class Progress:
         self._first_result: float | None = None
         self._live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
         self._logged_at = self._started
+        self._last: State | None = None
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -65,6 +67,8 @@ class Progress:
     ) -> None:
         if self._live is not None:
             self._live.stop()
+        elif self._last is not None:
+            self._log(self._last)
 
     def update(self, state: State) -> None:
         """Show a state."""
@@ -72,15 +76,21 @@ class Progress:
         done = state.captioned + state.failed
         if done and self._first_result is None:
             self._first_result = now
-        rate = self._rate(done, now)
+        self._last = state
         if self._live is not None:
-            self._live.update(self._table(state, rate, now))
+            self._live.update(self._table(state, self._rate(done, now), now))
         elif now - self._logged_at >= _LOG_SECONDS:
             self._logged_at = now
-            logger.info(
-                "%d of %d videos done (%d failed), %.2f/s, %s left",
-                done, state.todo, state.failed, rate, _time_left(state.todo - done, rate),
-            )  # fmt: skip
+            self._log(state)
+
+    def _log(self, state: State) -> None:
+        done = state.captioned + state.failed
+        rate = self._rate(done, time.monotonic())
+        logger.info(
+            "%d of %d videos done (%d failed), %d engines, %.2f/s, %s left",
+            done, state.todo, state.failed, state.engines, rate,
+            _time_left(state.todo - done, rate),
+        )  # fmt: skip
 
     def _rate(self, done: int, now: float) -> float:
         """Videos per second since the first one was done: start-up would distort it."""

@@ -1,0 +1,112 @@
+"""``python -m rayjob.nightly``: caption what appeared or changed since the last night.
+
+The output is the ledger, so nothing has to be remembered between nights: a night takes the
+inputs that no table holds, those whose content changed, and those whose failure was
+transient. A night that crashed is continued under its id on the same day, and completed by
+the next night otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from rayjob import job
+from rayjob.nightreport import NightReport
+from rayjob.options import job_command, show_error
+from rayjob.preparation import plan
+from rayjob.tablestore import TableStore, run_folder
+from schemas.config import JobConfig
+from schemas.errors import LockLostError, OutputLockedError, RayjobError, UsageError
+
+EXIT_OVERLAP = 4
+"""Another run holds the output. Nothing was started, and nothing is wrong."""
+
+_NAME = "nightly"
+
+
+def night_id(store: TableStore, name: str, day: date) -> str:
+    """``NAME-YYYYMMDD``: the first of the day's runs that is not finished, or a new one.
+
+    The second run of a day ends in ``-2``, and so on.
+
+    Raises:
+        UsageError, OutputUnavailableError, OSError: the output cannot be listed.
+    """
+    first = f"{name}-{day:%Y%m%d}"
+    finished = {
+        entry.path.split("/")[1]
+        for entry in store.list("runs", suffix="/_SUCCESS")
+        if entry.path.startswith(run_folder(first))
+    }
+    number, run_id = 1, first
+    while run_id in finished:
+        number += 1
+        run_id = f"{first}-{number}"
+    return run_id
+
+
+def run(config: JobConfig, *, dry_run: bool, console: Console) -> int:
+    """One night.
+
+    Returns:
+        the exit code: 0, 3, or 4 where another run holds the output.
+
+    Raises:
+        UsageError: something is wrong before the first actor starts.
+        RayjobError: the night could not account for every input.
+    """
+    name = config.run_id or _NAME
+    if re.search(r"-\d{8}(-\d+)?$", name):
+        raise UsageError(
+            f"--run-id {name} ends in a date: nightly adds it by itself; pass the name before it"
+        )
+    store = TableStore(config.output, config.storage)
+    changes: dict[str, Any] = {"run_id": night_id(store, name, datetime.now(UTC).date())}
+    if "retake_changed" not in config.model_fields_set:
+        changes["retake_changed"] = True
+    config = config.model_copy(update=changes)
+    if dry_run:
+        console.print(f"night: {config.run_id}", highlight=False)
+        plan(config).show(Console())
+        return 0
+    report = NightReport(store, config, name=name)
+    try:
+        code = job.run(config, console=console)
+    except LockLostError:
+        raise
+    except OutputLockedError as error:
+        show_error(console, error)
+        return EXIT_OVERLAP
+    except RayjobError as error:
+        if not isinstance(error, UsageError):
+            report.write(error=error)
+        raise
+    report.write()
+    console.print(f"report: {report.url}", highlight=False, soft_wrap=True)
+    return code
+
+
+command = job_command(
+    run,
+    help="""Caption what appeared or changed since the last night.
+
+    Takes the options of rayjob caption; --run-id is the name before the date. Exit codes:
+    0 every input is accounted for, 2 usage or configuration, 3 the share of failures passed
+    --max-failure-rate, 4 another run holds the output (nothing was started), 1 anything
+    else.
+    """,
+)
+
+
+def main() -> None:
+    """Entry point of the module."""
+    typer.run(command)
+
+
+if __name__ == "__main__":
+    main()
