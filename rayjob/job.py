@@ -144,9 +144,8 @@ def _work(
     # No CPU of its own, so that it always finds a place; and on the driver's node, so that
     # what it knows outlives any worker node.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    monitor: Any = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(
-        Monitor
-    ).remote()
+    actor: Any = ray.remote(Monitor)
+    monitor = actor.options(num_cpus=0, max_restarts=-1, scheduling_strategy=here).remote()
     dataset = graph.caption_graph(
         [prepared.store.full(file) for file in manifest.files],
         prepared.store.filesystem,
