@@ -222,21 +222,20 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def _figures_table(title: str, figures: Sequence[Figure]) -> Table:
+    unscored = any(each.unscored for each in figures)
     table = Table(title=_plain(title), title_justify="left", title_style="bold")
     table.add_column("figure")
-    for column in ("value", "95 % interval", "n", "unscored"):
-        table.add_column(column, justify="right")
+    for column in ("value", "95 % interval", "n", *(["unscored"] if unscored else [])):
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("by")
     for each in figures:
         unit = f" {each.unit}" if each.unit else ""
-        shown = f"{_number(each.value)}{unit}" if each.value is not None else "-"
-        unscored = f"{each.unscored}" if each.unscored else ""
         table.add_row(
             _plain(each.name),
-            shown,
+            "-" if each.value is None else f"{_number(each.value)}{unit}",
             _range(each.low, each.high),
             f"{each.n}",
-            unscored,
+            *([f"{each.unscored}"] if unscored else []),
             each.method,
         )
     return table
@@ -249,7 +248,7 @@ def _number(value: float | None, *, digits: int = 2, sign: bool = False) -> str:
 
 
 def _range(low: float | None, high: float | None) -> str:
-    return "-" if low is None or high is None else f"{low:.2f} to {high:.2f}"
+    return "-" if low is None or high is None else f"{low:.2f} – {high:.2f}"
 
 
 def _plain(text: Any) -> str:

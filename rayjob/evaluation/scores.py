@@ -10,7 +10,6 @@ are merged into one, in which each key stands once.
 
 from __future__ import annotations
 
-import dataclasses
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -162,11 +161,15 @@ class ScoreStore:
         self._written_at = time.monotonic()
 
     def finish(self, rows: Sequence[Score]) -> None:
-        """Write the run's rows, and those of earlier judges and captions, as one file."""
+        """Write the run's rows as one file, with what other judges and captions have cost.
+
+        Earlier rows that no judge gave go: they cost nothing and may be out of date.
+        """
         self.flush()
         before = list(self._entries(self.folder))
         earlier = [row for entry in before for row in self._read(entry)]
-        merged = _deduplicated([*earlier, *rows])
+        paid = [row for row in earlier if row.question_hash is not None]
+        merged = _deduplicated([*paid, *rows])
         if merged:
             self._write("scores", merged)
         for entry in before:
@@ -180,7 +183,8 @@ class ScoreStore:
         return [Score(**row) for row in table.select(SCORES.names).to_pylist()]
 
     def _write(self, kind: str, rows: Sequence[Score]) -> None:
-        table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema=SCORES)
+        columns = {name: [getattr(row, name) for row in rows] for name in SCORES.names}
+        table = pa.Table.from_pydict(columns, schema=SCORES)
         self._store.write_table(f"{self.folder}/{kind}-{secrets.token_hex(6)}.parquet", table)
 
 

@@ -37,10 +37,15 @@ class BasicSuite:
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.notes: list[str] = []
-        self._items: dict[Group, list[Item]] = defaultdict(list)
+        self._counts: dict[Group, list[int]] = defaultdict(list)
+        self._vocabulary: dict[Group, set[str]] = defaultdict(set)
+        self._scores: list[Score] = []
         for item in items:
-            self._items[Group(item.recipe, item.model, item.level)].append(item)
-        self._scores = [score for item in items for score in _scores(item)]
+            tokens = texts.words(fields.prose(item.text))
+            group = Group(item.recipe, item.model, item.level)
+            self._counts[group].append(len(tokens))
+            self._vocabulary[group].update(tokens)
+            self._scores += _scores(item, tokens)
 
     def computed(self) -> list[Score]:
         """One score per caption and property; validity of structures only."""
@@ -96,26 +101,23 @@ class BasicSuite:
     def groups(self, bootstrap: Bootstrap) -> list[tuple[Group, list[Figure]]]:
         """The figures of each recipe, model and level."""
         found = []
-        for group, items in sorted(self._items.items()):
+        for group, counts in sorted(self._counts.items()):
             measures = self._measures(
                 self._scores, recipe=group.recipe, level=group.level, model=group.model
             )
             figures = [figure(measure, self._scores, bootstrap) for measure in measures]
-            tokens = [texts.words(fields.prose(item.text)) for item in items]
-            counts = [len(each) for each in tokens]
             figures.insert(1, median_figure("words median", counts, bootstrap, unit="words"))
             # Without an interval: a resample holds fewer different words by construction.
-            vocabulary = len({word for each in tokens for word in each})
+            vocabulary = len(self._vocabulary[group])
             figures.append(
-                Figure(name="vocabulary", value=vocabulary, n=len(items), unit="words",
+                Figure(name="vocabulary", value=vocabulary, n=len(counts), unit="words",
                        method="formula")
             )  # fmt: skip
             found.append((group, figures))
         return found
 
 
-def _scores(item: Item) -> list[Score]:
-    tokens = texts.words(fields.prose(item.text))
+def _scores(item: Item, tokens: list[str]) -> list[Score]:
     abnormal = texts.abnormality(item)
     values: list[tuple[str, float, str | None]] = [
         ("words", float(len(tokens)), None),

@@ -69,7 +69,9 @@ def test_our_tables(output: Path) -> None:
 
 
 def test_a_video_is_judged_once(output: Path) -> None:
-    with pytest.raises(SourceError, match="--run-id run-1; --recipe omni --run-id run-2; --recipe t2v"):
+    with pytest.raises(
+        SourceError, match="--run-id run-1; --recipe omni --run-id run-2; --recipe t2v"
+    ):
         one_per_video(loaded(output), Selection())
     chosen = one_per_video(loaded(output, recipe="omni"), Selection())
     assert [item.video_id for item in chosen] == ["a", "b", "c"]

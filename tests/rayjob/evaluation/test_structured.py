@@ -111,6 +111,11 @@ def test_the_judge_decides_on_free_text_only(tmp_path: Path) -> None:
         return Reply(json.dumps({"same": same}))
 
     answers = sky_csv(tmp_path / "answers.csv", spoilt())
+    # What an evaluation without a judge found does not stay beside what the judge says.
+    evaluate(
+        "--suite", "structured", "--input", answers, "--scores", tmp_path / "out",
+        "--labels", our_labels(tmp_path / "labels.jsonl"),
+    )  # fmt: skip
     with JudgeServer(lenient) as server:
         done = evaluate(
             "--suite", "structured", "--input", answers, "--scores", tmp_path / "out",
@@ -123,6 +128,7 @@ def test_the_judge_decides_on_free_text_only(tmp_path: Path) -> None:
     assert done.figure("shot_type")["method"] == "equality"
     # Equal pairs of texts are one question, however many videos have them.
     free = [name for name in fields.FIELDS if name not in fields.CLOSED_FIELDS]
+    assert len(scores(tmp_path / "out")) == CLIPS * len(fields.FIELDS)
     wrongs = sum(PLANTED[name] for name in free)
     prompts = [prompt_of(asked) for asked in server.requests]
     assert len(prompts) == len(set(prompts)) == done.result["asked"] < wrongs
