@@ -123,14 +123,10 @@ def variant(folder: Path, **text: int) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize(
-    ("text", "kv_cache_bytes"),
-    [({}, 50_000_000), ({"num_hidden_layers": 3, "num_key_value_heads": 3}, 33_333_333)],
-)
-def test_kv_cache_is_what_vllm_reports(
-    tmp_path: Path, text: dict[str, int], kv_cache_bytes: int
-) -> None:
-    model = variant(tmp_path / "model", **text) if text else TINY
+def test_kv_cache_is_what_vllm_reports(tmp_path: Path) -> None:
+    """With an odd size, and a decoder whose every factor of the formula is another one."""
+    kv_cache_bytes = 33_333_333
+    model = variant(tmp_path / "model", num_hidden_layers=3, num_key_value_heads=3)
     config = EngineConfig(
         model=model, device="cpu", dtype="bfloat16", max_model_len=1024, max_num_seqs=8,
         kv_cache_bytes=kv_cache_bytes, load_format="dummy",
