@@ -29,6 +29,10 @@ EXIT_STOPPED = 143
 
 EXIT_INTERRUPTED = 130
 
+_NOT_YET = "No available agent"
+"""What Ray answers while a cluster that has just started cannot run a job yet."""
+
+_START_SECONDS = 60.0
 _RECONNECT_SECONDS = 2.0
 _GIVE_UP_SECONDS = 120.0
 """How long the cluster may be out of reach before the job counts as lost."""
@@ -166,15 +170,19 @@ def _submit(
     environment: dict[str, Any],
     submission_id: str | None,
 ) -> str:
-    try:
-        job_id: str = client.submit_job(
-            entrypoint=shlex.join(entrypoint),
-            runtime_env=environment,
-            submission_id=submission_id,
-        )
-    except (RuntimeError, ValueError, OSError) as error:
-        raise ConfigError(f"the cluster does not take the job: {error}") from error
-    return job_id
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            job_id: str = client.submit_job(
+                entrypoint=shlex.join(entrypoint),
+                runtime_env=environment,
+                submission_id=submission_id,
+            )
+            return job_id
+        except (RuntimeError, ValueError, OSError) as error:
+            if _NOT_YET not in str(error) or time.monotonic() > deadline:
+                raise ConfigError(f"the cluster does not take the job: {error}") from error
+        time.sleep(_RECONNECT_SECONDS)
 
 
 def main() -> None:
