@@ -126,6 +126,7 @@ class RayCluster:
     def _add(self, name: str, **options: Any) -> None:
         port = free_port()
         options |= {"metrics_export_port": port, "node_name": name}
+        options |= {"dashboard_agent_listen_port": free_port()}  # the default is one for all
         options |= {"object_store_memory": _OBJECT_STORE_BYTES, "node_ip_address": "127.0.0.1"}
         self._ask({"add": name, "options": options})
         self._metrics[name] = port
