@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -121,10 +121,12 @@ class _Usage:
 
     Attributes:
         busy_fraction: None where no engine started.
+        mean_running: requests in an engine while it was busy, None where none was.
         startup_sec: from the start of the run until the first engine was ready.
     """
 
     busy_fraction: float | None = None
+    mean_running: float | None = None
     gpus: float = 0.0
     startup_sec: float = 0.0
 
@@ -186,6 +188,7 @@ def _work(
     ready = [counters["started_at"] for counters in snapshot.engines.values()]
     return _Usage(
         busy_fraction=busy_fraction(snapshot.engines.values()),
+        mean_running=_mean_running(snapshot.engines.values()),
         gpus=pool.total_gpus,
         startup_sec=max(0.0, min(ready) - started_at) if ready else 0.0,
     )
@@ -234,6 +237,11 @@ def busy_fraction(engines: Iterable[dict[str, float]]) -> float | None:
         busy += counters["busy_sec"]
         alive += counters["reported_at"] - counters["started_at"]
     return min(1.0, busy / alive) if alive > 0 else None
+
+
+def _mean_running(engines: Collection[dict[str, float]]) -> float | None:
+    busy = sum(counters["busy_sec"] for counters in engines)
+    return sum(counters["running_sec"] for counters in engines) / busy if busy else None
 
 
 def _state(manifest: ManifestInfo, sink: ShardSink, snapshot: Snapshot) -> State:
@@ -287,6 +295,7 @@ def _summary(
         prompt_tokens=counts.prompt_tokens,
         output_tokens=counts.output_tokens,
         engine_busy_fraction=usage.busy_fraction,
+        engine_mean_running=usage.mean_running,
         failures_by_error=dict(counts.failures_by_error.most_common()),
         cost=Cost.of(
             gpus=usage.gpus, wall_sec=wall_sec, price_per_gpu_hour=config.price_per_gpu_hour

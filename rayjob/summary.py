@@ -65,6 +65,11 @@ class RunSummary(BaseModel):
         description="share of the time after start-up in which an engine had a request "
         "running, averaged over engines; None where no engine started",
     )
+    engine_mean_running: float | None = Field(
+        default=None,
+        ge=0,
+        description="requests in an engine while it was busy, on average; None where none was",
+    )
     failures_by_error: dict[str, int]
     cost: Cost = Cost()
 

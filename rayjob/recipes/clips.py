@@ -139,7 +139,7 @@ class Clips:
                 before = outcome.answer.text
 
     def _frames(self, clip: Clip) -> Iterator[tuple[Window, int]]:
-        """Frames to caption alone, each with the time it stands for."""
+        """Frames to caption alone, each once and with the time it stands for."""
         if self._options.frame_sec is None:
             return
         spans = windows_over(
@@ -148,7 +148,10 @@ class Clips:
             stride_sec=self._options.frame_sec,
         )
         for span in spans:
-            yield span, frames_within(clip, span)[0]
+            frame = frames_within(clip, span)[0]
+            # Else no frame begins here: the one that is still shown was captioned before.
+            if clip.timestamps[frame] >= span.start_sec - 1e-6 or not span.index:
+                yield span, frame
 
     async def _some_frames(
         self,

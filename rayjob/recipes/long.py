@@ -9,8 +9,9 @@ up part by part, and the parts again until they fit; ``details`` says so in the 
 from __future__ import annotations
 
 import asyncio
-import itertools
+from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,15 @@ from schemas.errors import ConfigError, MissingMaterialError, UnusableMaterialEr
 from schemas.recipe import Engine, Request, Video
 from schemas.tables import CaptionRow
 
-_COVERED = 0.95
-"""Share of a video's length that its windows must reach."""
+_END_SEC = 0.1
+"""How far from a video's end its last window may end: the recipe's windows end with the video, so
+where more is missing, a chain stopped."""
 
 _MARGIN_TOKENS = 16
 """Where two texts meet, tokens may merge or split."""
+
+_WORDS_PER_TOKEN = 0.6
+"""Cautious for English: asked for so many words, a model ends before it is cut off."""
 
 
 class LongOptions(BaseModel):
@@ -87,25 +92,34 @@ class Long:
         """One row for the whole video; see :class:`schemas.recipe.Recipe`.
 
         Raises:
-            UnusableMaterialError: there is no valid caption of any window.
+            UnusableMaterialError: there is no valid caption of any window, or the context is
+                too small for the material to become smaller part by part.
             MissingMaterialError: the windows end before the video does.
         """
         settings, material = self._settings, Material.read(video)
-        lines = _lines(material)
-        counted = await engine.count_tokens([f"{line.stamped()}\n" for line in lines])
-        texts = [
-            TimedText(start_sec=line.start_sec, end_sec=line.end_sec, text=line.text, tokens=count)
-            for line, count in zip(lines, counted, strict=True)
-        ]
+        texts = await _counted(engine, _lines(material))
+        material_tokens = _size(texts)
         budget = await self._budget(engine)
         outcomes: list[Outcome] = []
         levels: list[dict[str, Any]] = []
-        while sum(text.tokens for text in texts) > budget:
-            groups = pack(await self._fitting(engine, texts, budget), budget=budget)
-            levels.append({"requests": len(groups), "tokens": [_size(group) for group in groups]})
+        while (size := _size(texts)) > budget:
+            groups = pack(await _fitting(engine, texts, budget), budget=budget)
             written = await asyncio.gather(*(self._part(engine, group, budget) for group in groups))
-            outcomes += [outcome for outcome, _ in written]
+            parts = [outcome for outcome, _ in written]
+            levels.append(
+                {
+                    "requests": len(groups),
+                    "tokens": [_size(group) for group in groups],
+                    "abnormal": sum(part.status != "ok" for part in parts),
+                }
+            )
+            outcomes += parts
             texts = [text for _, text in written]
+            if _size(texts) >= size:
+                raise UnusableMaterialError(
+                    f"{size} tokens of material do not become less in requests of {budget}: "
+                    "raise engine.max_model_len or recipe.options.max_input_tokens"
+                )
         outcome = await self._ask(
             engine,
             settings.prompt.replace("{words}", f"{self._options.target_words:,}"),
@@ -123,8 +137,11 @@ class Long:
                 num_frames=None,
                 details={
                     "reduce_depth": len(levels),
-                    "material_tokens": sum(counted),
+                    "material_tokens": material_tokens,
                     "budget_tokens": budget,
+                    "windows_left_out": sum(
+                        row.level == "clip" and row.caption_status != "ok" for row in material.rows
+                    ),
                     "levels": [*levels, {"requests": 1, "tokens": [_size(texts)]}],
                 },
             )
@@ -136,8 +153,9 @@ class Long:
         prompts = [settings.prompt, settings.prompts["part_prompt_file"]]
         sizes = await engine.count_tokens([settings.system + prompt for prompt in prompts])
         answer = settings.generation.max_tokens or 0
-        left = engine.max_model_len - answer - max(sizes) - 4 * _MARGIN_TOKENS
-        budget = left if options.max_input_tokens is None else min(left, options.max_input_tokens)
+        room = engine.max_model_len - max(sizes) - 4 * _MARGIN_TOKENS
+        # The text of a part takes a third of its material.
+        budget = min(room - answer, room * 3 // 4, options.max_input_tokens or room)
         if budget < 4 * _MARGIN_TOKENS:
             raise UnusableMaterialError(
                 f"the context of {engine.max_model_len} tokens leaves {budget} for the material: "
@@ -145,47 +163,20 @@ class Long:
             )
         return budget
 
-    async def _fitting(
-        self, engine: Engine, texts: list[TimedText], budget: int
-    ) -> list[TimedText]:
-        """The same texts, with those that are too large for one request cut in pieces."""
-        pieces: list[TimedText] = []
-        for text in texts:
-            if text.tokens <= budget:
-                pieces.append(text)
-                continue
-            words = text.text.split(" ")
-            # Half again as many, because words differ in length.
-            count = min(len(words), -(-3 * text.tokens // (2 * budget)))
-            bounds = [len(words) * index // count for index in range(count + 1)]
-            cut = [
-                TimedText(
-                    start_sec=text.start_sec,
-                    end_sec=text.end_sec,
-                    text=" ".join(words[first:last]),
-                    tokens=0,
-                )
-                for first, last in itertools.pairwise(bounds)
-            ]
-            pieces += await _counted(engine, cut)
-        if max(piece.tokens for piece in pieces) > budget:
-            raise UnusableMaterialError(
-                f"a caption holds a word longer than the {budget} tokens that a request may hold"
-            )
-        return pieces
-
     async def _part(
         self, engine: Engine, group: list[TimedText], budget: int
     ) -> tuple[Outcome, TimedText]:
         """Write up one part. At most a third of what a request holds, so that every round has far
         less to pack than the one before.
         """
+        most = max(_MARGIN_TOKENS, min(budget // 3, _size(group)))
+        prompt = self._settings.prompts["part_prompt_file"]
         outcome = await self._ask(
             engine,
-            self._settings.prompts["part_prompt_file"],
+            prompt.replace("{words}", f"{int(most * _WORDS_PER_TOKEN):,}"),
             group,
-            rules=[validators.non_empty],
-            max_tokens=max(_MARGIN_TOKENS, min(budget // 3, _size(group))),
+            rules=[validators.non_empty, validators.complete, validators.no_endless_repetition],
+            max_tokens=most,
         )
         text = TimedText(
             start_sec=group[0].start_sec,
@@ -225,10 +216,31 @@ class Long:
 
 async def _counted(engine: Engine, texts: Sequence[TimedText]) -> list[TimedText]:
     counts = await engine.count_tokens([f"{text.stamped()}\n" for text in texts])
-    return [
-        TimedText(start_sec=each.start_sec, end_sec=each.end_sec, text=each.text, tokens=count)
-        for each, count in zip(texts, counts, strict=True)
-    ]
+    return [replace(each, tokens=count) for each, count in zip(texts, counts, strict=True)]
+
+
+async def _fitting(engine: Engine, texts: Sequence[TimedText], budget: int) -> Sequence[TimedText]:
+    """The same texts, with those that are too large for one request cut in pieces.
+
+    Raises:
+        UnusableMaterialError: a single word is too large.
+    """
+    while any(text.tokens > budget for text in texts):
+        halves: list[TimedText] = []
+        for text in texts:
+            halves += [text] if text.tokens <= budget else _halves(text, budget)
+        texts = await _counted(engine, halves)
+    return texts
+
+
+def _halves(text: TimedText, budget: int) -> list[TimedText]:
+    words = text.text.split(" ")
+    if len(words) < 2:
+        raise UnusableMaterialError(
+            f"a caption holds a word longer than the {budget} tokens that a request may hold"
+        )
+    middle = len(words) // 2
+    return [replace(text, text=" ".join(half)) for half in (words[:middle], words[middle:])]
 
 
 def _size(texts: Sequence[TimedText]) -> int:
@@ -246,19 +258,21 @@ def _lines(material: Material) -> list[TimedText]:
     rows = [row for row in material.rows if row.caption_status == "ok"]
     windows = [row for row in rows if row.level == "clip"]
     frames = [row for row in rows if row.level == "frame"]
-    if not windows:
-        raise UnusableMaterialError("there is no valid caption of any window")
-    end = max(row.end_sec or 0.0 for row in windows)
+    # A caption that broke a rule is left out, and yet its window was not missed.
+    end = max((row.end_sec or 0.0 for row in material.rows if row.level == "clip"), default=0.0)
     length = material.info.duration_sec if material.info is not None else end
-    if end < _COVERED * length:
+    if end < length - _END_SEC:
         raise MissingMaterialError(
             f"the captions end at {end:.1f} s of {length:.1f} s: finish them with "
             "python -m rayjob.caption --recipe clips --retry-failed"
         )
+    if not windows:
+        raise UnusableMaterialError("there is no valid caption of any window")
+    begins = [_begin(row) for row in windows]
     below: dict[int, list[SourceRow]] = {}
     for frame in frames:
-        holders = [n for n, row in enumerate(windows) if _begin(row) <= _begin(frame)]
-        below.setdefault(holders[-1] if holders else 0, []).append(frame)
+        holder = max(0, bisect_right(begins, _begin(frame)) - 1)
+        below.setdefault(holder, []).append(frame)
     texts = []
     for number, row in enumerate(windows):
         told = [row.caption]
