@@ -15,6 +15,7 @@ import pyarrow.dataset as ds
 
 ROOT = Path(__file__).parent.parent
 DEMO = ("--config", "configs/demo.yaml")
+FUSE = "rayjob.fuse"
 TIMEOUT = 240
 
 
@@ -33,8 +34,10 @@ class Done:
         return summary
 
 
-def command(arguments: Sequence[str | os.PathLike[str]]) -> list[str]:
-    return [sys.executable, "-m", "rayjob.caption", *map(str, arguments)]
+def command(
+    arguments: Sequence[str | os.PathLike[str]], *, module: str = "rayjob.caption"
+) -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]
 
 
 def caption(
@@ -43,8 +46,21 @@ def caption(
     timeout: float = TIMEOUT,
 ) -> Done:
     """``python -m rayjob.caption ARGUMENTS``, to its end."""
+    return _finished(command(arguments), env=env, timeout=timeout)
+
+
+def fuse(
+    *arguments: str | os.PathLike[str],
+    env: Mapping[str, str] | None = None,
+    timeout: float = TIMEOUT,
+) -> Done:
+    """``python -m rayjob.fuse ARGUMENTS``, to its end."""
+    return _finished(command(arguments, module=FUSE), env=env, timeout=timeout)
+
+
+def _finished(words: list[str], *, env: Mapping[str, str] | None, timeout: float) -> Done:
     done = subprocess.run(
-        command(arguments),
+        words,
         cwd=ROOT,
         env={**os.environ, **(env or {})},
         capture_output=True,

@@ -74,8 +74,12 @@ def with_camera(text: str, camera_motion: str) -> str:
     motion = camera_motion.strip()
     if not motion:
         return text
-    sentence = motion[0].upper() + motion[1:]
-    return f"{text} {sentence}" + ("" if sentence[-1] in ".!?…。！？" else ".")
+    sentence = _ended(motion[0].upper() + motion[1:])
+    return f"{_ended(text)} {sentence}" if text else sentence
+
+
+def _ended(text: str) -> str:
+    return text if text[-1] in ".!?…。！？\"'”’)" else f"{text}."
 
 
 def _name(subject: ReadSubject) -> str:

@@ -60,7 +60,8 @@ def read_structured(text: str) -> ReadCaption:
     subjects = document.get("subjects")
     if isinstance(subjects, Mapping):
         subjects = [subjects]
-    read = [_subject(each) for each in subjects or () if isinstance(each, Mapping)]
+    listed = subjects if isinstance(subjects, list) else ()
+    read = [_subject(each) for each in listed if isinstance(each, Mapping)]
     told = tuple(each for each in read if any(vars(each).values()))
     if not told:
         raise UnusableMaterialError("the structured caption names no subject")
@@ -85,14 +86,14 @@ def _document(text: str) -> tuple[Mapping[str, Any], bool]:
             document, repaired = json_repair.loads(text), True
         except (ValueError, RecursionError) as error:
             raise UnusableMaterialError(f"the structured caption is no JSON: {error}") from error
-    if isinstance(document, list):
-        # Text around the object is read as further elements.
-        document = next((each for each in document if isinstance(each, Mapping)), None)
-    if not isinstance(document, Mapping):
+    # Text around the object is read as further elements of a list.
+    found = document if isinstance(document, list) else [document]
+    objects = [each for each in found if isinstance(each, Mapping)]
+    if not objects:
         raise UnusableMaterialError(
             f"the structured caption is no JSON object: it begins with {text.strip()[:40]!r}"
         )
-    return document, repaired
+    return next((each for each in objects if each.get("subjects")), objects[0]), repaired
 
 
 def _subject(fields: Mapping[str, Any]) -> ReadSubject:
@@ -108,7 +109,8 @@ def _subject(fields: Mapping[str, Any]) -> ReadSubject:
 def _text(value: Any) -> str:
     """A field as text: models sometimes write a list or a number where a sentence belongs."""
     if isinstance(value, str):
-        return value.strip()
+        # JSON can escape half of a surrogate pair, which neither tables nor prompts can hold.
+        return value.encode(errors="replace").decode().strip()
     if isinstance(value, list):
         return ", ".join(filter(None, map(_text, value)))
     return "" if value is None or isinstance(value, Mapping | bool) else str(value)

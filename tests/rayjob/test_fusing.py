@@ -1,0 +1,253 @@
+"""The rules between a structured caption and what a fusion model is shown, one by one."""
+
+import dataclasses
+import json
+import math
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from rayjob.recipes import find_recipe
+from rayjob.recipes.fusing import concise_fields, dense_fields, with_camera
+from rayjob.recipes.settings import settings_for
+from rayjob.recipes.structured_text import ReadCaption, ReadSubject
+from schemas.config import RecipeConfig
+from schemas.errors import UnusableMaterialError
+
+KEEP_ALL = {"appearance": 0.0, "position": 0.0, "lighting": 0.0}
+PUBLISHED = dict.fromkeys(KEEP_ALL, 0.1)
+IDS = [f"clips/{number:04d}.mp4" for number in range(4000)]
+
+WOMAN = ReadSubject(
+    type="Human",
+    sub_type="Woman",
+    appearance="a red coat",
+    action="walks",
+    expression="smiling",
+    position="centre",
+)
+CAPTION = ReadCaption(
+    subjects=(WOMAN,),
+    shot={"shot_type": "long_shot", "shot_angle": "eye_level", "shot_position": "side_view"},
+    camera_motion="pans left",
+    environment="a beach",
+    lighting="dim",
+    repaired=False,
+)
+
+
+def subject(**changes: str) -> ReadSubject:
+    return dataclasses.replace(WOMAN, **changes)
+
+
+def showing(*subjects: ReadSubject) -> ReadCaption:
+    return dataclasses.replace(CAPTION, subjects=subjects)
+
+
+def dense(caption: ReadCaption, **changes: Any) -> dict[str, Any]:
+    given = {"video_id": "a.mp4", "drop": KEEP_ALL, "seed": 42}
+    return dense_fields(caption, **{**given, **changes})
+
+
+# ---- cleaning
+
+
+@pytest.mark.parametrize(
+    ("kind", "sub_type", "kept"),
+    [
+        ("Human", "Woman", True),
+        ("human", "Woman", True),
+        ("Animal", "Dog", True),
+        ("Human", "", True),
+        ("Human", "Accessory", False),
+        ("Human", "accessory", False),
+        ("Object", "Car", False),
+        ("Plant", "Tree", False),
+        ("Accessory", "Hat", False),
+        ("Scenery", "Human", False),
+        ("", "", False),
+    ],
+)
+def test_only_humans_and_animals_have_an_expression(kind: str, sub_type: str, kept: bool) -> None:
+    caption = showing(subject(type=kind, sub_type=sub_type))
+    expected = "smiling" if kept else ""
+    assert dense(caption)["subjects"][0]["expression"] == expected
+    assert concise_fields(caption)["subjects"][0]["expression"] == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "sub_type", "name"),
+    [("Human", "Woman", "Woman"), ("Human", "", "Human"), ("", "Dog", "Dog"), ("", "", "")],
+)
+def test_the_name_is_the_sub_type(kind: str, sub_type: str, name: str) -> None:
+    caption = showing(subject(type=kind, sub_type=sub_type))
+    assert dense(caption)["subjects"][0]["name"] == name
+    assert concise_fields(caption)["subjects"][0]["name"] == name
+
+
+# ---- t2v
+
+
+def test_dense_fields_are_all_but_the_camera_in_a_fixed_order() -> None:
+    document = dense(showing(WOMAN, subject(sub_type="Man")))
+    assert list(document.items()) == [
+        ("num_subjects", 2),
+        ("subjects", document["subjects"]),
+        ("shot_type", "long_shot"),
+        ("shot_angle", "eye_level"),
+        ("shot_position", "side_view"),
+        ("environment", "a beach"),
+        ("lighting", "dim"),
+    ]
+    assert document["subjects"][0] == {
+        "name": "Woman",
+        "appearance": "a red coat",
+        "action": "walks",
+        "expression": "smiling",
+        "position": "centre",
+    }
+    assert [each["name"] for each in document["subjects"]] == ["Woman", "Man"]
+
+
+def test_shot_fields_that_the_caption_lacks_are_left_out() -> None:
+    document = dense(dataclasses.replace(CAPTION, shot={"shot_angle": "low_angle"}))
+    assert {key for key in document if key.startswith("shot")} == {"shot_angle"}
+
+
+@pytest.mark.parametrize("name", ["appearance", "position", "lighting"])
+def test_a_dropped_field_is_gone_from_everywhere(name: str) -> None:
+    document = dense(showing(WOMAN, WOMAN), drop={**KEEP_ALL, name: 1.0})
+    assert f'"{name}"' not in json.dumps(document)
+    others = KEEP_ALL.keys() - {name}
+    assert all(f'"{other}"' in json.dumps(document) for other in others)
+
+
+def test_probabilities_zero_and_one_are_certain() -> None:
+    for video_id in IDS:
+        assert not dropped(dense(CAPTION, video_id=video_id))
+        thinned = dense(CAPTION, video_id=video_id, drop=dict.fromkeys(KEEP_ALL, 1.0))
+        assert dropped(thinned) == {"appearance", "position", "lighting"}
+
+
+def dropped(document: dict[str, Any]) -> frozenset[str]:
+    there = {*document, *document["subjects"][0]}
+    return frozenset({"appearance", "position", "lighting"} - there)
+
+
+def draws(*, seed: int = 42, drop: dict[str, float] = PUBLISHED) -> list[frozenset[str]]:
+    return [dropped(dense(CAPTION, video_id=each, drop=drop, seed=seed)) for each in IDS]
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_rates_of_dropout(rate: float) -> None:
+    """Within 4 standard deviations; each field for itself, so pairs go with the rate squared."""
+    counts: Counter[frozenset[str]] = Counter()
+    for each in draws(drop=dict.fromkeys(KEEP_ALL, rate)):
+        counts.update(frozenset(pair) for pair in ({a, b} for a in each for b in each))
+
+    def within(names: set[str], probability: float) -> bool:
+        expected = len(IDS) * probability
+        return abs(counts[frozenset(names)] - expected) < 4 * math.sqrt(
+            expected * (1 - probability)
+        )
+
+    for name in KEEP_ALL:
+        # Each pair is met twice, as (a, b) and as (b, a); a field with itself once.
+        assert within({name}, rate)
+    for pair in ({"appearance", "position"}, {"appearance", "lighting"}, {"position", "lighting"}):
+        counts[frozenset(pair)] //= 2
+        assert within(pair, rate**2)
+
+
+def test_the_draw_is_the_same_in_every_run_and_process() -> None:
+    assert draws() == draws()
+    # Written down, so that another process, machine or Python that draws otherwise fails here.
+    drawn = [index for index, each in enumerate(draws()[:40]) if each]
+    assert drawn == [0, 1, 4, 15, 19, 20, 21, 24, 27, 28]
+
+
+def test_another_seed_draws_differently() -> None:
+    first, second = draws(seed=42), draws(seed=43)
+    differing = sum(a != b for a, b in zip(first, second, strict=True))
+    # Equal by chance with 0.82 (both or neither) to the third power.
+    assert differing / len(IDS) == pytest.approx(1 - 0.82**3, abs=0.04)
+
+
+def test_the_rate_of_one_field_leaves_the_draw_of_the_others() -> None:
+    often = draws(drop={**PUBLISHED, "appearance": 0.9})
+    assert [each - {"appearance"} for each in often] == [each - {"appearance"} for each in draws()]
+
+
+# ---- i2v
+
+
+def test_concise_fields_are_names_actions_and_expressions() -> None:
+    assert concise_fields(CAPTION) == {
+        "num_subjects": 1,
+        "subjects": [{"name": "Woman", "action": "walks", "expression": "smiling"}],
+    }
+
+
+def test_subjects_without_action_and_expression_are_dropped() -> None:
+    caption = showing(
+        subject(sub_type="acts", expression=""),
+        subject(sub_type="shows nothing", action="", expression=""),
+        subject(sub_type="smiles", action=""),
+        # Its expression is blanked, so that nothing is left of it.
+        subject(type="Object", sub_type="blanked", action=""),
+    )
+    document = concise_fields(caption)
+    assert [each["name"] for each in document["subjects"]] == ["acts", "smiles"]
+    assert document["num_subjects"] == 2
+
+
+@pytest.mark.parametrize("nobody", [subject(action="", expression=""), subject(type="", action="")])
+def test_a_video_in_which_nobody_acts_is_refused(nobody: ReadSubject) -> None:
+    with pytest.raises(UnusableMaterialError, match="no subject has an action or an expression"):
+        concise_fields(showing(nobody))
+
+
+# ---- the camera's sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "motion", "expected"),
+    [
+        ("A dog runs.", "pans left", "A dog runs. Pans left."),
+        ("A dog runs.", "The camera pans left.", "A dog runs. The camera pans left."),
+        # Names keep their letters, where str.capitalize() would lower them.
+        ("A dog runs.", "follows Al to the USS Hornet", "A dog runs. Follows Al to the USS Hornet."),
+        ("A dog runs.", "  zooms in!  ", "A dog runs. Zooms in!"),
+        ("A dog runs.", "é", "A dog runs. É."),
+        ("犬。", "左へ。", "犬。 左へ。"),
+        ("A dog runs.", "", "A dog runs."),
+        ("A dog runs.", " \n", "A dog runs."),
+        ("A dog runs", "pans left", "A dog runs. Pans left."),
+        ("“A dog runs.”", "pans left", "“A dog runs.” Pans left."),
+        ("", "pans left", "Pans left."),
+        ("", "", ""),
+    ],
+)  # fmt: skip
+def test_the_camera_is_a_sentence_of_its_own(text: str, motion: str, expected: str) -> None:
+    assert with_camera(text, motion) == expected
+
+
+# ---- the published settings
+
+
+@pytest.mark.parametrize("task", ["t2v", "i2v"])
+def test_published_settings(task: str) -> None:
+    defaults = find_recipe(task).defaults
+    assert defaults.model == "Qwen/Qwen2.5-32B-Instruct"
+    assert (defaults.generation.temperature, defaults.generation.max_tokens) == (0.1, 512)
+    assert defaults.max_model_len == 4096
+    assert defaults.source_recipe == "structured"
+
+
+def test_published_rates() -> None:
+    options = settings_for(
+        find_recipe("t2v").defaults, RecipeConfig(), model="m", model_revision=None
+    ).options
+    rates = (options.drop_appearance, options.drop_position, options.drop_lighting)
+    assert rates == (0.1, 0.1, 0.1)

@@ -1,0 +1,186 @@
+"""Structured captions as scripts and models leave them: read, repaired, or refused."""
+
+import json
+
+import pytest
+
+from rayjob.recipes.structured_text import ReadSubject, read_structured
+from schemas.errors import UnusableMaterialError
+
+DOCUMENT = {
+    "subjects": [
+        {
+            "TYPES": {"type": "Human", "sub_type": "Woman"},
+            "appearance": "long hair, a red coat",
+            "action": "walks along the beach",
+            "expression": "smiling",
+            "position": "in the centre",
+            "is_main_subject": True,
+        },
+        {
+            "TYPES": {"type": "Animal", "sub_type": "Dog"},
+            "appearance": "small and brown",
+            "action": "runs ahead",
+            "expression": "",
+            "position": "to the left of the woman",
+            "is_main_subject": False,
+        },
+    ],
+    "shot_type": "long_shot",
+    "shot_angle": "eye_level",
+    "shot_position": "side_view",
+    "camera_motion": "The camera follows Anna to the USS Hornet.",
+    "environment": "a windy beach",
+    "lighting": "soft evening light",
+}
+TEXT = json.dumps(DOCUMENT)
+PYTHON = repr(DOCUMENT)  # single quotes, True and False
+
+WOMAN = ReadSubject(
+    type="Human",
+    sub_type="Woman",
+    appearance="long hair, a red coat",
+    action="walks along the beach",
+    expression="smiling",
+    position="in the centre",
+)
+DOG = ReadSubject(
+    type="Animal",
+    sub_type="Dog",
+    appearance="small and brown",
+    action="runs ahead",
+    expression="",
+    position="to the left of the woman",
+)
+
+
+def test_a_valid_document_is_read_as_it_is() -> None:
+    read = read_structured(TEXT)
+    assert read.subjects == (WOMAN, DOG)
+    assert read.shot == {
+        "shot_type": "long_shot",
+        "shot_angle": "eye_level",
+        "shot_position": "side_view",
+    }
+    assert read.camera_motion == "The camera follows Anna to the USS Hornet."
+    assert (read.environment, read.lighting) == ("a windy beach", "soft evening light")
+    assert not read.repaired
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(PYTHON, id="single quotes"),
+        pytest.param(f"{TEXT}\nI hope this helps!", id="trailing text"),
+        pytest.param(f"Here is the caption: {TEXT}", id="leading text"),
+        pytest.param(f"```json\n{TEXT}\n```", id="code fence"),
+        pytest.param(f"```\n{PYTHON}\n```\nDone.", id="code fence, quotes and trailing text"),
+        pytest.param(TEXT * 2, id="the document twice"),
+        pytest.param(f"{TEXT} and {{'note': 1}}", id="another object behind"),
+        pytest.param(f"{{'note': 1}} and then {TEXT}", id="another object before"),
+        pytest.param(TEXT[:-1], id="brace missing"),
+        pytest.param(TEXT[:-1] + ",}", id="comma too many"),
+        pytest.param(TEXT.replace('"Dog"},', '"Dog"}'), id="comma missing"),
+        pytest.param(TEXT.replace("red coat", 'red "coat"').replace('"coat"', "coat"), id="quotes"),
+    ],
+)
+def test_a_broken_document_loses_nothing(broken: str) -> None:
+    read = read_structured(broken)
+    assert read.subjects == (WOMAN, DOG)
+    assert read.lighting == "soft evening light"
+    assert read.repaired == (broken != TEXT)
+
+
+@pytest.mark.parametrize("end", ["the left of", "runs ahe", '"action": "runs ahead"', "Animal"])
+def test_an_unterminated_string_keeps_what_was_written(end: str) -> None:
+    read = read_structured(TEXT[: TEXT.index(end) + len(end)])
+    assert read.repaired
+    assert read.subjects[0] == WOMAN
+    dog = read.subjects[1]
+    assert dog.type == "Animal"
+    assert DOG.action.startswith(dog.action) and DOG.position.startswith(dog.position)
+    # What was not reached is empty, not made up.
+    assert (read.shot, read.camera_motion, read.environment, read.lighting) == ({}, "", "", "")
+
+
+def test_of_a_repeated_key_the_last_counts() -> None:
+    text = (
+        '{"subjects": [{"action": "sits", "action": "stands"}], "lighting": "a", "lighting": "b"}'
+    )
+    read = read_structured(text)
+    assert (read.subjects[0].action, read.lighting, read.repaired) == ("stands", "b", False)
+    assert read_structured(text[:-1]).subjects[0].action == "stands"
+
+
+def test_an_array_around_the_document() -> None:
+    read = read_structured(f"[{TEXT}]")
+    assert (read.subjects, read.repaired) == ((WOMAN, DOG), False)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is empty"),
+        (" \n\t", "is empty"),
+        ("-", "no JSON object"),
+        ("A woman walks along the beach.", "no JSON object: it begins with 'A woman"),
+        ("42", "no JSON object"),
+        ("null", "no JSON object"),
+        ('"subjects"', "no JSON object"),
+        ("[1, 2]", "no JSON object"),
+        ("[]", "no JSON object"),
+        ("{}", "names no subject"),
+        ("[{}]", "names no subject"),
+        ('{"subjects": []}', "names no subject"),
+        ('{"subjects": null}', "names no subject"),
+        ('{"subjects": "a woman"}', "names no subject"),
+        ('{"subjects": 7}', "names no subject"),
+        ('{"subjects": true}', "names no subject"),
+        ('{"subjects": ["a woman"]}', "names no subject"),
+        ('{"subjects": [{}, {"is_main_subject": true}]}', "names no subject"),
+        ('{"subjects": [{"appearance": " "}], "lighting": "dim"}', "names no subject"),
+        ('{"subj', "no JSON object"),
+        ("[" * 100_000, "no JSON"),
+        ('{"subjects": ' + '{"a":' * 100_000, "no JSON"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(UnusableMaterialError, match=reason):
+        read_structured(text)
+
+
+def test_fields_of_other_types_become_text() -> None:
+    read = read_structured(
+        json.dumps(
+            {
+                "subjects": [
+                    {
+                        "TYPES": "Human",
+                        "appearance": ["tall", " bearded ", None, ""],
+                        "action": 3,
+                        "expression": {"face": "smiling"},
+                        "position": True,
+                    }
+                ],
+                "shot_type": None,
+                "shot_angle": ["eye_level"],
+                "environment": 1.5,
+            }
+        )
+    )
+    (subject,) = read.subjects
+    assert (subject.type, subject.sub_type) == ("Human", "")
+    assert subject.appearance == "tall, bearded"
+    assert (subject.action, subject.expression, subject.position) == ("3", "", "")
+    assert read.shot == {"shot_angle": "eye_level"}
+    assert read.environment == "1.5"
+
+
+def test_a_single_subject_without_its_list() -> None:
+    text = json.dumps(DOCUMENT | {"subjects": DOCUMENT["subjects"][0]})
+    assert read_structured(text).subjects == (WOMAN,)
+
+
+def test_half_of_a_surrogate_pair_does_not_reach_the_tables() -> None:
+    read = read_structured(r'{"subjects": [{"action": "waves \ud83d"}], "lighting": "\u00e9"}')
+    assert (read.subjects[0].action, read.lighting) == ("waves ?", "é")
