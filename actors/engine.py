@@ -105,7 +105,7 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         model = settings.local_model()
-        with _one_start_per_gpu():
+        with _one_start_per_gpu() if settings.on_gpu else contextlib.nullcontext():
             try:
                 self._llm = AsyncLLM.from_engine_args(
                     AsyncEngineArgs(model=model, revision=settings.revision, **settings.args)

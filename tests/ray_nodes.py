@@ -20,7 +20,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from ray.util.state import list_actors, list_nodes
+from ray.util.state import list_actors
+from ray.util.state.common import ActorState
 
 from tests.services import HERMETIC_ENV
 
@@ -101,18 +102,12 @@ class RayCluster:
             self._runner = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def node_ids(self) -> dict[str, str]:
-        """Ray's id of each node that is alive, by its name here."""
-        nodes = list_nodes(address=self.dashboard, filters=[("state", "=", "ALIVE")])
-        by_id = {each.node_id: each.node_name for each in nodes}
-        return {name: node_id for node_id, name in by_id.items()}
-
-    def actors(self) -> list[dict[str, Any]]:
-        """All actors that are not dead, as Ray's state API describes them."""
-        found = list_actors(
-            address=self.dashboard, filters=[("state", "!=", "DEAD")], detail=True, limit=1000
+    def actors(self) -> list[ActorState]:
+        """All actors that have started and are not dead, as Ray's state API describes them."""
+        found: list[ActorState] = list_actors(
+            address=self.dashboard, filters=[("state", "=", "ALIVE")], detail=True, limit=1000
         )
-        return [dict(each) for each in found]
+        return found
 
     def metrics(self) -> str:
         """What Prometheus would scrape from all nodes that are alive."""
