@@ -255,7 +255,10 @@ def check_fit(fit: Fit, *, kv_cache_bytes: int | None = None) -> int:
 
 
 def _why_not(fit: Fit, wanted: int) -> str:
-    part = f"{fit.gpus:g} of a GPU" if fit.gpus <= 1 else f"each of {fit.gpus:g} GPUs"
+    if fit.gpus > 1:
+        part = f"each of {fit.gpus:g} GPUs"
+    else:
+        part = "a GPU" if fit.gpus == 1 else f"{fit.gpus:g} of a GPU"
     needed = fit.weights + fit.overhead + wanted
     changes = []
     alone = Fit(model=fit.model, load=fit.load, gpu_bytes=fit.gpu_bytes, gpus=1.0)

@@ -126,7 +126,6 @@ def test_the_job_brings_its_nodes(empty_cluster: EmptyCluster, tmp_path: Path) -
         "--set", "engine.engines=1", "--set", "engine.gpus_per_engine=1",
         "--set", "engine.autoscale=true", "--set", "decode.actors=2",
         env={**empty_cluster.env, "RAY_ADDRESS": empty_cluster.address},
-        timeout=150,
     )  # fmt: skip
     assert done.code == 0, done.stderr + empty_cluster.monitor_log()[-3000:]
     assert set(jobs.captions(tmp_path / "out")) == {"0.mp4", "1.mp4"}

@@ -87,6 +87,23 @@ def test_mistakes_have_exit_code_2(arguments: list[str], message: str) -> None:
     assert message in " ".join(result.stderr.split())
 
 
+def test_the_job_itself_refuses_what_cannot_fit(tmp_path: Path) -> None:
+    (tmp_path / "video.mp4").touch()
+    job = ["--config", "configs/demo.yaml", "--input", str(tmp_path), "--output", str(tmp_path)]
+    sets = ["engine.device=gpu", "engine.engines=1", "engine.autoscale=true"]
+
+    def dry_run(gpu_gb: int) -> Result:
+        words = [
+            word for each in (*sets, f"engine.gpu_memory_gb={gpu_gb}") for word in ("--set", each)
+        ]
+        return CliRunner().invoke(app, ["caption", "--dry-run", *job, *words])
+
+    assert dry_run(24).exit_code == 0
+    refused = dry_run(1)
+    assert refused.exit_code == 2
+    assert "models/tiny-omni does not fit a GPU of 1 GB" in " ".join(refused.stderr.split())
+
+
 CLUSTER: dict[str, Any] = {
     "max_workers": 6,
     "head_node_type": "head",
