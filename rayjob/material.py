@@ -108,8 +108,14 @@ def _from_tables(store: TableStore, recipe: str) -> Iterator[Input]:
         found = True
         try:
             with store.open_parquet(entry.path, size=entry.size) as file:
+                lacking = set(_COLUMNS) - set(file.schema_arrow.names)
+                if lacking:
+                    raise SourceError(
+                        f"{store.url_of(entry.path)} is no shard of captions: it lacks the "
+                        f"columns {', '.join(sorted(lacking))}"
+                    )
                 table = file.read(columns=_COLUMNS)
-        except (pa.ArrowException, KeyError) as error:
+        except pa.ArrowException as error:
             raise SourceError(
                 f"{store.url_of(entry.path)} is no shard of captions: {error}"
             ) from error

@@ -217,7 +217,7 @@ def test_a_video_in_which_nobody_acts_is_refused(nobody: ReadSubject) -> None:
         ("A dog runs.", "pans left", "A dog runs. Pans left."),
         ("A dog runs.", "The camera pans left.", "A dog runs. The camera pans left."),
         # Names keep their letters, where str.capitalize() would lower them.
-        ("A dog runs.", "follows Al to the USS Hornet", "A dog runs. Follows Al to the USS Hornet."),
+        ("A dog runs.", "follows the USS Hornet", "A dog runs. Follows the USS Hornet."),
         ("A dog runs.", "  zooms in!  ", "A dog runs. Zooms in!"),
         ("A dog runs.", "é", "A dog runs. É."),
         ("犬。", "左へ。", "犬。 左へ。"),

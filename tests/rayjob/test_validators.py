@@ -1,7 +1,11 @@
+import json
+from typing import Any
+
 import pytest
 
 from rayjob import validators
 from schemas.recipe import Answer
+from schemas.structured import MAX_SUBJECTS
 
 
 def answer(text: str, finish_reason: str = "stop") -> Answer:
@@ -77,3 +81,116 @@ def test_natural_repetition(text: str) -> None:
 def test_word_floor() -> None:
     assert validators.min_words(3)(answer("two words")) == "2 words, fewer than 3"
     assert validators.min_words(3)(answer("it's three words")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("A dog runs.", True),
+        ("Does it bark?", True),
+        ("“It barks!”", True),
+        ("It barks (loudly.)", True),
+        ("It trails off…", True),
+        ("犬が走る。", True),
+        ("", True),
+        ("A dog runs", False),
+        ("A dog runs. It", False),
+        ("A dog runs,", False),
+    ],
+)
+def test_end_of_a_sentence(text: str, ends: bool) -> None:
+    assert validators.ends_with_a_sentence(answer(text)) == (None if ends else "ends abruptly")
+
+
+def test_sensitive_words() -> None:
+    rule = validators.without_words(["gun", "dead body"])
+    for text in ("A gun.", "a GUN lies there", "A Dead Body is found."):
+        reason = rule(answer(text))
+        assert reason == "holds a word of the sensitive list"
+    for text in ("A gunner's mate.", "The body of a dead man.", ""):
+        assert rule(answer(text)) is None
+    assert validators.without_words(["c++ (x)"])(answer("A c++ programmer.")) is None
+    assert validators.without_words([])(answer("A gun.")) is None
+
+
+# ---- structured captions
+
+
+def subject(**changes: Any) -> dict[str, Any]:
+    return {
+        "TYPES": {"type": "Human", "sub_type": "Woman"},
+        "appearance": "a red coat",
+        "action": "walks",
+        "expression": "smiling",
+        "position": "centre",
+        "is_main_subject": True,
+        **changes,
+    }
+
+
+def document(*subjects: dict[str, Any], **changes: Any) -> str:
+    return json.dumps(
+        {
+            "subjects": list(subjects) or [subject()],
+            "shot_type": "long_shot",
+            "shot_angle": "eye_level",
+            "shot_position": "side_view",
+            "camera_motion": "static",
+            "environment": "a beach",
+            "lighting": "dim",
+            **changes,
+        }
+    )
+
+
+def test_a_document_of_the_schema_keeps_the_rules() -> None:
+    for text in (document(), document(*(subject(action=f"does {n}") for n in range(MAX_SUBJECTS)))):
+        assert validators.structured(answer(text)) is None
+        assert validators.no_repeated_subjects(answer(text)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "Invalid JSON"),
+        ("A woman walks.", "Invalid JSON"),
+        (document()[:-1], "Invalid JSON"),
+        (document() + " Done.", "Invalid JSON"),
+        ("[]", "not as the schema says"),
+        (document(shot_type="wide_shot"), "shot_type: "),
+        (document(shot_type="Long_Shot"), "shot_type: "),
+        (document(lighting=None), "lighting: "),
+        (document(extra="field"), "extra: "),
+        (document(subject(is_main_subject="perhaps")), "subjects.0.is_main_subject: "),
+        (document(subject(TYPES="Human")), "subjects.0.TYPES: "),
+        (document(subject(), {"TYPES": {}}), "subjects.1.TYPES.type: "),
+        (document(*[subject()] * (MAX_SUBJECTS + 1)), "subjects: "),
+        (document(subjects=[]), "names no subject"),
+        (r'{"subjects": "\ud83d"}', "not as the schema says"),
+    ],
+)
+def test_not_as_the_schema_says(text: str, reason: str) -> None:
+    assert reason in (validators.structured(answer(text)) or "")
+
+
+@pytest.mark.parametrize("field", ["appearance", "action", "position"])
+def test_subjects_that_differ(field: str) -> None:
+    text = document(subject(), subject(**{field: "another"}))
+    assert validators.no_repeated_subjects(answer(text)) is None
+
+
+def test_a_subject_listed_twice() -> None:
+    twin = subject(expression="another", is_main_subject=False)
+    text = document(subject(), subject(action="sits"), twin)
+    reason = validators.no_repeated_subjects(answer(text))
+    assert reason == "lists the subject 'Woman' twice"
+
+
+def test_many_subjects_alike_are_no_endless_repetition() -> None:
+    trees = [
+        subject(TYPES={"type": "Plant", "sub_type": "Tree"}, action="", position=f"number {at}")
+        for at in range(8)
+    ]
+    assert validators.no_endless_repetition(answer(document(*trees))) is None
+    stuck = document(subject(action="walks and " * 40))
+    assert "repeats" in (validators.no_endless_repetition(answer(stuck)) or "")

@@ -1,0 +1,299 @@
+"""Structured captions and their fusion through the whole job, on clips whose content is known."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from rayjob.recipes import fusing
+from rayjob.recipes.structured_text import read_structured
+from schemas.structured import StructuredCaption
+from tests import jobs
+from tinyworld import tasks
+from tinyworld.demo import render_clips
+from tinyworld.measure import mark_structured
+from tinyworld.world import Scene, sample_scenes
+
+STRUCTURED = ("--config", "configs/demo-structured.yaml")
+T2V = ("--config", "configs/demo-t2v.yaml")
+I2V = ("--config", "configs/demo-i2v.yaml")
+
+CLIPS = 60
+SHARD_ROWS = 6
+RATES = {"appearance": 0.1, "position": 0.1, "lighting": 0.1}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("structured")
+
+
+@pytest.fixture(scope="module")
+def scenes(work: Path) -> dict[str, Scene]:
+    """video_id -> what the clip shows."""
+    return render_clips(sample_scenes(CLIPS, seed=41), work / "in")
+
+
+@pytest.fixture(scope="module")
+def output(work: Path, scenes: dict[str, Scene]) -> Path:
+    """Where all clips are captioned."""
+    done = jobs.caption(*STRUCTURED, "--input", work / "in", "--output", work / "out")
+    assert done.code == 0, done.stderr
+    assert done.summary["videos_captioned"] == CLIPS
+    return work / "out"
+
+
+def by_id(output: Path, table: str) -> dict[str, dict[str, Any]]:
+    rows = jobs.read(output, table)
+    found = {row["video_id"]: row for row in rows}
+    assert len(found) == len(rows), "a key stands twice"
+    return found
+
+
+# ---- captions
+
+
+def test_every_answer_is_a_document_of_the_schema(output: Path, scenes: dict[str, Scene]) -> None:
+    rows = by_id(output, "captions")
+    assert rows.keys() == scenes.keys()
+    for row in rows.values():
+        assert (row["caption_status"], row["status_reason"]) == ("ok", None)
+        told = StructuredCaption.model_validate_json(row["caption"])
+        assert row["structured"] == told.model_dump_json()
+        assert row["structured_fields"] == told.model_dump()
+
+
+def test_fields_are_right(output: Path, scenes: dict[str, Scene]) -> None:
+    rows = by_id(output, "captions")
+    marks = [mark_structured(rows[name]["structured"], scene) for name, scene in scenes.items()]
+    for field in ("colour", "shape", "action", "position"):
+        assert np.mean([mark[field] for mark in marks]) >= 0.9, field
+
+
+def test_a_model_of_random_weights_ends_with_reasons(work: Path, scenes: dict[str, Scene]) -> None:
+    done = jobs.caption(
+        *STRUCTURED,
+        *("--input", work / "in", "--output", work / "random", "--limit", "6"),
+        *("--set", "engine.load_format=dummy", "--set", "recipe.max_attempts=2"),
+    )
+    assert done.code == 0, done.stderr
+    assert (done.summary["videos_captioned"], done.summary["videos_failed"]) == (6, 0)
+    for row in jobs.read(work / "random", "captions"):
+        # Guided to the end of its tokens: a document, or the beginning of one.
+        assert row["caption"].startswith("{") and '"subjects"' in row["caption"]
+        if row["caption_status"] == "ok":
+            StructuredCaption.model_validate_json(row["structured"])
+        else:
+            assert row["caption_status"] in ("truncated", "invalid")
+            assert row["status_reason"] and row["attempts"] == 2
+            assert (row["structured"], row["structured_fields"]) == (None, None)
+
+
+# ---- t2v
+
+
+@pytest.fixture(scope="module")
+def fused(output: Path) -> dict[str, dict[str, Any]]:
+    """Rows of t2v, out of a run that was killed in its middle and the same command again."""
+    arguments = [
+        *(*T2V, "--input", output),
+        # Slow and in small steps, so that there is a middle to be killed in.
+        *("--set", f"shards.rows={SHARD_ROWS}", "--set", "engine.videos_in_flight=1"),
+    ]
+    process = subprocess.Popen(
+        jobs.command(arguments, module=jobs.FUSE),
+        cwd=jobs.ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + jobs.TIMEOUT
+    while len(list(output.glob("fused/*/*/*.parquet"))) < 2:
+        assert process.poll() is None, "the job ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = by_id(output, "fused")
+    assert 2 * SHARD_ROWS <= len(kept) < CLIPS
+
+    done = jobs.fuse(*arguments)
+    assert done.code == 0, done.stderr
+    rows = by_id(output, "fused")
+    assert all(rows[name] == row for name, row in kept.items()), "a rerun touched what was written"
+    assert done.summary["videos_skipped"] == len(kept)
+    assert done.summary["videos_captioned"] == CLIPS - len(kept)
+    return rows
+
+
+def test_kill_and_rerun_lose_nothing(
+    output: Path, scenes: dict[str, Scene], fused: dict[str, dict[str, Any]]
+) -> None:
+    failed = by_id(output, "failures")
+    assert not failed, "every clip has a subject, so each can be fused"
+    assert fused.keys() == scenes.keys()
+    assert {row["task"] for row in fused.values()} == {"t2v"}
+
+
+def test_fused_from_the_fields_that_the_rules_leave(
+    output: Path, fused: dict[str, dict[str, Any]]
+) -> None:
+    captions = by_id(output, "captions")
+    dropped = 0
+    for name, row in fused.items():
+        read = read_structured(captions[name]["structured"])
+        fields = json.loads(row["details"])["fields"]
+        assert fields == fusing.dense_fields(read, video_id=name, drop=RATES, seed=42)
+        (thing,) = fields["subjects"]
+        assert {"name", "action", "expression"} <= thing.keys()
+        assert not {"TYPES", "is_main_subject"} & thing.keys()
+        assert "camera_motion" not in fields
+        dropped += not {"appearance", "position"} <= thing.keys() or "lighting" not in fields
+    assert 0 < dropped < CLIPS
+
+
+def test_the_text_tells_the_fields_and_ends_with_the_camera(
+    output: Path, fused: dict[str, dict[str, Any]]
+) -> None:
+    captions = by_id(output, "captions")
+    right = []
+    for name, row in fused.items():
+        camera = captions[name]["structured_fields"]["camera_motion"]
+        sentence = f" {camera[:1].upper()}{camera[1:]}."
+        assert row["caption"].endswith(sentence)
+        fields = json.loads(row["details"])["fields"]
+        right.append(row["caption"].removesuffix(sentence) == tasks.t2v(fields).answer)
+    assert np.mean(right) >= 0.9
+
+
+def test_another_run_draws_the_same(
+    output: Path, work: Path, fused: dict[str, dict[str, Any]]
+) -> None:
+    done = jobs.fuse(*T2V, "--input", output, "--output", work / "again", "--limit", "30")
+    assert done.code == 0, done.stderr
+    again = by_id(work / "again", "fused")
+    assert len(again) == 30
+    for name, row in again.items():
+        assert row["details"] == fused[name]["details"]
+        assert row["caption"] == fused[name]["caption"]
+
+
+# ---- i2v, from another script's CSV
+
+GOOD = 6
+
+
+def broken(text: str) -> dict[str, tuple[str, str | None]]:
+    """name -> a row that is not as it should be, and why it fails, None where it is mended."""
+    document = json.loads(text)
+    (thing,) = document["subjects"]
+    return {
+        "unterminated": (text[: text.index('"lighting"') + 14], None),
+        "trailing": (f"{text}\n\nI hope that this helps.", None),
+        "leading": (f"Sure, here it is: {text}", None),
+        "quotes": (repr(document), None),
+        "fenced": (f"```json\n{text}\n```", None),
+        "repeated": (text.replace('"action"', '"action": "sits", "action"'), None),
+        "twice": (f"{text}\n{text}", None),
+        "empty": ("", "is empty"),
+        "prose": ("A circle moves left.", "no JSON object"),
+        "array": ("[1, 2, 3]", "no JSON object"),
+        "nobody": (json.dumps(document | {"subjects": []}), "names no subject"),
+        "cut short": ('{"subjects": [{"TYPES": {"ty', "names no subject"),
+        "idle": (
+            json.dumps(document | {"subjects": [thing | {"action": ""}]}),
+            "no subject has an action",
+        ),
+    }
+
+
+def test_a_csv_with_broken_rows(work: Path) -> None:
+    documents = {
+        f"good-{number}": tasks.structured(scene).answer
+        for number, scene in enumerate(sample_scenes(GOOD, seed=43))
+    }
+    bad = broken(documents["good-0"])
+    texts = {**documents, **{name: text for name, (text, _) in bad.items()}}
+    # Mixed, so that a broken row has good ones on both sides.
+    order = sorted(texts, key=lambda name: name[::-1])
+    table = work / "captions.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "structural_caption", "source"])
+        writer.writerows([f"/videos/{name}.mp4", texts[name], "a script"] for name in order)
+
+    done = jobs.fuse(*I2V, "--input", table, "--output", work / "i2v", "--csv")
+    assert done.code == 0, done.stderr
+    reasons = {f"videos/{name}.mp4": reason for name, (_, reason) in bad.items()}
+    fused, failed = by_id(work / "i2v", "fused"), by_id(work / "i2v", "failures")
+    assert failed.keys() == {name for name, reason in reasons.items() if reason}
+    assert fused.keys() == {f"videos/{name}.mp4" for name in texts} - failed.keys()
+    for name, row in failed.items():
+        assert (row["error"], row["stage"]) == ("UnusableMaterialError", "caption")
+        assert reasons[name] in row["message"]
+    right = []
+    for name, row in fused.items():
+        details = json.loads(row["details"])
+        assert details.get("repaired", False) == (name in reasons and "repeated" not in name)
+        (thing,) = details["fields"]["subjects"]
+        assert thing.keys() == {"name", "action", "expression"}
+        assert json.loads(row["metadata"]) == {"source": "a script"}
+        camera = read_structured(texts[Path(name).stem]).camera_motion
+        expected = fusing.with_camera(tasks.i2v(details["fields"]).answer, camera)
+        right.append(row["caption"] == expected)
+    assert np.mean(right) >= 0.9
+
+    with (work / "i2v/exports/i2v_fusion_caption.csv").open(newline="") as file:
+        exported = list(csv.DictReader(file))
+    assert {row["path"]: row["i2v_fusion_caption"] for row in exported} == {
+        row["uri"]: row["caption"] for row in fused.values() if row["caption_status"] == "ok"
+    }
+    assert len(exported) >= 0.9 * len(fused)
+
+
+# ---- other readers
+
+
+def test_duckdb_joins_on_the_key_and_reaches_into_fields(
+    output: Path, fused: dict[str, dict[str, Any]]
+) -> None:
+    captions = by_id(output, "captions")
+    told = duckdb.sql(
+        f"""
+        SELECT video_id, c.structured_fields.shot_type,
+               c.structured_fields.subjects[1].TYPES.sub_type, f.caption
+        FROM read_parquet('{output}/captions/**/*.parquet', hive_partitioning = true) AS c
+        JOIN read_parquet('{output}/fused/**/*.parquet', hive_partitioning = true) AS f
+        USING (video_id)
+        """
+    ).fetchall()
+    assert sorted(told) == sorted(
+        (
+            name,
+            captions[name]["structured_fields"]["shot_type"],
+            captions[name]["structured_fields"]["subjects"][0]["TYPES"]["sub_type"],
+            row["caption"],
+        )
+        for name, row in fused.items()
+    )
+
+
+def test_pandas_joins_on_the_key(output: Path, fused: dict[str, dict[str, Any]]) -> None:
+    captions = pd.read_parquet(output / "captions")
+    joined = captions.merge(
+        pd.read_parquet(output / "fused"), on="video_id", suffixes=("", "_fused"), validate="1:1"
+    )
+    assert dict(zip(joined["video_id"], joined["caption_fused"], strict=True)) == {
+        name: row["caption"] for name, row in fused.items()
+    }
+    shots = joined["structured_fields"].map(lambda fields: fields["shot_type"])
+    assert set(shots) <= {"close_up", "long_shot"}
