@@ -139,7 +139,8 @@ def _serve() -> None:
     """The child process: start and kill nodes as its standard input says, until it ends."""
     from ray.cluster_utils import Cluster
 
-    cluster, nodes = Cluster(), dict[str, Any]()
+    cluster: Any = Cluster()
+    nodes = dict[str, Any]()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what Ray prints is no answer
     try:
