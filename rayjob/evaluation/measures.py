@@ -295,15 +295,15 @@ def _judged(differences: list[Difference]) -> list[Difference]:
 
 def _verdict(each: Difference, real: bool, *, tested: int) -> str:
     if each.difference is None:
-        return "nothing to compare"
+        return "no pairs"
     if each.p is None:
-        return "too few videos to tell"
+        return "too few"
     if real:
-        return "B is lower" if each.difference < 0 else "B is higher"
+        return "B lower" if each.difference < 0 else "B higher"
     if abs(each.difference) < _EPSILON:
-        return "no difference"
+        return "same"
     # Looked at alone it would pass.
-    return f"may be chance: 1 of {tested} figures" if each.p < 1 - CONFIDENCE else "noise"
+    return f"unclear: 1 of {tested}" if each.p < 1 - CONFIDENCE else "noise"
 
 
 def _taken(measure: Measure, scores: Iterable[Score]) -> list[Score]:

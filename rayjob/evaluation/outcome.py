@@ -169,12 +169,14 @@ def verdict(differences: Sequence[Difference], *, a: str, b: str, videos: int) -
         if any(each.p is not None for each in differences):
             return f"No difference between {a} and {b} is more than noise, {over}."
         return f"Too few videos to tell {a} and {b} apart, {over}."
-    parts = [
-        f"{each.name} {'fell' if (each.difference or 0) < 0 else 'rose'} by "
-        f"{abs(each.difference or 0):.3g}{each.unit if each.unit == '%' else ''}"
-        for each in real
-    ]
+    parts = [_change(each) for each in real]
     return f"From {a} to {b}, more than noise, {over}: {', '.join(parts)}."
+
+
+def _change(each: Difference) -> str:
+    change = each.difference or 0.0
+    unit = {"%": " points", "": ""}.get(each.unit, f" {each.unit}")
+    return f"{each.name} {'fell' if change < 0 else 'rose'} by {abs(change):.3g}{unit}"
 
 
 # ---- for a person
@@ -205,20 +207,25 @@ def show_evaluation(evaluation: Evaluation, console: Console) -> None:
 def show_comparison(comparison: Comparison, console: Console) -> None:
     """Print the differences and the verdict."""
     title = f"{comparison.suite}: {comparison.a.run_id} (A) and {comparison.b.run_id} (B)"
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=_plain(title), title_justify="left", title_style="bold")
     table.add_column("figure")
-    for column in ("A", "B", "B - A", "95 % interval", "p", "pairs"):
-        table.add_column(column, justify="right")
+    for column in ("A", "B", "B - A", "95 % interval", "p", "n"):
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict")
     for each in comparison.differences:
-        style = "bold" if each.real else ""
         table.add_row(
-            _plain(each.name), _number(each.a), _number(each.b),
-            _number(each.difference, sign=True), _range(each.low, each.high),
-            _number(each.p, digits=4), f"{each.n}", each.verdict, style=style,
-        )  # fmt: skip
+            _plain(each.name),
+            _number(each.a),
+            _number(each.b),
+            _number(each.difference, sign=True),
+            _range(each.low, each.high),
+            _number(each.p, digits=3),
+            f"{each.n}",
+            each.verdict,
+            style="bold" if each.real else "",
+        )
     console.print(table)
-    console.print(_plain(comparison.verdict), highlight=False)
+    console.print(_plain(comparison.verdict), highlight=False, soft_wrap=True)
 
 
 def _figures_table(title: str, figures: Sequence[Figure]) -> Table:

@@ -79,7 +79,7 @@ def test_noise_is_no_difference(output: Path, tmp_path: Path, other: str) -> Non
     assert result["verdict"].startswith("No difference between")
     if other == "good":
         assert {each["difference"] for each in result["differences"]} == {0.0}
-        assert {each["verdict"] for each in result["differences"]} == {"no difference"}
+        assert {each["verdict"] for each in result["differences"]} == {"same"}
 
 
 def rows(values: dict[str, list[float | None]], dimension: str = "d") -> list[Score]:
