@@ -1,0 +1,90 @@
+"""The configurations that come with the project can be run as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from rayjob.recipes import find_recipe
+from rayjob.recipes.settings import RecipeSettings, settings_for
+from rayjob.settings import read_config
+from schemas.config import EngineConfig, FuseConfig, GenerationConfig, JobConfig
+from schemas.media import SamplingPlan
+from tests.jobs import ROOT
+
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+PLACES: dict[str, Any] = {"input": "in", "output": "out"}
+
+
+def loaded(name: str) -> tuple[EngineConfig, RecipeSettings]:
+    """Its engine and its recipe, read by the command that the recipe belongs to."""
+    path = str(ROOT / f"configs/{name}.yaml")
+    data = yaml.safe_load((ROOT / f"configs/{name}.yaml").read_text())
+    defaults = find_recipe(data["recipe"]["name"]).defaults
+    kind = FuseConfig if defaults.plan is None else JobConfig
+    config = read_config(kind, path, flags=PLACES)
+    assert config.engine.model, "a configuration names its model"
+    settings = settings_for(defaults, config.recipe, model=config.engine.model, model_revision=None)
+    return config.engine, settings
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_it_loads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Prompt files are named from the repository's root.
+    monkeypatch.chdir(ROOT)
+    loaded(name)
+
+
+def test_no_configuration_is_forgotten() -> None:
+    assert {
+        "demo",
+        "demo-structured",
+        "demo-t2v",
+        "demo-i2v",
+        "skycaptioner-v1",
+        "skycaptioner-v1-fusion",
+        "ugc-videocaptioner",
+    } <= set(CONFIGS)
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        ("skycaptioner-v1", "structured"),
+        ("skycaptioner-v1-fusion", "t2v"),
+        ("ugc-videocaptioner", "omni"),
+    ],
+)
+def test_published_settings_are_the_defaults(name: str, recipe: str) -> None:
+    """What a configuration spells out, a run without it does as well."""
+    engine, settings = loaded(name)
+    defaults = find_recipe(recipe).defaults
+    assert engine.model == defaults.model
+    assert settings.plan == defaults.plan
+    assert settings.generation == defaults.generation
+    assert settings.options == defaults.options()
+    assert (engine.max_model_len, settings.max_attempts) == (defaults.max_model_len, 3)
+    assert engine.max_num_seqs in (None, defaults.max_num_seqs)
+
+
+def test_skycaptioner_as_published() -> None:
+    engine, settings = loaded("skycaptioner-v1")
+    assert settings.plan == SamplingPlan(num_frames=16, include_last=False, max_pixels=360 * 420)
+    assert settings.generation == GenerationConfig(temperature=0.05, max_tokens=2048, seed=42)
+    assert engine.max_model_len == 31_920
+    assert engine.vllm_args == {"gpu_memory_utilization": 0.6}
+
+
+def test_fusion_as_published() -> None:
+    engine, settings = loaded("skycaptioner-v1-fusion")
+    assert settings.generation == GenerationConfig(temperature=0.1, max_tokens=512, seed=42)
+    assert engine.max_model_len == 4096
+
+
+def test_ugc_as_published() -> None:
+    engine, settings = loaded("ugc-videocaptioner")
+    assert settings.plan == SamplingPlan(num_frames=32, max_pixels=100_352, audio_rate=16_000)
+    assert settings.generation == GenerationConfig(temperature=0.2, max_tokens=1024, seed=42)
+    assert engine.max_model_len == 20_000
