@@ -52,16 +52,16 @@ class Subject(_Fields):
     action: str = Field(description="what it does")
     expression: str = Field(description="of a face or body; empty for things")
     position: str = Field(description="where in the picture, or relative to others")
-    is_main_subject: bool
+    is_main_subject: bool = Field(description="whether the video is about it")
 
 
 class StructuredCaption(_Fields):
     """A video in fields."""
 
     subjects: list[Subject] = Field(max_length=MAX_SUBJECTS)
-    shot_type: ShotType
-    shot_angle: ShotAngle
-    shot_position: ShotPosition
+    shot_type: ShotType = Field(description="how near the camera is")
+    shot_angle: ShotAngle = Field(description="whether it looks up or down")
+    shot_position: ShotPosition = Field(description="from which side it looks")
     camera_motion: str = Field(description="in free text, such as 'the camera pans left'")
     environment: str = Field(description="the place, in free text")
     lighting: str = Field(description="in free text")

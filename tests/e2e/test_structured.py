@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import time
@@ -266,25 +267,20 @@ def test_a_csv_with_broken_rows(work: Path) -> None:
 def test_duckdb_joins_on_the_key_and_reaches_into_fields(
     output: Path, fused: dict[str, dict[str, Any]]
 ) -> None:
-    captions = by_id(output, "captions")
-    told = duckdb.sql(
-        f"""
-        SELECT video_id, c.structured_fields.shot_type,
-               c.structured_fields.subjects[1].TYPES.sub_type, f.caption
-        FROM read_parquet('{output}/captions/**/*.parquet', hive_partitioning = true) AS c
-        JOIN read_parquet('{output}/fused/**/*.parquet', hive_partitioning = true) AS f
-        USING (video_id)
-        """
-    ).fetchall()
-    assert sorted(told) == sorted(
+    page = (jobs.ROOT / "docs/structured.md").read_text("utf-8")
+    (query,) = re.findall(r"```sql\n(.*?);\n```", page, re.DOTALL)
+    told = duckdb.sql(query.replace("OUT/", f"{output}/").replace("LIMIT 5", ""))
+    assert told.columns == ["video_id", "shot", "subject", "caption"]
+    fields = {name: row["structured_fields"] for name, row in by_id(output, "captions").items()}
+    assert told.fetchall() == [
         (
             name,
-            captions[name]["structured_fields"]["shot_type"],
-            captions[name]["structured_fields"]["subjects"][0]["TYPES"]["sub_type"],
-            row["caption"],
+            fields[name]["shot_type"],
+            fields[name]["subjects"][0]["TYPES"]["sub_type"],
+            fused[name]["caption"],
         )
-        for name, row in fused.items()
-    )
+        for name in sorted(fused)
+    ]
 
 
 def test_pandas_joins_on_the_key(output: Path, fused: dict[str, dict[str, Any]]) -> None:

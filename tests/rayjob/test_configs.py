@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -18,13 +19,13 @@ CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
 PLACES: dict[str, Any] = {"input": "in", "output": "out"}
 
 
-def loaded(name: str) -> tuple[EngineConfig, RecipeSettings]:
+def loaded(name: str, flags: Mapping[str, Any] = {}) -> tuple[EngineConfig, RecipeSettings]:
     """Its engine and its recipe, read by the command that the recipe belongs to."""
-    path = str(ROOT / f"configs/{name}.yaml")
-    data = yaml.safe_load((ROOT / f"configs/{name}.yaml").read_text())
-    defaults = find_recipe(data["recipe"]["name"]).defaults
-    kind = FuseConfig if defaults.plan is None else JobConfig
-    config = read_config(kind, path, flags=PLACES)
+    path = ROOT / f"configs/{name}.yaml"
+    recipe = yaml.safe_load(path.read_text())["recipe"]["name"]
+    kind = FuseConfig if find_recipe(recipe).defaults.plan is None else JobConfig
+    config = read_config(kind, str(path), flags={**PLACES, **flags})
+    defaults = find_recipe(config.recipe.name).defaults
     assert config.engine.model, "a configuration names its model"
     settings = settings_for(defaults, config.recipe, model=config.engine.model, model_revision=None)
     return config.engine, settings
@@ -77,8 +78,9 @@ def test_skycaptioner_as_published() -> None:
     assert engine.vllm_args == {"gpu_memory_utilization": 0.6}
 
 
-def test_fusion_as_published() -> None:
-    engine, settings = loaded("skycaptioner-v1-fusion")
+@pytest.mark.parametrize("task", ["t2v", "i2v"])
+def test_fusion_as_published(task: str) -> None:
+    engine, settings = loaded("skycaptioner-v1-fusion", {"recipe.name": task})
     assert settings.generation == GenerationConfig(temperature=0.1, max_tokens=512, seed=42)
     assert engine.max_model_len == 4096
 
