@@ -1,0 +1,170 @@
+"""A real cluster of several nodes: a submitted job, shared GPUs, nodes that die and join, S3."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ray.job_submission import JobSubmissionClient
+
+from rayjob.tablestore import TableStore
+from tests import jobs
+from tests.e2e.held import GATE
+from tests.ray_nodes import RayCluster
+from tests.rayjob.outputs import ids_in
+from tests.services import new_bucket
+from tinyworld.render import write_video
+from tinyworld.s3 import S3Gateway
+from tinyworld.world import sample_scenes
+
+FREE, HELD = 16, 16
+ENGINES = 4
+GPUS_PER_ENGINE = 0.5
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gate") / "open"
+
+
+@pytest.fixture(scope="module")
+def cluster(gateway: S3Gateway, gate: Path) -> Iterator[RayCluster]:
+    """A head without resources, two CPU nodes, two nodes with one logical GPU each."""
+    with RayCluster(env={GATE: str(gate)}) as cluster:
+        for name in ("cpu-1", "cpu-2"):
+            cluster.add(name, cpus=1)
+        for name in ("gpu-1", "gpu-2"):
+            cluster.add(name, cpus=2, gpus=1)
+        yield cluster
+
+
+def submit(cluster: RayCluster, *arguments: str, working_dir: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "rayjob.submit", "--address", cluster.dashboard]
+    command += ["--working-dir", working_dir, *arguments]
+    return subprocess.Popen(
+        command, cwd=jobs.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def until(condition: Callable[[], bool], process: subprocess.Popen[str], what: str) -> None:
+    deadline = time.monotonic() + 200
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"waited for {what}"
+        time.sleep(0.5)
+
+
+class Watch(threading.Thread):
+    """Samples which actors hold which share of which node's GPU."""
+
+    def __init__(self, cluster: RayCluster) -> None:
+        super().__init__(daemon=True)
+        self._cluster = cluster
+        self._end = threading.Event()
+        self.samples = 0
+        self.most_on_a_node = 0.0
+        self.most_engines = 0
+        self.engines = 0
+
+    def run(self) -> None:
+        while not self._end.wait(0.5):
+            shares: dict[str, float] = defaultdict(float)
+            alive = self._cluster.actors()
+            for actor in alive:
+                shares[actor.node_id] += (actor.required_resources or {}).get("GPU", 0.0)
+            self.samples += 1
+            self.most_on_a_node = max([self.most_on_a_node, *shares.values()])
+            self.engines = sum("Captioner" in actor.class_name for actor in alive)
+            self.most_engines = max(self.most_engines, self.engines)
+
+    def stop(self) -> None:
+        self._end.set()
+        self.join()
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "code"),
+    [
+        (("python", "-c", "print('all', 'well')"), 0),
+        (("python", "-m", "rayjob.caption"), 2),
+        (("python", "-c", "raise SystemExit(3)"), 3),
+    ],
+)
+def test_the_submitter_ends_as_the_driver(
+    cluster: RayCluster, entrypoint: tuple[str, ...], code: int
+) -> None:
+    process = submit(cluster, "--", *entrypoint)
+    stdout, stderr = process.communicate(timeout=100)
+    assert process.returncode == code, stderr
+    if code == 0:
+        assert stdout.strip().endswith("all well")
+
+
+def test_a_stopped_job_is_no_success(cluster: RayCluster) -> None:
+    process = submit(cluster, "--submission-id", "sleeper", "--", "sleep", "100")
+    client = JobSubmissionClient(cluster.dashboard)
+    until(lambda: any(job.submission_id == "sleeper" for job in client.list_jobs()), process, "it")
+    client.stop_job("sleeper")
+    _, stderr = process.communicate(timeout=100)
+    assert process.returncode == 143, stderr
+    assert "stopped" in stderr
+
+
+def test_what_cannot_be_submitted_is_an_error_of_usage(tmp_path: Path) -> None:
+    for options in (("--address", "http://127.0.0.1:9"), ("--runtime-env", str(tmp_path))):
+        command = [sys.executable, "-m", "rayjob.submit", *options, "--", "true"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 2, done.stderr
+        assert "error:" in done.stderr
+
+
+@pytest.mark.timeout(500)
+def test_nodes_die_and_join_during_a_job(
+    cluster: RayCluster, gateway: S3Gateway, gate: Path, tmp_path: Path
+) -> None:
+    bucket = new_bucket(gateway.client())
+    names = [f"free-{n:02d}.mp4" for n in range(FREE)] + [f"held-{n:02d}.mp4" for n in range(HELD)]
+    for name, scene in zip(names, sample_scenes(len(names), seed=91), strict=True):
+        write_video(tmp_path / name, [(scene, 2.0)])
+        gateway.client().upload_file(str(tmp_path / name), bucket, f"in/{name}")
+    output = TableStore(f"s3://{bucket}/out")
+    watch = Watch(cluster)
+    watch.start()
+    process = submit(
+        cluster, "--", "python", "-m", "rayjob.caption", *jobs.DEMO,
+        "--input", f"s3://{bucket}/in", "--output", output.url,
+        "--recipe", "tests.e2e.held:Held", "--run-id", "rehearsal",
+        "--engines", f"{ENGINES}", "--gpus-per-engine", f"{GPUS_PER_ENGINE}",
+        "--set", "shards.seconds=0.5", "--set", "engine.videos_in_flight=5",
+        working_dir=".",
+    )  # fmt: skip
+    try:
+        until(lambda: watch.engines == ENGINES, process, "four engines side by side")
+        until(lambda: len(ids_in(output, "captions")) >= FREE // 2, process, "first captions")
+        cluster.kill("gpu-1")
+        cluster.kill("cpu-1")
+        cluster.add("new", cpus=3, gpus=1)
+        gate.touch()
+        stdout, stderr = process.communicate(timeout=300)
+    finally:
+        watch.stop()
+        process.kill()
+    assert process.returncode == 0, stdout + stderr
+    assert Counter(ids_in(output, "captions")) == Counter(names)
+    assert ids_in(output, "failures") == []
+    assert output.exists("runs/rehearsal/_SUCCESS")
+    # The driver's lines came through while it ran.
+    assert f"{len(names)} of {len(names)} videos done" in stdout
+    summary = json.loads(next(line for line in stdout.splitlines() if line.startswith('{"run_id"')))
+    assert summary["videos_captioned"] == len(names)
+    # Shares of a GPU were kept at every moment, and used.
+    assert watch.samples > 20
+    assert watch.most_engines == ENGINES
+    assert watch.most_on_a_node == 1.0
