@@ -67,7 +67,8 @@ class Structured:
         self._settings = settings
         self._schema = json_schema() if options.guided else None
         self._rules: list[validators.Validator] = [
-            validators.non_empty,
+            # First, because guided decoding lets a model that is stuck write white space to its
+            # last token, which then looks like an empty answer.
             validators.complete,
             validators.structured,
             validators.no_repeated_subjects,

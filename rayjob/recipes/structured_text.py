@@ -98,7 +98,9 @@ def _document(text: str) -> tuple[Mapping[str, Any], bool]:
 
 def _subject(fields: Mapping[str, Any]) -> ReadSubject:
     types = fields.get("TYPES")
-    types = types if isinstance(types, Mapping) else {"type": types}
+    if not isinstance(types, Mapping):
+        # Not a list: that is what the repair makes of a key that was cut off.
+        types = {"type": types} if isinstance(types, str) else {}
     return ReadSubject(
         type=_text(types.get("type")),
         sub_type=_text(types.get("sub_type")),

@@ -31,6 +31,7 @@ I2V = ("--config", "configs/demo-i2v.yaml")
 
 CLIPS = 60
 SHARD_ROWS = 6
+BEGINNING = '{"subjects":['
 RATES = {"appearance": 0.1, "position": 0.1, "lighting": 0.1}
 
 
@@ -90,8 +91,9 @@ def test_a_model_of_random_weights_ends_with_reasons(work: Path, scenes: dict[st
     assert done.code == 0, done.stderr
     assert (done.summary["videos_captioned"], done.summary["videos_failed"]) == (6, 0)
     for row in jobs.read(work / "random", "captions"):
-        # Guided to the end of its tokens: a document, or the beginning of one.
-        assert row["caption"].startswith("{") and '"subjects"' in row["caption"]
+        # Guided to its last token: a document, or the beginning of one, perhaps of white space.
+        written = "".join(row["caption"].split())[: len(BEGINNING)]
+        assert written and BEGINNING.startswith(written)
         if row["caption_status"] == "ok":
             StructuredCaption.model_validate_json(row["structured"])
         else:

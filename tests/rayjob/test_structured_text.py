@@ -140,6 +140,7 @@ def test_an_array_around_the_document() -> None:
         ('{"subjects": [{}, {"is_main_subject": true}]}', "names no subject"),
         ('{"subjects": [{"appearance": " "}], "lighting": "dim"}', "names no subject"),
         ('{"subj', "no JSON object"),
+        ('{"subjects": [{"TYPES": {"ty', "names no subject"),
         ("[" * 100_000, "no JSON"),
         ('{"subjects": ' + '{"a":' * 100_000, "no JSON"),
     ],
