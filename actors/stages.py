@@ -64,7 +64,9 @@ def _is_engine_death(error: BaseException) -> bool:
 
 
 class Decoder:
-    """Ray Data callable: ``schemas.blocks.INPUTS`` -> ``schemas.blocks.DECODED``, packed."""
+    """Ray Data callable: fills in what ``schemas.blocks.INPUTS`` lacks of
+    ``schemas.blocks.DECODED``; both packed.
+    """
 
     def __init__(
         self, *, plan: SamplingPlan, limits: DecodeLimits, storage: StorageOptions
@@ -75,12 +77,9 @@ class Decoder:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Decode each input of the batch; returns one row with all of them."""
-        return packed(
-            pa.concat_tables(
-                [decoded_table(row, self._decode(row)) for row in batch.to_pylist()]
-                or [DECODED.empty_table()]
-            )
-        )
+        inputs = [row for table in unpacked(batch) for row in table.to_pylist()]
+        decoded = [decoded_table(row, self._decode(row)) for row in inputs]
+        return packed(pa.concat_tables(decoded or [DECODED.empty_table()]))
 
     def _decode(self, row: dict[str, Any]) -> Clip | FailureRow:
         started = time.monotonic()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from actors.stages import Captioner, Decoder
 from rayjob.engines import EnginePool
@@ -29,12 +29,16 @@ _TASKS_IN_FLIGHT = 20
 videos. A task costs Ray milliseconds on both sides, which short clips would notice; with
 many videos to a task, fast ones wait for slow ones and the batch runs dry."""
 
+_READERS = 8
+"""Tasks that read the manifest at once. Ray Data takes some twenty blocks a second of each, so
+that together they feed a few hundred videos a second."""
+
 _ENGINE_START_DEATHS = 3
 """Engines that may die in a row while they start before the run gives up."""
 
 
 def caption_graph(
-    manifest: Sequence[str],
+    manifest: Sequence[tuple[str, int]],
     filesystem: Any,
     *,
     recipe: Recipe,
@@ -45,7 +49,7 @@ def caption_graph(
     """Manifest -> decode [CPU actors] -> caption [engines].
 
     Args:
-        manifest: paths of Parquet files with rows of ``schemas.blocks.INPUTS``.
+        manifest: row groups (path, number) with rows of ``schemas.blocks.INPUTS``.
         filesystem: fsspec filesystem that holds them.
         decode: None for a recipe that works on earlier captions.
         monitor: handle of an :class:`actors.monitor.Monitor`.
@@ -57,7 +61,7 @@ def caption_graph(
     videos_per_task = max(1, pool.videos_in_flight // _TASKS_IN_FLIGHT)
     calls = -(-pool.videos_in_flight // videos_per_task)
     return (
-        _decoded(_read(manifest, filesystem), recipe.plan, decode, batch_size=videos_per_task)
+        _decoded(_read(manifest, filesystem, batch_size=videos_per_task), recipe.plan, decode)
         # A fixed pool: engines take minutes to start, and a pool that grows by load
         # starts them when they are already needed.
         .map_batches(
@@ -81,22 +85,15 @@ def caption_graph(
     )
 
 
-def _decoded(
-    inputs: Dataset, plan: SamplingPlan | None, pool: DecodePool | None, *, batch_size: int
-) -> Dataset:
-    """``schemas.blocks.INPUTS`` -> ``schemas.blocks.DECODED``, packed."""
+def _decoded(inputs: Dataset, plan: SamplingPlan | None, pool: DecodePool | None) -> Dataset:
+    """Decode what the inputs name; as they are where there is nothing to decode."""
     if plan is None or pool is None:
-        return inputs.map_batches(
-            lambda batch: packed(undecoded_table(batch.to_pylist())),
-            batch_size=batch_size,
-            batch_format="pyarrow",
-            num_cpus=0,
-        )
+        return inputs
     # One video costs one core: more threads per video would only add waiting.
     return inputs.map_batches(
         Decoder,
         fn_constructor_kwargs={"plan": plan, "limits": pool.limits, "storage": pool.storage},
-        batch_size=batch_size,
+        batch_size=1,
         batch_format="pyarrow",
         zero_copy_batch=True,
         num_cpus=pool.cpus_per_actor,
@@ -142,17 +139,20 @@ def _configure() -> None:
     context.print_on_execution_start = False
 
 
-def _read(paths: Sequence[str], filesystem: Any) -> Dataset:
-    """The run's manifest as a dataset of ``schemas.blocks.INPUTS``, streamed file by file.
+def _read(row_groups: Sequence[tuple[str, int]], filesystem: Any, *, batch_size: int) -> Dataset:
+    """The run's manifest, packed: ``schemas.blocks.DECODED`` with nothing decoded yet.
 
     Reading asks for no CPU: the actors hold all CPUs for the whole run, and a task
     that waited for one would wait for ever.
     """
 
-    def read(batch: dict[str, Any]) -> pa.Table:
-        tables = [pq.read_table(path, filesystem=filesystem) for path in batch["path"]]
-        return pa.concat_tables(tables)
+    def read(batch: dict[str, Any]) -> Iterator[pa.Table]:
+        for path, group in zip(batch["path"], batch["group"], strict=True):
+            with filesystem.open(path, "rb") as file:
+                inputs = pq.ParquetFile(file).read_row_group(int(group))
+            for first in range(0, inputs.num_rows, batch_size):
+                yield packed(undecoded_table(inputs.slice(first, batch_size).to_pylist()))
 
-    return ray.data.from_items([{"path": path} for path in paths]).map_batches(
-        read, batch_size=1, num_cpus=0
-    )
+    return ray.data.from_items(
+        [{"path": path, "group": group} for path, group in row_groups]
+    ).map_batches(read, batch_size=1, num_cpus=0, compute=TaskPoolStrategy(size=_READERS))

@@ -21,6 +21,11 @@ from schemas.blocks import INPUTS
 from schemas.errors import SourceError
 
 ROWS_PER_FILE = 8192
+BYTES_PER_FILE = 64 << 20
+"""Of a file's rows in memory: captions that are to be fused can be long."""
+
+ROWS_PER_GROUP = 512
+"""What the graph reads at a time."""
 
 _EXAMPLES = 10
 _FEW = 256
@@ -69,6 +74,7 @@ class ManifestInfo:
         moved_example: id of one of them, None without any.
         path: folder of the manifest, from the root of the output.
         files: its files, in order; none without anything to do.
+        rows: how many rows each of them has.
     """
 
     total: int
@@ -82,6 +88,15 @@ class ManifestInfo:
     moved_example: str | None
     path: str
     files: tuple[str, ...]
+    rows: tuple[int, ...]
+
+    def row_groups(self) -> list[tuple[str, int]]:
+        """Every row group of every file: path and number."""
+        return [
+            (file, group)
+            for file, rows in zip(self.files, self.rows, strict=True)
+            for group in range(-(-rows // ROWS_PER_GROUP))
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +134,13 @@ def write_manifest(
     for entry in list(store.list(path)):
         store.delete(entry.path)
     selection = _Selection(done, attempts, limit, retake_changed)
-    files = []
+    files, rows = [], []
     for number, table in enumerate(_files(selection.tables(inputs))):
         file = f"{path}/part-{number:05d}.parquet"
-        store.write_table(file, table)
+        store.write_table(file, table, row_group_size=ROWS_PER_GROUP)
         files.append(file)
-    return selection.info(path, tuple(files))
+        rows.append(table.num_rows)
+    return selection.info(path, tuple(files), tuple(rows))
 
 
 def plan_manifest(
@@ -139,7 +155,7 @@ def plan_manifest(
     selection = _Selection(done, None, limit, retake_changed)
     for _table in selection.tables(inputs):
         pass
-    return selection.info(_folder(run_id), ())
+    return selection.info(_folder(run_id), (), ())
 
 
 def unaccounted(store: TableStore, run_id: str, seen: Container[str]) -> Unaccounted:
@@ -172,7 +188,7 @@ class _Selection:
         self._found = self._retried = self._changed = 0
         self._moved_example: str | None = None
 
-    def info(self, path: str, files: tuple[str, ...]) -> ManifestInfo:
+    def info(self, path: str, files: tuple[str, ...], rows: tuple[int, ...]) -> ManifestInfo:
         return ManifestInfo(
             total=self._skipped + self._todo,
             skipped=self._skipped,
@@ -185,6 +201,7 @@ class _Selection:
             moved_example=self._moved_example,
             path=path,
             files=files,
+            rows=rows,
         )
 
     def tables(self, inputs: Iterable[InputLike]) -> Iterator[pa.Table]:
@@ -252,17 +269,20 @@ class _Selection:
 
 
 def _files(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables of ROWS_PER_FILE, the last one smaller; none of them empty."""
-    waiting, rows = list[pa.Table](), 0
+    """The same rows in tables of ROWS_PER_FILE or BYTES_PER_FILE, the last one smaller; none of
+    them empty.
+    """
+    waiting = INPUTS.empty_table()
     for table in tables:
-        waiting.append(table)
-        rows += table.num_rows
-        if rows >= ROWS_PER_FILE:
-            joined = pa.concat_tables(waiting).combine_chunks()
-            yield joined.slice(0, ROWS_PER_FILE)
-            waiting, rows = [joined.slice(ROWS_PER_FILE)], rows - ROWS_PER_FILE
-    if rows:
-        yield pa.concat_tables(waiting)
+        waiting = pa.concat_tables([waiting, table])
+        while waiting.num_rows >= ROWS_PER_FILE or waiting.nbytes >= BYTES_PER_FILE:
+            rows = min(ROWS_PER_FILE, waiting.num_rows)
+            if waiting.nbytes > BYTES_PER_FILE:
+                rows = max(1, min(rows, waiting.num_rows * BYTES_PER_FILE // waiting.nbytes))
+            yield waiting.slice(0, rows).combine_chunks()
+            waiting = waiting.slice(rows)
+    if waiting.num_rows:
+        yield waiting.combine_chunks()
 
 
 def _folder(run_id: str) -> str:

@@ -190,10 +190,17 @@ class TableStore:
         finally:
             os.close(folder)
 
-    def write_table(self, path: str, table: pa.Table, *, guard: Guard | None = None) -> None:
+    def write_table(
+        self,
+        path: str,
+        table: pa.Table,
+        *,
+        guard: Guard | None = None,
+        row_group_size: int | None = None,
+    ) -> None:
         """Write a Parquet file (zstd). Raises as :meth:`write_bytes` does."""
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
+        pq.write_table(table, sink, compression="zstd", row_group_size=row_group_size)
         self.write_bytes(path, sink.getvalue().to_pybytes(), guard=guard)
 
     def delete(self, path: str) -> None:
