@@ -28,7 +28,6 @@ from typing import Any
 
 import av
 import pyarrow.dataset as ds
-from av.packet import Packet
 
 from actors.decoder import decode
 from actors.engine import VllmEngine
@@ -79,8 +78,7 @@ def _repeat(minute: Path, path: Path, times: int) -> None:
                         _mux(target, output, packet, shift=number * stream.duration)
 
 
-def _mux(target: Any, output: Any, packet: Packet, *, shift: int) -> None:
-    assert packet.dts is not None and packet.pts is not None
+def _mux(target: Any, output: Any, packet: Any, *, shift: int) -> None:
     packet.dts += shift
     packet.pts += shift
     packet.stream = output

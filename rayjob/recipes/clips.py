@@ -5,8 +5,8 @@ captioned with the caption of the window before as context, c_t = LMM(clip_t, c_
 third step (``rayjob fuse --task long``) makes one text of both. The windows of a video wait
 for one another; its frames and all other videos do not, so the engine stays full.
 
-Frames travel compressed (about 20 MB for ten minutes) and are unpacked request by request:
-memory does not grow with the number of requests.
+Frames travel compressed (some 10 to 100 KB each) and are unpacked request by request: memory
+does not grow with the number of requests.
 """
 
 from __future__ import annotations
