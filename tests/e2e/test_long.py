@@ -27,10 +27,8 @@ from tinyworld.world import Scene, last_thing, read_events, sample_scenes
 CLIPS = ("--config", "configs/demo-clips.yaml")
 LONG = ("--config", "configs/demo-long.yaml")
 WINDOW, STRIDE = 4.0, 2.0
-LENGTHS = {"short-0.mp4": 6.0, "short-1.mp4": 9.0} | {f"x-long-{n}.mp4": 60.0 for n in range(3)}
-COVERED = 0.3
-"""Share of a video's things that its long text names."""
-
+MATERIAL_TOKENS = 400
+LENGTHS = {f"short-{n}.mp4": 9.0 for n in range(4)} | {f"x-long-{n}.mp4": 60.0 for n in range(3)}
 Row = dict[str, Any]
 Thing = tuple[str, str]
 
@@ -203,7 +201,9 @@ def test_a_chain_that_fails(tmp_path: Path) -> None:
     )
     done = jobs.caption(*arguments, "--set", "recipe.options.stumble_at=3")
     assert done.code == 0, done.stderr
-    assert (done.summary["videos_captioned"], done.summary["videos_failed"]) == (1, 1)
+    # It has captions, and so it does not count among the videos without any.
+    assert (done.summary["videos_captioned"], done.summary["videos_failed"]) == (2, 0)
+    assert done.summary["failures_by_error"] == {"IncompleteError": 1}
     rows = read(tmp_path / "out")
     kept = [row for row in rows if row["video_id"] == "stumble-a.mp4"]
     assert [row["start_sec"] for row in level(kept, "clip")] == [0, 2]
@@ -234,16 +234,16 @@ def test_one_long_text(output: Path, truth: dict[str, list[Piece]], tmp_path: Pa
     for name, row in rows.items():
         assert (row["level"], row["start_sec"], row["end_sec"]) == ("video", 0, LENGTHS[name])
         details = json.loads(row["details"])
-        is_long = LENGTHS[name] >= 60
-        assert (details["reduce_depth"] > 0) == is_long
+        assert (details["reduce_depth"] > 0) == (LENGTHS[name] >= 60)
         assert len(details["levels"]) == details["reduce_depth"] + 1
-        assert all(max(level["tokens"]) <= 400 for level in details["levels"])
+        assert all(max(level["tokens"]) <= MATERIAL_TOKENS for level in details["levels"])
         assert sum(details["levels"][0]["tokens"]) == details["material_tokens"]
-        told = named(row)
-        shown = [each.thing for each in truth[name]]
-        assert told
-        covered += [thing in told for thing in shown]
-    assert np.mean(covered) >= COVERED
+        assert row["caption"]
+        if not details["reduce_depth"]:
+            # The embedded model retells a handful of windows; it cannot merge the dozens of a
+            # minute. What a reduce covers is tested on its plan, in test_long_recipe.
+            covered += [each.thing in named(row) for each in truth[name]]
+    assert len(covered) >= 6 and np.mean(covered) >= 0.8
     exported = [json.loads(line) for line in (tmp_path / "exports" / "long.jsonl").open()]
     fine = {name for name, row in rows.items() if row["caption_status"] == "ok"}
     assert {each["id"] for each in exported} == fine
