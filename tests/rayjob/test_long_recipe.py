@@ -145,6 +145,13 @@ async def test_material_larger_than_the_context(times: int) -> None:
     assert f"{minutes % 60:02d}:{seconds:02d}]" in last[-1]
 
 
+async def test_parts_fit_the_context_where_the_text_is_short() -> None:
+    engine = ScriptedEngine(repeats_events, max_model_len=1000)  # which checks every request
+    given = video(windows(60, words=76), seconds=305)
+    (told,) = await recipe(max_tokens=30).caption(given, engine)
+    assert json.loads(told.details or "")["reduce_depth"] >= 1
+
+
 async def test_one_caption_larger_than_a_request() -> None:
     engine = ScriptedEngine(repeats_events, max_model_len=1000)
     words = " ".join(f"event{n} of some kind," for n in range(500))
