@@ -1,0 +1,14 @@
+"""The report: one self-contained HTML page for a run, or for a comparison of runs.
+
+::
+
+    runs         which runs, and what they say about themselves
+    reading      streams a run's tables, batch by batch
+    statistics   figures over all rows, in memory that does not grow with them
+    sampling     which videos are shown: a seeded choice that is the same in every run
+    gallery      the sampled videos with their captions
+    pictures     their frames and sound, decoded again
+    structured   structured answers as groups of chips
+    charts       inline SVG
+    page         puts it together, through the templates
+"""

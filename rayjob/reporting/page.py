@@ -1,0 +1,345 @@
+"""Puts the page together: what is said of the runs, and the templates around it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import rayjob
+from actors.storage import display_uri
+from rayjob.evaluation.outcome import Evaluation
+from rayjob.reporting.charts import (
+    Chart,
+    Series,
+    clock,
+    histogram,
+    interval,
+    nice,
+    number,
+    stacked,
+)
+from rayjob.reporting.facts import comparison, facts_of, tiles_of
+from rayjob.reporting.gallery import Caption, RunTables, Video, make_gallery
+from rayjob.reporting.pictures import watching
+from rayjob.reporting.reading import KEYS, list_parts
+from rayjob.reporting.runs import Run, shown_config
+from rayjob.reporting.statistics import FailedVideo, collect
+from rayjob.reporting.throughput import throughput_charts
+from rayjob.reporting.track import Track, Window, draw_track
+
+_STATUSES = ("ok", "truncated", "invalid")
+_MAX_REASONS = 8
+_MAX_ERRORS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the page is to show.
+
+    Attributes:
+        sample: videos in the gallery, chosen with ``seed``.
+        pictures: whether to open the videos again.
+    """
+
+    sample: int
+    seed: int
+    pictures: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """A video of the gallery, ready for the template: element ids start with ``name``."""
+
+    name: str
+    video: Video
+    track: Track | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failures:
+    """The failures of one kind in one run."""
+
+    run: int
+    stage: str
+    error: str
+    count: int
+    share: Markup
+    examples: Sequence[FailedVideo]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusBar:
+    """The captions of one recipe in one run by status."""
+
+    run: int
+    recipe: str
+    captions: int
+    bar: Markup
+    counts: list[tuple[str, int]]
+    levels: list[tuple[str, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """One figure of an evaluation, by run; None where a run has none."""
+
+    name: str
+    values: list[tuple[str, str, Markup] | None]
+
+
+def make_page(runs: Sequence[Run], request: Request) -> str:
+    """The report of a run, or of several side by side, as one HTML document.
+
+    Raises:
+        SourceError: a table cannot be read.
+        OutputUnavailableError: the storage failed in spite of retries.
+    """
+    read = [_tables(run, request) for run in runs]
+    videos = make_gallery(read, sample=request.sample, seed=request.seed, pictures=request.pictures)
+    style, script = _asset("page.css"), _asset("page.js")
+    environment = Environment(
+        loader=PackageLoader("rayjob.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"clock": clock, "number": number, "uri": display_uri}
+    return environment.get_template("page.html.j2").render(
+        style=Markup(style),
+        script=Markup(script),
+        policy=_policy(style=style, script=script),
+        title=" against ".join(run.label for run in runs),
+        version=rayjob.__version__,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        runs=read,
+        many=len(read) > 1,
+        tiles=tiles_of(read[0]),
+        comparison=comparison(read) if len(read) > 1 else [],
+        facts=[facts_of(each) for each in read],
+        configs=[_config(run) for run in runs],
+        throughput=throughput_charts(read),
+        statuses=_status_bars(read),
+        reasons=_reasons(read),
+        distributions=_distributions(read),
+        failures=_failures(read),
+        evaluations=_evaluations(runs),
+        cards=[_card(f"v{number}", video) for number, video in enumerate(videos)],
+        recipes=sorted(
+            {caption.recipe for video in videos for found in video.captions for caption in found}
+        ),
+        request=request,
+        sampled=sum(not video.flagged for video in videos),
+        flagged=sum(video.flagged for video in videos),
+        population=max(each.statistics.videos for each in read),
+    )
+
+
+def _policy(*, style: str, script: str) -> str:
+    """A content security policy: no network at all, and no script but the page's own."""
+    own_style, own_script = (
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for text in (style, script)
+    )
+    return (
+        f"default-src 'none'; img-src data:; style-src {own_style}; "
+        f"script-src {own_script}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _asset(name: str) -> str:
+    return files("rayjob.reporting").joinpath("templates", name).read_text("utf-8")
+
+
+def _tables(run: Run, request: Request) -> RunTables:
+    every = {table: list_parts(run.store, table) for table in KEYS}
+    own = {
+        table: [part for part in parts if part.run_id == run.run_id]
+        for table, parts in every.items()
+    }
+    # A caption run shows what its captions were fused to; a fusion, what it was made from.
+    beside = every["fused"] if own["captions"] else every["captions"] if own["fused"] else []
+    related = [part for part in beside if part.run_id != run.run_id]
+    return RunTables(
+        run=run,
+        statistics=collect(
+            run.store,
+            [part for parts in own.values() for part in parts],
+            sample=request.sample,
+            seed=request.seed,
+        ),
+        parts=[*own["captions"], *own["fused"]],
+        related=related,
+        watching=watching(run, related),
+    )
+
+
+def _config(run: Run) -> str:
+    text: str = yaml.safe_dump(shown_config(run.config), sort_keys=False, allow_unicode=True)
+    return text if run.config else ""
+
+
+def _status_bars(runs: Sequence[RunTables]) -> list[StatusBar]:
+    bars = []
+    for position, each in enumerate(runs):
+        for recipe, kind in sorted(each.statistics.kinds.items()):
+            known = [(status, kind.statuses[status]) for status in _STATUSES]
+            others = [
+                (status, count)
+                for status, count in kind.statuses.items()
+                if status not in _STATUSES
+            ]
+            counts = [(status, count) for status, count in (*known, *others) if count]
+            bars.append(
+                StatusBar(
+                    run=position,
+                    recipe=recipe,
+                    captions=kind.captions,
+                    bar=stacked([(status, status, count) for status, count in counts]),
+                    counts=counts,
+                    levels=kind.levels.most_common(),
+                )
+            )
+    return bars
+
+
+def _reasons(runs: Sequence[RunTables]) -> list[tuple[int, str, int]]:
+    """Why captions are not ok: (run, reason, captions)."""
+    return [
+        (position, reason, count)
+        for position, each in enumerate(runs)
+        for reason, count in each.statistics.reasons.most_common(_MAX_REASONS)
+    ]
+
+
+def _distributions(runs: Sequence[RunTables]) -> list[Chart]:
+    if not any(each.statistics.captions for each in runs):
+        return []
+    if len(runs) > 1:
+        words = [
+            Series(
+                name=each.run.label,
+                css=f"r{position}",
+                values=_total([kind.words for kind in each.statistics.kinds.values()]),
+            )
+            for position, each in enumerate(runs)
+        ]
+        lengths = [
+            Series(
+                name=each.run.label,
+                css=f"r{position}",
+                values=each.statistics.seconds.astype(np.float64),
+            )
+            for position, each in enumerate(runs)
+        ]
+    else:
+        statistics = runs[0].statistics
+        words = [
+            Series(name=recipe, css=f"s{position % 6}", values=kind.words.astype(np.float64))
+            for position, (recipe, kind) in enumerate(sorted(statistics.kinds.items()))
+        ]
+        lengths = [Series(name="", css="s0", values=statistics.seconds.astype(np.float64))]
+    several = len(words) > 1
+    return [
+        histogram("Length of captions", "words", words, of="captions", percent=several),
+        histogram("Length of videos", "seconds", lengths, of="videos", percent=len(lengths) > 1),
+    ]
+
+
+def _total(counts: Sequence[Any]) -> Any:
+    return np.sum([np.zeros(1), *counts], axis=0) if counts else np.zeros(1)
+
+
+def _failures(runs: Sequence[RunTables]) -> list[Failures]:
+    found = []
+    for position, each in enumerate(runs):
+        statistics = each.statistics
+        for (stage, error), count in statistics.errors.most_common(_MAX_ERRORS):
+            rest = statistics.failures - count
+            found.append(
+                Failures(
+                    run=position,
+                    stage=stage,
+                    error=error,
+                    count=count,
+                    share=stacked([(error, "failed", count), ("other errors", "rail", rest)]),
+                    examples=statistics.examples.get((stage, error), ()),
+                )
+            )
+    return found
+
+
+def _evaluations(runs: Sequence[Run]) -> list[tuple[str, list[Scored]]]:
+    """By suite and model: each figure, with one value per run."""
+    suites: dict[str, list[dict[str, Any]]] = {}
+    for position, run in enumerate(runs):
+        for evaluation in run.evaluations:
+            title = _suite(evaluation)
+            columns = suites.setdefault(title, [{} for _ in runs])
+            columns[position] |= {figure.name: figure for figure in evaluation.figures}
+    return [(title, _scored(columns)) for title, columns in sorted(suites.items())]
+
+
+def _suite(evaluation: Evaluation) -> str:
+    return f"{evaluation.suite}, {evaluation.model}" if evaluation.model else evaluation.suite
+
+
+def _scored(columns: Sequence[dict[str, Any]]) -> list[Scored]:
+    names = dict.fromkeys(name for column in columns for name in column)
+    rows = []
+    for name in names:
+        figures = [column.get(name) for column in columns]
+        top = nice(
+            max((max(f.value or 0.0, f.high or 0.0) for f in figures if f is not None), default=1.0)
+        )
+        values: list[tuple[str, str, Markup] | None] = []
+        for position, figure in enumerate(figures):
+            if figure is None or figure.value is None:
+                values.append(None)
+                continue
+            remarks = []
+            if figure.low is not None and figure.high is not None:
+                remarks.append(f"{number(figure.low)} to {number(figure.high)}")
+            if figure.n is not None:
+                remarks.append(f"n = {figure.n:,}")
+            if figure.unscored:
+                remarks.append(f"{figure.unscored:,} unscored")
+            css = f"r{position}" if len(columns) > 1 else "s1"
+            bar = interval(figure.value, figure.low, figure.high, top=top, css=css)
+            values.append((number(figure.value), ", ".join(remarks), bar))
+        rows.append(Scored(name=name, values=values))
+    return rows
+
+
+def _card(name: str, video: Video) -> Card:
+    several = len(video.captions) > 1
+    windows = [
+        Window(
+            target=f"{name}-{position}-{index}",
+            name=f"{caption.level} {caption.index}, {_span(caption)}",
+            start_sec=caption.start_sec,
+            end_sec=caption.end_sec,
+            css=f"r{position}" if several else "s0" if caption.level == "clip" else "s2",
+        )
+        for position, found in enumerate(video.captions)
+        for index, caption in enumerate(found)
+        if caption.level != "video"
+        and caption.start_sec is not None
+        and caption.end_sec is not None
+    ]
+    track = draw_track(video.pictures, windows, duration_sec=video.duration_sec)
+    return Card(name=name, video=video, track=track)
+
+
+def _span(caption: Caption) -> str:
+    return f"{clock(caption.start_sec or 0.0)} to {clock(caption.end_sec or 0.0)}"

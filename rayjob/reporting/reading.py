@@ -1,0 +1,104 @@
+"""Streams a run's tables: the files of its partitions, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from rayjob.tablestore import Entry, TableStore
+from schemas.errors import SourceError
+
+_BATCH_ROWS = 8192
+
+KEYS = {"captions": "recipe", "fused": "task", "failures": "recipe"}
+"""Tables of an output, and the partition key that says how their rows were made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A partition: the rows of one run, made in one way.
+
+    Attributes:
+        table: "captions", "fused" or "failures".
+        recipe: the recipe, or the task of a fusion.
+        files: its Parquet files.
+    """
+
+    table: str
+    recipe: str
+    run_id: str
+    files: tuple[Entry, ...]
+
+    @property
+    def label(self) -> str:
+        """What the page calls rows of this kind."""
+        return f"fused: {self.recipe}" if self.table == "fused" else self.recipe
+
+
+def list_parts(store: TableStore, table: str) -> list[Part]:
+    """All partitions of a table, sorted by recipe and run."""
+    files: dict[tuple[str, str], list[Entry]] = {}
+    for entry in store.list(table, suffix=".parquet"):
+        keys = dict(segment.split("=", 1) for segment in entry.path.split("/") if "=" in segment)
+        recipe, run_id = keys.get(KEYS[table]), keys.get("run_id")
+        if recipe is not None and run_id is not None:
+            files.setdefault((unquote(recipe), unquote(run_id)), []).append(entry)
+    return [
+        Part(table=table, recipe=recipe, run_id=run_id, files=tuple(entries))
+        for (recipe, run_id), entries in sorted(files.items())
+    ]
+
+
+def batches(store: TableStore, entry: Entry, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The named columns of a file, some thousand rows at a time.
+
+    Raises:
+        SourceError: the file is damaged, or lacks one of the columns.
+        OutputUnavailableError: the storage failed in spite of retries.
+    """
+    with _opened(store, entry, columns) as file:
+        yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=[*columns])
+
+
+def rows_of(
+    store: TableStore, part: Part, columns: Sequence[str], video_ids: Collection[str]
+) -> Iterator[dict[str, Any]]:
+    """The rows of a partition that belong to one of the videos.
+
+    Looks at the ids first, and reads the other columns only of row groups that hold one.
+    Raises as :func:`batches` does.
+    """
+    wanted = pa.array(sorted(video_ids), type=pa.string())
+    for entry in part.files:
+        with _opened(store, entry, columns) as file:
+            for group in range(file.num_row_groups):
+                ids = file.read_row_group(group, columns=["video_id"]).column("video_id")
+                if not pc.any(pc.is_in(ids, value_set=wanted)).as_py():
+                    continue
+                for batch in file.iter_batches(
+                    batch_size=_BATCH_ROWS, row_groups=[group], columns=[*columns]
+                ):
+                    found = pc.is_in(batch.column("video_id"), value_set=wanted)
+                    yield from batch.filter(found).to_pylist()
+
+
+@contextmanager
+def _opened(store: TableStore, entry: Entry, columns: Sequence[str]) -> Iterator[pq.ParquetFile]:
+    try:
+        with store.open_parquet(entry.path, size=entry.size) as file:
+            missing = set(columns) - set(file.schema_arrow.names)
+            if missing:
+                raise SourceError(
+                    f"{store.url_of(entry.path)} has no column {', '.join(sorted(missing))}: "
+                    "it was not written by this version of rayjob"
+                )
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{store.url_of(entry.path)} cannot be read: {error}") from error

@@ -1,0 +1,59 @@
+"""Which videos are shown: those whose seeded hash is smallest.
+
+The choice depends on seed and video id alone, not on the order of rows or files, so that
+it is the same again tomorrow, and in two runs over the same videos it is the same videos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from rayjob.ids import digests
+
+_T = TypeVar("_T")
+
+
+def ranks(video_ids: Iterable[str], seed: int) -> npt.NDArray[np.uint64]:
+    """A number for each id, uniform over uint64; the smallest are taken first."""
+    return digests(f"{seed}\0{video_id}" for video_id in video_ids)[:, 0]
+
+
+class Smallest(Generic[_T]):
+    """The ``size`` ids of smallest rank among all that were offered, each with a value.
+
+    Offered twice, an id counts once and keeps its first value.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: dict[str, tuple[int, _T]] = {}
+        self._bound = np.uint64(np.iinfo(np.uint64).max)
+
+    def offer(
+        self, video_ids: Sequence[str], rank: npt.NDArray[np.uint64], values: Sequence[_T]
+    ) -> None:
+        """Take those of ``video_ids`` that belong; ``rank`` and ``values`` go with them."""
+        if not self._size:
+            return
+        for index in np.flatnonzero(rank <= self._bound):
+            self._kept.setdefault(video_ids[index], (int(rank[index]), values[index]))
+            if len(self._kept) >= 2 * self._size + 64:
+                self._prune()
+        self._prune()
+
+    def _prune(self) -> None:
+        if len(self._kept) < self._size:
+            return
+        order = sorted(self._kept.items(), key=lambda item: item[1][0])[: self._size]
+        self._kept = dict(order)
+        self._bound = np.uint64(order[-1][1][0])
+
+    def items(self) -> dict[str, _T]:
+        """Id -> value, smallest rank first."""
+        self._prune()
+        order = sorted(self._kept.items(), key=lambda item: item[1][0])
+        return {video_id: value for video_id, (_, value) in order}
