@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from schemas.config import JobConfig, RunConfig
+from schemas.config import JobConfig
 from schemas.errors import ConfigError
 
-_Config = TypeVar("_Config", bound=RunConfig)
+_Config = TypeVar("_Config", bound=BaseModel)
 
 
 def load_config(
@@ -29,7 +29,7 @@ def read_config(
     assignments: Sequence[str] = (),
     flags: Mapping[str, Any],
 ) -> _Config:
-    """Build a run's configuration.
+    """Build a command's configuration.
 
     Args:
         path: YAML file, or None.

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rayjob.settings import read_config
 from schemas.config import RUN_ID, EngineConfig
-from schemas.errors import ConfigError
 from schemas.media import StorageOptions
 
 SuiteName = Literal["basic", "ugc", "structured", "long"]
@@ -121,42 +119,5 @@ def load_config(
     Raises:
         ConfigError: with one line per mistake.
     """
-    data: dict[str, Any] = {}
-    try:
-        if path is not None:
-            data = yaml.safe_load(Path(path).read_text("utf-8")) or {}
-        for assignment in assignments:
-            key, equals, value = assignment.partition("=")
-            if not equals:
-                raise ConfigError(f"--set {assignment!r}: write it as key=value")
-            _assign(data, key.strip(), yaml.safe_load(value))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"no valid YAML: {error}") from error
-    for key, value in flags.items():
-        if value is not None:
-            _assign(data, key, value)
-    return _validated(data)
-
-
-def _assign(data: Any, dotted: str, value: Any) -> None:
-    *parents, last = dotted.split(".")
-    for parent in parents:
-        data = data.setdefault(parent, {}) if isinstance(data, dict) else None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{dotted}: a part of this name is set to a single value elsewhere")
-    data[last] = value
-
-
-def _validated(data: Any) -> EvaluateConfig:
-    try:
-        return EvaluateConfig.model_validate(data)
-    except ValidationError as error:
-        lines = []
-        for item in error.errors():
-            key = ".".join(str(part) for part in item["loc"])
-            message = item["msg"].removeprefix("Value error, ")
-            by_rule = item["type"] == "value_error"
-            lines.append(message if by_rule else f"{key}: {message} (got {item['input']!r})")
-        raise ConfigError("\n".join(lines)) from error
+    given = {key: value for key, value in flags.items() if value is not None}
+    return read_config(EvaluateConfig, path, assignments=assignments, flags=given)

@@ -15,7 +15,6 @@ from rayjob.engines import EnginePool, check_model, engine_pool, model_revision
 from rayjob.recipes.settings import RecipeDefaults
 from schemas.config import EngineConfig, GenerationConfig
 from schemas.errors import CaptionError, ModelError, RayjobError
-from schemas.media import SamplingPlan
 from schemas.recipe import Answer, Request
 
 _RESTARTS = 2
@@ -93,21 +92,18 @@ def _start(pool: EnginePool) -> list[Any]:
 
 def _pool(config: EngineConfig) -> EnginePool:
     assert config.model is not None
-    plan = SamplingPlan(num_frames=1)
     defaults = RecipeDefaults(
         model=config.model,
         prompt="",
         system="",
-        plan=plan,
+        plan=None,
         generation=GenerationConfig(),
         max_model_len=16_384,
         max_num_seqs=64,
-        # Questions are text: no memory is set aside for pictures and sound.
-        media={"image": 0, "video": 0, "audio": 0},
     )
     config = config.model_copy(update={"vllm_args": _COMPACT | config.vllm_args})
     resources = cluster.connect()
-    return engine_pool(config, defaults, plan=plan, cluster_gpus=resources.gpus)
+    return engine_pool(config, defaults, plan=None, cluster_gpus=resources.gpus)
 
 
 def _cause(error: BaseException) -> str:

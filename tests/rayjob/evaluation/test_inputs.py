@@ -147,7 +147,7 @@ def test_unusable_inputs(
         (("--buckets", "5,1"), "rising numbers"),
         (("--questions", "q.csv", "--suite", "long"), "belongs to --suite ugc"),
         (("--run-id", "7"), "begins with a letter"),
-        (("--set", "judge.concurency=3"), "judge.concurency: Extra inputs"),
+        (("--set", "judge.concurency=3"), "judge.concurency: there is no such setting"),
         (("--config", "none.yaml"), "none.yaml cannot be read"),
     ],
 )
