@@ -25,6 +25,8 @@ from tests.services import HERMETIC_ENV
 from tinyworld.render import write_video
 from tinyworld.world import sample_scenes
 
+pytestmark = pytest.mark.cluster
+
 HEAD = "ray.head.default"  # the fake provider knows the head by this name
 NO_COMMANDS = (
     "initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands",

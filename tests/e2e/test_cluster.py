@@ -24,6 +24,8 @@ from tinyworld.render import write_video
 from tinyworld.s3 import S3Gateway
 from tinyworld.world import sample_scenes
 
+pytestmark = pytest.mark.cluster
+
 FREE, HELD = 16, 16
 ENGINES = 4
 GPUS_PER_ENGINE = 0.5
