@@ -3,8 +3,8 @@
 Ray's workers map the object store, so that the same page is in the resident memory of
 several of them. ``private`` leaves shared pages out (RSS - shared, the highest sample);
 ``resident`` is the kernel's own high-water mark of everything (VmHWM), an upper bound that
-needs no luck in sampling. The object store is the shared memory of the raylet, which gives
-no page back: its highest value is the store's peak.
+needs no luck in sampling. The object store is what the files of shared memory that the raylet
+holds open take of it; pages once used stay allocated, so the last value is the peak.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import psutil
 
 _INTERVAL_SEC = 0.3
 _MB = 1e6
-_ROLES = {"Decoder": "decode", "Captioner": "engine", "raylet": "object store"}
+_ROLES = {"Decoder": "decode", "Captioner": "engine", "raylet": "raylet"}
 """What is in the title or name of a process -> its role."""
 
 
@@ -74,11 +74,10 @@ def _take(root: int, processes: Iterable[psutil.Process], peaks: Peaks) -> None:
             roles[process.pid] = role
             memory = process.memory_info()
             high = _high_water_mark(process.pid)
+            if role == "raylet":
+                peaks.store = max(peaks.store, _shared_files(process.pid))
         except (psutil.Error, OSError):
             continue  # it ended meanwhile
-        if role == "object store":
-            peaks.store = max(peaks.store, memory.shared / _MB)
-            continue
         private = (memory.rss - memory.shared) / _MB
         peaks.private[role] = max(peaks.private.get(role, 0.0), private)
         peaks.resident[role] = max(peaks.resident.get(role, 0.0), high)
@@ -92,6 +91,16 @@ def _role(process: psutil.Process, roles: dict[int, str]) -> str:
             return role
     parent = roles.get(process.ppid(), "")
     return parent if parent in ("decode", "engine") else "Ray"
+
+
+def _shared_files(pid: int) -> float:
+    """MB allocated to the files in shared memory that a process holds open, deleted or not."""
+    found: dict[int, int] = {}
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        if link.readlink().is_relative_to("/dev/shm"):
+            facts = link.stat()
+            found[facts.st_ino] = facts.st_blocks * 512
+    return sum(found.values()) / _MB
 
 
 def _high_water_mark(pid: int) -> float:
