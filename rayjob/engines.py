@@ -30,16 +30,17 @@ NO_MEDIA = {"image": 0, "video": 0, "audio": 0}
 
 @dataclass(frozen=True, kw_only=True)
 class EnginePool:
-    """A fixed number of replicas and what each asks of Ray.
+    """How many replicas there are, and what each asks of Ray.
 
     Attributes:
-        replicas: engines in the pool.
+        replicas, min_replicas: engines in the pool, at most and at least.
         gpus, cpus: Ray resources of one replica.
         videos_in_flight: videos that one replica works on at once.
     """
 
     settings: EngineSettings
     replicas: int
+    min_replicas: int
     gpus: float
     cpus: float
     videos_in_flight: int
@@ -54,7 +55,8 @@ class EnginePool:
         plural = "" if self.replicas == 1 else "s"
         share = f", {self.gpus:g} GPU each" if self.gpus else ""
         device = "" if self.settings.on_gpu else ", on the CPU"
-        return f"{self.replicas} engine{plural} of {self.settings.model}{share}{device}"
+        least = f"{self.min_replicas} to " if self.min_replicas < self.replicas else ""
+        return f"{least}{self.replicas} engine{plural} of {self.settings.model}{share}{device}"
 
 
 def engine_pool(
@@ -114,6 +116,7 @@ def engine_pool(
     return EnginePool(
         settings=settings,
         replicas=replicas,
+        min_replicas=config.min_engines or replicas,
         gpus=gpus,
         cpus=config.cpus_per_engine,
         # A quarter more than fits the batch: while those are prepared, the batch is full.

@@ -62,8 +62,8 @@ def caption_graph(
     calls = -(-pool.videos_in_flight // videos_per_task)
     return (
         _decoded(_read(manifest, filesystem, batch_size=videos_per_task), recipe.plan, decode)
-        # A fixed pool: engines take minutes to start, and a pool that grows by load
-        # starts them when they are already needed.
+        # By default a fixed pool: engines take minutes to start, and a pool that grows by
+        # load starts them when they are already needed.
         .map_batches(
             Captioner,
             fn_constructor_kwargs={
@@ -77,7 +77,8 @@ def caption_graph(
             num_cpus=pool.cpus,
             num_gpus=pool.gpus or None,
             compute=ActorPoolStrategy(
-                size=pool.replicas,
+                min_size=pool.min_replicas,
+                max_size=pool.replicas,
                 max_concurrent_calls_per_actor=calls,
                 max_tasks_in_flight_per_actor=calls + 2,
             ),

@@ -95,6 +95,12 @@ class EngineConfig(_Model):
         "asked of Ray only where it is set",
     )
     cpus_per_engine: float = Field(default=1.0, gt=0)
+    min_engines: int | None = Field(
+        default=None,
+        ge=1,
+        description="replicas that are kept; the pool grows to engines while all are busy, and "
+        "shrinks again. By default it is fixed: engines take minutes to start",
+    )
     autoscale: bool = Field(
         default=False,
         description="GPU nodes come when engines ask for them, so that the number of engines "
@@ -134,6 +140,8 @@ class EngineConfig(_Model):
                 "autoscale needs engine.engines and engine.device: neither can be taken from "
                 "a cluster that is still empty"
             )
+        if self.min_engines is not None and (self.engines or 0) < self.min_engines:
+            raise ValueError("min_engines needs engines, and is not above it")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Train the tiny model: `python -m tinyworld.train --out models/tiny-omni --minutes 60`.
+"""Train the tiny model: `python -m tinyworld.train --out models/tiny-omni --minutes 88`.
 
 Stages, by share of the time: towers alone; the language model on frozen towers; everything.
 A run that was interrupted goes on where its state says (`--state`).
@@ -364,8 +364,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("models/tiny-omni"))
     parser.add_argument("--state", type=Path, default=Path("out/tiny-model"))
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--files", type=int, default=40, help="of 100 rendered clips each")
+    parser.add_argument("--minutes", type=float, default=88.0)
+    parser.add_argument("--files", type=int, default=100, help="of 100 rendered clips each")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     pool = arguments.state / "pool"

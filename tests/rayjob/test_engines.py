@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from rayjob.engines import check_model, engine_pool, model_revision
 from rayjob.recipes.omni import Omni
@@ -43,6 +44,16 @@ def test_a_pool_that_does_not_fit_is_an_error(model: str, engines: int, gpus: in
     config = EngineConfig(model=model, device="gpu", gpus_per_engine=0.5, engines=engines)
     with pytest.raises(ConfigError, match="do not fit"):
         engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=gpus)
+
+
+def test_a_pool_may_grow(model: str) -> None:
+    config = EngineConfig(model=model, gpus_per_engine=0.5, engines=4, min_engines=2)
+    pool = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=2)
+    assert (pool.min_replicas, pool.replicas) == (2, 4)
+    assert pool.describe().startswith("2 to 4 engines of")
+    for wrong in ({"min_engines": 2}, {"engines": 1, "min_engines": 2}):
+        with pytest.raises(ValidationError, match="min_engines needs engines"):
+            EngineConfig.model_validate(wrong)
 
 
 def test_without_gpus_it_runs_on_the_cpu(model: str) -> None:
