@@ -1,7 +1,7 @@
 """``make demo``: the whole job on clips rendered here, from a local S3 server.
 
-Renders clips, uploads them, runs ``python -m rayjob.caption`` on them as a user would,
-and prints captions beside what the clips show. Ends with 1 if too few are right.
+Renders clips, uploads them, runs ``python -m rayjob.caption`` on them as a user would, makes the
+report page, and prints captions beside what the clips show. Ends with 1 if too few are right.
 """
 
 from __future__ import annotations
@@ -67,27 +67,41 @@ def main() -> int:
     with S3Gateway(arguments.output / "s3", buckets=(BUCKET,)) as gateway:
         for path in sorted(work.iterdir()):
             gateway.client().upload_file(str(path), BUCKET, f"clips/{path.name}")
-        command = [
-            sys.executable, "-m", "rayjob.caption",
+        console.print(f"A local S3 server holds them at {gateway.endpoint_url}. Now running")
+        environment = {**os.environ, **gateway.env}
+        done = _run(
+            console, environment, "rayjob.caption",
             "--config", arguments.config,
             "--input", f"s3://{BUCKET}/clips/",
             "--output", str(arguments.output),
-        ]  # fmt: skip
-        console.print(f"A local S3 server holds them at {gateway.endpoint_url}. Now running")
-        console.print("  " + " ".join(["python", *command[1:]]), soft_wrap=True, highlight=False)
-        done = subprocess.run(
-            command, env={**os.environ, **gateway.env}, stdout=subprocess.PIPE, text=True
-        )
+        )  # fmt: skip
+        if not done.returncode:
+            # While the clips can still be opened.
+            page = _run(console, environment, "rayjob.report", "--input", str(arguments.output))
     shutil.rmtree(arguments.output / "s3")
-    if done.returncode:
-        console.print(f"[red]the job ended with exit code {done.returncode}[/]")
+    if done.returncode or page.returncode:
+        console.print(f"[red]the job ended with exit code {done.returncode or page.returncode}[/]")
         return 1
     summary = json.loads(done.stdout.strip().splitlines()[-1])
     captions = read_captions(arguments.output)
     code = _report(console, clips, captions, summary, arguments.output)
+    console.print(f"To look at them: {page.stdout.strip().splitlines()[-1]}", soft_wrap=True)
     if arguments.svg:
         console.save_svg(str(arguments.svg), title="make demo")
     return code
+
+
+def _run(
+    console: Console, environment: dict[str, str], module: str, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of the project as a user would."""
+    console.print(f"  python -m {module} {' '.join(arguments)}", soft_wrap=True, highlight=False)
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 def _report(
