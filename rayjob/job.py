@@ -197,6 +197,8 @@ def _work(
 def _cause(error: BaseException) -> str:
     """The innermost message: Ray wraps an error of a worker several times."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    # What pydantic ends its errors with.
+    lines = [line for line in lines if not line.startswith("For further information")]
     return lines[-1] if lines else type(error).__name__
 
 

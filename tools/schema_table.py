@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from schemas.structured import StructuredCaption
 
 PAGE = Path(__file__).parent.parent / "docs" / "structured.md"
+_BOUNDS = {"min_length": "at least", "max_length": "at most"}
 _PLACE = re.compile(r"(?<=<!-- fields -->\n).*?(?=<!-- /fields -->)", re.DOTALL)
 
 
@@ -52,8 +53,15 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) is list:
-        longest = next((rule.max_length for rule in metadata if hasattr(rule, "max_length")), None)
-        return "list" if longest is None else f"list, at most {longest}"
+        bounds = {
+            name: getattr(rule, name)
+            for rule in metadata
+            for name in _BOUNDS
+            if hasattr(rule, name)
+        }
+        return ", ".join(
+            ["list", *(f"{_BOUNDS[name]} {bounds[name]}" for name in _BOUNDS if name in bounds)]
+        )
     if issubclass(annotation, BaseModel):
         return "object"
     return {str: "text", bool: "true or false"}[annotation]

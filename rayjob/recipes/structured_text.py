@@ -62,7 +62,8 @@ def read_structured(text: str) -> ReadCaption:
         subjects = [subjects]
     listed = subjects if isinstance(subjects, list) else ()
     read = [_subject(each) for each in listed if isinstance(each, Mapping)]
-    told = tuple(each for each in read if any(vars(each).values()))
+    # Models that repeat themselves list a subject again and again.
+    told = tuple(dict.fromkeys(each for each in read if any(vars(each).values())))
     if not told:
         raise UnusableMaterialError("the structured caption names no subject")
     shot = {name: _text(document.get(name)) for name in SHOT_FIELDS}

@@ -165,7 +165,7 @@ def test_a_document_of_the_schema_keeps_the_rules() -> None:
         (document(subject(TYPES="Human")), "subjects.0.TYPES: "),
         (document(subject(), {"TYPES": {}}), "subjects.1.TYPES.type: "),
         (document(*[subject()] * (MAX_SUBJECTS + 1)), "subjects: "),
-        (document(subjects=[]), "names no subject"),
+        (document(subjects=[]), "subjects: List should have at least 1 item"),
         (r'{"subjects": "\ud83d"}', "not as the schema says"),
     ],
 )
