@@ -57,6 +57,7 @@ class EngineLoad:
         kv_item_bytes: of one cache entry, None for the model's own type.
         media: whether prompts hold pictures, videos or sound.
         block_tokens: tokens in one block of the KV cache.
+        memory_share: of a GPU's memory, where the configuration gives it outright.
     """
 
     context: int
@@ -66,6 +67,7 @@ class EngineLoad:
     enforce_eager: bool = False
     media: bool = True
     block_tokens: int = 16
+    memory_share: float | None = None
 
 
 def engine_load(config: EngineConfig, defaults: RecipeDefaults) -> EngineLoad:
@@ -78,6 +80,7 @@ def engine_load(config: EngineConfig, defaults: RecipeDefaults) -> EngineLoad:
         batched_tokens=int(args.get("max_num_batched_tokens") or EngineLoad.batched_tokens),
         kv_item_bytes=1 if fp8 else None,
         enforce_eager=config.enforce_eager,
+        memory_share=args.get("gpu_memory_utilization"),
         media=any(defaults.media.values()),
     )
 
@@ -104,7 +107,8 @@ class Fit:
     @property
     def budget(self) -> int:
         """What the engine may fill of one GPU."""
-        return int(MEMORY_SHARE * min(self.gpus, 1.0) * self.gpu_bytes)
+        share = self.load.memory_share or MEMORY_SHARE * min(self.gpus, 1.0)
+        return int(share * self.gpu_bytes)
 
     @property
     def weights(self) -> int:

@@ -230,6 +230,7 @@ def pool_args(**engine: Any) -> dict[str, Any]:
         ({"model": QWEN, "max_model_len": 8192}, "several GPUs.*--gpus-per-engine 2"),
         ({"max_model_len": 400_000}, "engine.max_model_len"),
         ({"kv_cache_bytes": 20 * 10**9}, "KV cache needs 20.0 GB"),
+        ({"vllm_args": {"gpu_memory_utilization": 0.4}}, "GPU of 24 GB"),
         ({"kv_cache_bytes": 2**20}, "hold no sequence of 20000 tokens"),
     ],
 )
