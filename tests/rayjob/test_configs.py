@@ -47,6 +47,10 @@ def test_no_configuration_is_forgotten() -> None:
         "skycaptioner-v1",
         "skycaptioner-v1-fusion",
         "ugc-videocaptioner",
+        "demo-clips",
+        "demo-long",
+        "longcaption-agent",
+        "longcaption-agent-fusion",
     } <= set(CONFIGS)
 
 
@@ -56,6 +60,8 @@ def test_no_configuration_is_forgotten() -> None:
         ("skycaptioner-v1", "structured"),
         ("skycaptioner-v1-fusion", "t2v"),
         ("ugc-videocaptioner", "omni"),
+        ("longcaption-agent", "clips"),
+        ("longcaption-agent-fusion", "long"),
     ],
 )
 def test_published_settings_are_the_defaults(name: str, recipe: str) -> None:
