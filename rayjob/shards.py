@@ -46,9 +46,9 @@ class SinkCounts:
 
     Attributes:
         captions: caption rows.
-        videos_captioned: videos with at least one caption.
-        videos_failed: videos without any.
-        video_sec: length of the captioned videos, in seconds.
+        videos_captioned: videos without a failure.
+        videos_failed: videos with one, also if a part of them has captions.
+        video_sec: length of the videos with captions, in seconds.
         failures_by_error: failure rows by class of error.
     """
 
@@ -211,10 +211,10 @@ class ShardSink:
 
     def _count(self, results: pa.Table) -> None:
         captions, counts = captions_of(results), self.counts
-        has_caption = pc.list_value_length(results.column("captions")).to_numpy() > 0
+        has_failed = pc.list_value_length(results.column("failures")).to_numpy() > 0
         counts.captions += captions.num_rows
-        counts.videos_captioned += int(has_caption.sum())
-        counts.videos_failed += int((~has_caption).sum())
+        counts.videos_captioned += int((~has_failed).sum())
+        counts.videos_failed += int(has_failed.sum())
         counts.prompt_tokens += pc.sum(captions.column("prompt_tokens")).as_py() or 0
         counts.output_tokens += pc.sum(captions.column("output_tokens")).as_py() or 0
         lengths = captions.group_by("video_id").aggregate([("duration_sec", "max")])
