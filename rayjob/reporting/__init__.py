@@ -8,6 +8,7 @@
     sampling     which videos are shown: a seeded choice that is the same in every run
     gallery      the sampled videos with their captions
     pictures     their frames and sound, decoded again
+    scored       evaluation figures
     structured   structured answers as groups of chips
     charts       inline SVG
     page         puts it together, through the templates

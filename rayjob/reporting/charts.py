@@ -16,7 +16,9 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 1000, 240
 
-_NICE = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+_NICE = (1.0, 1.2, 1.6, 2.0, 2.4, 3.2, 4.0, 6.0, 8.0, 10.0)
+"""Steps of the scales: a quarter of each is a number one can read."""
+
 _TICKS = 4
 
 
@@ -86,6 +88,8 @@ def line_chart(
     """Lines over time; every series has one value per equal part of ``seconds``."""
     top = nice(max((float(each.values.max(initial=0)) for each in series), default=0))
     count = max(len(each.values) for each in series)
+    whole = seconds >= 2 * _TICKS
+    ticks = [seconds * tick / _TICKS for tick in range(_TICKS + 1)]
     shapes = Markup("")
     for position, each in enumerate(series):
         points = [
@@ -117,7 +121,7 @@ def line_chart(
         unit=unit,
         svg=_plot(shapes, title),
         y_labels=_y_labels(top),
-        x_labels=tuple(clock(seconds * tick / _TICKS) for tick in range(_TICKS + 1)),
+        x_labels=tuple(clock(round(tick) if whole else tick) for tick in ticks),
         legend=tuple((each.name, each.css) for each in series) if len(series) > 1 else (),
         note=note,
     )
@@ -139,9 +143,11 @@ def histogram(
         nice_step for nice_step in (1, 2, 5, 10, 20, 25, 50, 100, 200, 500, 1000)
         if nice_step >= step or nice_step == 1000
     )  # fmt: skip
-    bins = math.ceil((upper + 1) / step)
+    bins = _TICKS * math.ceil((upper + 1) / step / _TICKS)
     heights = [_binned(each.values, step, bins, percent=percent) for each in series]
     top = nice(max(float(values.max(initial=0)) for values in heights))
+    if not percent:
+        top = _TICKS * math.ceil(top / _TICKS)
     shapes = Markup("")
     width = WIDTH / bins
     gap = min(2.0, width * 0.12)

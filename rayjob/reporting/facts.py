@@ -100,6 +100,11 @@ def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float)
 
 
+def headline(each: RunTables) -> str:
+    """What a run is, in one line."""
+    return " · ".join(value for name, value in facts_of(each) if name in ("recipe", "model"))
+
+
 def comparison(runs: Sequence[RunTables]) -> list[tuple[str, list[str]]]:
     """The figures of several runs side by side: (name, one value per run)."""
     columns = [{tile.name: tile.value for tile in tiles_of(each)} for each in runs]

@@ -8,31 +8,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import rayjob
 from actors.storage import display_uri
-from rayjob.evaluation.outcome import Evaluation
 from rayjob.reporting.charts import (
     Chart,
     Series,
     clock,
     histogram,
-    interval,
-    nice,
     number,
     stacked,
 )
-from rayjob.reporting.facts import comparison, facts_of, tiles_of
+from rayjob.reporting.facts import comparison, facts_of, headline, tiles_of
 from rayjob.reporting.gallery import Caption, RunTables, Video, make_gallery
 from rayjob.reporting.pictures import watching
 from rayjob.reporting.reading import KEYS, list_parts
 from rayjob.reporting.runs import Run, shown_config
+from rayjob.reporting.scored import find_verdicts, score_panels
 from rayjob.reporting.statistics import FailedVideo, collect
 from rayjob.reporting.throughput import throughput_charts
 from rayjob.reporting.track import Track, Window, draw_track
@@ -40,6 +38,8 @@ from rayjob.reporting.track import Track, Window, draw_track
 _STATUSES = ("ok", "truncated", "invalid")
 _MAX_REASONS = 8
 _MAX_ERRORS = 40
+_STRIP = 14
+"""Videos of which a frame stands at the top of the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +89,6 @@ class StatusBar:
     levels: list[tuple[str, int]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """One figure of an evaluation, by run; None where a run has none."""
-
-    name: str
-    values: list[tuple[str, str, Markup] | None]
-
-
 def make_page(runs: Sequence[Run], request: Request) -> str:
     """The report of a run, or of several side by side, as one HTML document.
 
@@ -114,7 +106,10 @@ def make_page(runs: Sequence[Run], request: Request) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"clock": clock, "number": number, "uri": display_uri}
+    environment.filters |= {
+        "clock": clock, "number": number, "uri": display_uri, "columns": _columns
+    }  # fmt: skip
+    cards = [_card(f"v{number}", video) for number, video in enumerate(videos)]
     return environment.get_template("page.html.j2").render(
         style=Markup(style),
         script=Markup(script),
@@ -124,6 +119,7 @@ def make_page(runs: Sequence[Run], request: Request) -> str:
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         runs=read,
         many=len(read) > 1,
+        headline=headline(read[0]),
         tiles=tiles_of(read[0]),
         comparison=comparison(read) if len(read) > 1 else [],
         facts=[facts_of(each) for each in read],
@@ -133,8 +129,12 @@ def make_page(runs: Sequence[Run], request: Request) -> str:
         reasons=_reasons(read),
         distributions=_distributions(read),
         failures=_failures(read),
-        evaluations=_evaluations(runs),
-        cards=[_card(f"v{number}", video) for number, video in enumerate(videos)],
+        evaluations=score_panels(runs),
+        verdicts=find_verdicts(runs),
+        cards=cards,
+        strip=[card for card in cards if card.video.pictures and card.video.pictures.thumbnails][
+            :_STRIP
+        ],
         recipes=sorted(
             {caption.recipe for video in videos for found in video.captions for caption in found}
         ),
@@ -256,8 +256,8 @@ def _distributions(runs: Sequence[RunTables]) -> list[Chart]:
     ]
 
 
-def _total(counts: Sequence[Any]) -> Any:
-    return np.sum([np.zeros(1), *counts], axis=0) if counts else np.zeros(1)
+def _total(counts: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float64]:
+    return np.sum(counts, axis=0).astype(np.float64) if counts else np.zeros(1)
 
 
 def _failures(runs: Sequence[RunTables]) -> list[Failures]:
@@ -279,46 +279,10 @@ def _failures(runs: Sequence[RunTables]) -> list[Failures]:
     return found
 
 
-def _evaluations(runs: Sequence[Run]) -> list[tuple[str, list[Scored]]]:
-    """By suite and model: each figure, with one value per run."""
-    suites: dict[str, list[dict[str, Any]]] = {}
-    for position, run in enumerate(runs):
-        for evaluation in run.evaluations:
-            title = _suite(evaluation)
-            columns = suites.setdefault(title, [{} for _ in runs])
-            columns[position] |= {figure.name: figure for figure in evaluation.figures}
-    return [(title, _scored(columns)) for title, columns in sorted(suites.items())]
-
-
-def _suite(evaluation: Evaluation) -> str:
-    return f"{evaluation.suite}, {evaluation.model}" if evaluation.model else evaluation.suite
-
-
-def _scored(columns: Sequence[dict[str, Any]]) -> list[Scored]:
-    names = dict.fromkeys(name for column in columns for name in column)
-    rows = []
-    for name in names:
-        figures = [column.get(name) for column in columns]
-        top = nice(
-            max((max(f.value or 0.0, f.high or 0.0) for f in figures if f is not None), default=1.0)
-        )
-        values: list[tuple[str, str, Markup] | None] = []
-        for position, figure in enumerate(figures):
-            if figure is None or figure.value is None:
-                values.append(None)
-                continue
-            remarks = []
-            if figure.low is not None and figure.high is not None:
-                remarks.append(f"{number(figure.low)} to {number(figure.high)}")
-            if figure.n is not None:
-                remarks.append(f"n = {figure.n:,}")
-            if figure.unscored:
-                remarks.append(f"{figure.unscored:,} unscored")
-            css = f"r{position}" if len(columns) > 1 else "s1"
-            bar = interval(figure.value, figure.low, figure.high, top=top, css=css)
-            values.append((number(figure.value), ", ".join(remarks), bar))
-        rows.append(Scored(name=name, values=values))
-    return rows
+def _columns(frames: int) -> int:
+    """Columns of a contact sheet: those that leave the fewest places of its last row empty."""
+    wide = (4, 5, 6) if frames <= 12 else (8, 7, 6)
+    return max(frames, 3) if frames <= 4 else min(wide, key=lambda columns: -frames % columns)
 
 
 def _card(name: str, video: Video) -> Card:
