@@ -25,6 +25,8 @@ import venv
 from collections.abc import Sequence
 from pathlib import Path
 
+from browser import ensure_browser
+
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 STAMP_NAME = "rayjob-setup.sha256"
@@ -72,6 +74,7 @@ def update(venv_dir: Path) -> None:
             venv.create(venv_dir, with_pip=True, clear=False, symlinks=True)
         install(venv_dir, ["--constraint", str(CONSTRAINTS)])
         repair(venv_dir)
+        ensure_browser(venv_dir / "bin" / "python")
         stamp.write_text(wanted)
 
 

@@ -141,6 +141,8 @@ def make_page(runs: Sequence[Run], request: Request) -> str:
         request=request,
         sampled=sum(not video.flagged for video in videos),
         flagged=sum(video.flagged for video in videos),
+        complete=all(len(each.statistics.sample) < request.sample for each in read)
+        and sum(not video.flagged for video in videos) < request.sample,
         population=max(each.statistics.videos for each in read),
     )
 
