@@ -27,7 +27,7 @@ from rayjob.reporting.charts import (
 )
 from rayjob.reporting.facts import comparison, facts_of, headline, tiles_of
 from rayjob.reporting.gallery import Caption, RunTables, Video, make_gallery
-from rayjob.reporting.pictures import watching
+from rayjob.reporting.pictures import Thumbnail, watching
 from rayjob.reporting.reading import KEYS, list_parts
 from rayjob.reporting.runs import Run, shown_config
 from rayjob.reporting.scored import find_verdicts, score_panels
@@ -281,10 +281,13 @@ def _failures(runs: Sequence[RunTables]) -> list[Failures]:
     return found
 
 
-def _columns(frames: int) -> int:
+def _columns(frames: Sequence[Thumbnail]) -> int:
     """Columns of a contact sheet: those that leave the fewest places of its last row empty."""
-    wide = (4, 5, 6) if frames <= 12 else (8, 7, 6)
-    return max(frames, 3) if frames <= 4 else min(wide, key=lambda columns: -frames % columns)
+    count = len(frames)
+    if count <= 4:
+        return max(count, 3)
+    narrow = count > 12 or frames[0].height > frames[0].width
+    return min((8, 7, 6) if narrow else (4, 5, 6), key=lambda columns: -count % columns)
 
 
 def _card(name: str, video: Video) -> Card:

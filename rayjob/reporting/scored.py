@@ -15,6 +15,8 @@ from rayjob.reporting.charts import interval, nice, number
 from rayjob.reporting.runs import Run
 
 _PERCENT = "%"
+_BASIC = "basic"
+"""The suite without a judge: its figures stand in every evaluation, by recipe and level."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +67,14 @@ def score_panels(runs: Sequence[Run]) -> list[ScorePanel]:
     for position, run in enumerate(runs):
         # What is said of this run alone replaces what is said of all runs together.
         for each in sorted(run.evaluations, key=lambda found: found.run_id != ALL_RUNS):
-            if each.figures:
+            if each.suite != _BASIC:
                 columns = suites.setdefault(each.suite, _Columns(figures=[{} for _ in runs]))
                 columns.figures[position] |= {figure.name: figure for figure in each.figures}
                 columns.remarks.append(_remark(each))
                 columns.notes += [*each.notes, *_unscored(each)]
             for group in each.basic:
                 title = ", ".join(part for part in (group.recipe, group.level) if part)
-                columns = basic.setdefault(title or "basic", _Columns(figures=[{} for _ in runs]))
+                columns = basic.setdefault(title or _BASIC, _Columns(figures=[{} for _ in runs]))
                 columns.figures[position] |= {figure.name: figure for figure in group.figures}
     return [_panel(title, columns) for found in (suites, basic) for title, columns in found.items()]
 
