@@ -178,18 +178,6 @@ def test_the_text_tells_the_fields_and_ends_with_the_camera(
     assert np.mean(right) >= 0.9
 
 
-def test_another_run_draws_the_same(
-    output: Path, work: Path, fused: dict[str, dict[str, Any]]
-) -> None:
-    done = jobs.fuse(*T2V, "--input", output, "--output", work / "again", "--limit", "30")
-    assert done.code == 0, done.stderr
-    again = by_id(work / "again", "fused")
-    assert len(again) == 30
-    for name, row in again.items():
-        assert row["details"] == fused[name]["details"]
-        assert row["caption"] == fused[name]["caption"]
-
-
 # ---- i2v, from another script's CSV
 
 GOOD = 6
