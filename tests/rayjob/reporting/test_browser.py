@@ -100,8 +100,8 @@ def report(tmp_path_factory: pytest.TempPathFactory, outside: Asked) -> Path:
         config={"recipe": {"name": "omni", "plan": PLAN}, "note": hostile(outside.url, "config")},
         captions={
             "omni": [
-                caption("plain.mp4", uri=plain, caption="A red circle moves up."),
-                caption("windows.mp4", uri=windows, caption="A square. Cut o" + 99 * "wide",
+                caption("plain.mp4", uri=plain, caption="A red circle moves up. " + 99 * "wide"),
+                caption("windows.mp4", uri=windows, caption="A square. Cut o",
                         caption_status="truncated", status_reason="cut off"),
                 caption(bad["id"], uri=enemy, caption=bad["caption"], caption_status="invalid",
                         status_reason=bad["reason"], metadata=json.dumps({"m": bad["meta"]})),
