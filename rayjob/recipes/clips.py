@@ -40,10 +40,20 @@ class ClipsOptions(BaseModel):
         default=1.0, gt=0, description="from one captioned frame to the next; null for none"
     )
     max_window_frames: int = Field(default=64, ge=1, description="frames shown per window")
-    frames_in_flight: int = Field(
-        default=3, ge=1, description="frames of one video that are captioned at once"
+    frames_in_flight: int | None = Field(
+        default=None,
+        ge=1,
+        description="frames of one video that are captioned at once; by default as many as come "
+        "to each window, so that frames and chain end together",
     )
     frame_prompt_file: str | None = Field(default=None, description="the frames' prompt")
+
+    @property
+    def frames_at_once(self) -> int:
+        """Frames of one video that are captioned at once."""
+        if self.frames_in_flight is not None or self.frame_sec is None:
+            return self.frames_in_flight or 1
+        return max(1, round(self.stride_sec / self.frame_sec))
 
     @model_validator(mode="after")
     def _covers(self) -> ClipsOptions:
@@ -65,7 +75,7 @@ class Clips:
         max_model_len=16_384,
         max_num_seqs=64,
         media={"video": 1, "image": 1},
-        # The chain, and the default of frames_in_flight.
+        # The chain, and some of the frames beside it.
         requests_per_video=4,
         prompts={"frame_prompt_file": "frame.txt"},
         options=ClipsOptions,
@@ -99,7 +109,7 @@ class Clips:
         waiting = iter(self._frames(clip))
         jobs += [
             self._some_frames(video, clip, engine, waiting, rows)
-            for _ in range(self._options.frames_in_flight)
+            for _ in range(self._options.frames_at_once)
         ]
         # All come to their end, so that one failure does not waste what others can do.
         ends = await asyncio.gather(*jobs, return_exceptions=True)
