@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster lint format tiny-model bench lock clean
+.PHONY: help setup demo test test-slow lint format tiny-model bench lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 14
@@ -20,8 +20,8 @@ demo: setup ## caption sample clips from a local S3 gateway, output in out/demo
 test: setup ## run the test suite (PYTEST_ARGS="-k words" for a part)
 	$(PY) -m pytest $(PYTEST_ARGS)
 
-test-cluster: setup ## nodes that die and join, autoscaling: several minutes
-	$(PY) -m pytest -m cluster $(PYTEST_ARGS)
+test-slow: setup ## kills, nights, long videos, clusters: about twenty minutes
+	$(PY) -m pytest -m slow $(PYTEST_ARGS)
 
 lint: setup ## ruff and mypy
 	$(PY) -m ruff check .

@@ -25,7 +25,7 @@ from tests.services import HERMETIC_ENV
 from tinyworld.render import write_video
 from tinyworld.world import sample_scenes
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.slow
 
 HEAD = "ray.head.default"  # the fake provider knows the head by this name
 NO_COMMANDS = (

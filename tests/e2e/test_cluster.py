@@ -24,7 +24,7 @@ from tinyworld.render import write_video
 from tinyworld.s3 import S3Gateway
 from tinyworld.world import sample_scenes
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.slow
 
 FREE, HELD = 16, 16
 ENGINES = 4

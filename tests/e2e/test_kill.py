@@ -16,6 +16,8 @@ from tinyworld.render import write_video
 from tinyworld.s3 import S3Gateway
 from tinyworld.world import sample_scenes
 
+pytestmark = pytest.mark.slow
+
 CLIPS = 60
 SHARD_ROWS = 6
 

@@ -24,6 +24,8 @@ from tests import jobs
 from tinyworld.render import write_video
 from tinyworld.world import Scene, last_thing, read_events, sample_scenes
 
+pytestmark = pytest.mark.slow
+
 CLIPS = ("--config", "configs/demo-clips.yaml")
 LONG = ("--config", "configs/demo-long.yaml")
 WINDOW, STRIDE = 4.0, 2.0

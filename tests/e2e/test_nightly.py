@@ -25,6 +25,8 @@ from tests.rayjob.outputs import ids_in
 from tinyworld.render import write_video
 from tinyworld.world import sample_scenes
 
+pytestmark = pytest.mark.slow
+
 DASHBOARD = jobs.ROOT / "deploy/grafana/rayjob.json"
 EXPORT_SECONDS = 12
 """Workers hand their metrics to the node's agent every ten seconds."""

@@ -76,7 +76,11 @@ async def test_an_answer_off_the_schema_is_asked_for_again() -> None:
         ("{~", "truncated", "cut off at the token limit"),
         (f"{TEXT}~", "truncated", "cut off at the token limit"),
         ("A dog.", "invalid", "not as the schema says"),
-        (json.dumps(DOCUMENT | {"subjects": []}), "invalid", "subjects: List should have at least 1"),
+        (
+            json.dumps(DOCUMENT | {"subjects": []}),
+            "invalid",
+            "subjects: List should have at least 1",
+        ),
     ],
 )
 async def test_what_stays_wrong_is_kept_with_the_reason(
