@@ -156,4 +156,9 @@ def _read(row_groups: Sequence[tuple[str, int]], filesystem: Any, *, batch_size:
 
     return ray.data.from_items(
         [{"path": path, "group": group} for path, group in row_groups]
-    ).map_batches(read, batch_size=1, num_cpus=0, compute=TaskPoolStrategy(size=_READERS))
+    ).map_batches(
+        read,
+        batch_size=1,
+        num_cpus=0,
+        compute=TaskPoolStrategy(size=min(_READERS, len(row_groups))),
+    )

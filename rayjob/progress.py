@@ -116,6 +116,8 @@ class Progress:
 
 
 def _time_left(videos: int, rate: float) -> str:
+    if not videos:
+        return _clock(0)
     return _clock(videos / rate) if rate else "?"
 
 
