@@ -147,7 +147,9 @@ class _Child:
             ready = None
         if ready is None:
             self.kill()
-            raise DecoderCrashedError(f"the decoding process does not start: {self._ending()}")
+            raise DecoderCrashedError(
+                f"the decoding process does not start: {self._ending()}", died=True
+            )
         self.idle = True
 
     def decode(self, uri: str, plan: SamplingPlan) -> Clip:
@@ -175,7 +177,9 @@ class _Child:
                 f"decoding needs more than {self._limits.memory_mb} MB of memory"
             ) from None
         except (_Gone, BrokenPipeError):
-            raise DecoderCrashedError(f"the decoding process died: {self._ending()}") from None
+            raise DecoderCrashedError(
+                f"the decoding process died: {self._ending()}", died=True
+            ) from None
         self.idle = True
         return clip
 

@@ -22,7 +22,7 @@ from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import counters_of
 from actors.sandbox import DecodeSandbox
 from schemas.blocks import DECODED, INPUTS, clip_of, decoded_table, packed, unpacked
-from schemas.errors import EngineCrashedError, IncompleteError, VideoError
+from schemas.errors import DecoderCrashedError, EngineCrashedError, IncompleteError, VideoError
 from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
 from schemas.recipe import Recipe, Video
 from schemas.tables import FAILURES, RESULTS, CaptionRow, FailureRow, results_table
@@ -36,6 +36,8 @@ _GUILTY_AFTER = 2
 """Begun this often before, an engine died while the video was alone in it: it is given up."""
 
 _REPORT_SECONDS = 1.0
+
+_GRACE_SECONDS = 3.0
 
 
 def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> FailureRow:
@@ -89,11 +91,22 @@ class Decoder:
 
     def _attempt(self, row: dict[str, Any]) -> Clip | FailureRow:
         try:
-            return self._sandbox.decode(row["uri"], self._plan)
+            return self._decoded(row["uri"])
         except Exception as error:
             if not isinstance(error, VideoError):
                 logger.exception("unforeseen error while decoding %s", row["uri"])
             return failure_of(row, error, stage="decode")
+
+    def _decoded(self, uri: str) -> Clip:
+        try:
+            return self._sandbox.decode(uri, self._plan)
+        except DecoderCrashedError as error:
+            if not error.died:
+                raise
+        # When a machine goes down its processes die one after the other. If this one is next,
+        # the video is decoded elsewhere, and must not be blamed meanwhile.
+        time.sleep(_GRACE_SECONDS)
+        return self._sandbox.decode(uri, self._plan)
 
 
 class Captioner:

@@ -150,7 +150,15 @@ class DecodeTimeoutError(DecodeError):
 
 
 class DecoderCrashedError(DecodeError):
-    """The decoding process died: a signal, or its memory limit."""
+    """The decoding process died: a signal, or its memory limit.
+
+    Attributes:
+        died: it ended by itself or by a signal, and was not ended for its use of memory.
+    """
+
+    def __init__(self, message: str, *, died: bool = False) -> None:
+        super().__init__(message)
+        self.died = died
 
 
 class CaptionError(VideoError):
