@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
+
+import ray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,26 +23,45 @@ class Snapshot:
     engines: dict[str, dict[str, float]]
 
 
+def lost_nodes() -> set[str]:
+    """Ids of the nodes that were part of this Ray cluster and no longer are."""
+    return {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
+
+
 class Monitor:
     """Counts where a crash of a worker cannot erase.
 
     A video is begun when the engine starts on it, and ended when the engine is through
-    with it. One that was begun before was in flight when an engine's process died.
+    with it. One that was begun before was in flight when an engine's process died: with
+    its node, which says nothing about the video, or alone, which may be the video's doing.
+
+    Args:
+        lost: ids of the nodes that are gone.
     """
 
-    def __init__(self) -> None:
-        self._begun: Counter[str] = Counter()
+    def __init__(self, lost: Callable[[], Collection[str]] = lost_nodes) -> None:
+        self._lost = lost
+        self._begun: dict[str, list[str]] = {}
         self._received = 0
         self._engines: dict[str, dict[str, float]] = {}
 
     def receive(self, video_ids: list[str]) -> list[int]:
-        """Note that videos reached an engine; returns how often each was begun before."""
-        self._received += sum(video_id not in self._begun for video_id in video_ids)
-        return [self._begun[video_id] for video_id in video_ids]
+        """Note that videos reached an engine.
 
-    def begin(self, video_id: str) -> None:
-        """Count a start of the video."""
-        self._begun[video_id] += 1
+        Returns:
+            for each, how many engines have died with it on nodes that live on.
+        """
+        known = self._begun.keys() & set(video_ids)
+        self._received += len(video_ids) - len(known)
+        lost = self._lost() if known else ()
+        for video_id in known:
+            nodes = self._begun[video_id]
+            self._begun[video_id] = [node for node in nodes if node not in lost]
+        return [len(self._begun.get(video_id, ())) for video_id in video_ids]
+
+    def begin(self, video_id: str, node_id: str) -> None:
+        """Count a start of the video on a node."""
+        self._begun.setdefault(video_id, []).append(node_id)
 
     def end(self, video_id: str) -> None:
         """Forget a video that the engine has survived."""

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+import ray
 
 from actors.engine import EngineSettings, VllmEngine
 from actors.gate import Gate
@@ -30,10 +31,10 @@ from schemas.tables import FAILURES, RESULTS, CaptionRow, FailureRow, results_ta
 logger = logging.getLogger(__name__)
 
 _SUSPECT_AFTER = 1
-"""Begun this often before, a video was in flight when an engine died: it runs alone."""
+"""An engine died with the video in flight, and it may be the video's doing: it runs alone."""
 
 _GUILTY_AFTER = 2
-"""Begun this often before, an engine died while the video was alone in it: it is given up."""
+"""Another engine died while the video was alone in it: it is given up."""
 
 _REPORT_SECONDS = 1.0
 
@@ -120,6 +121,7 @@ class Captioner:
         self._recipe = recipe
         self._monitor = monitor
         self._engine_id = uuid.uuid4().hex[:8]
+        self._node_id: str = ray.get_runtime_context().get_node_id()
         self._engine = VllmEngine(settings)
         self._metrics = CaptionMetrics(recipe=recipe.name, capacity=settings.args["max_num_seqs"])
         self._gate: Gate | None = None
@@ -171,7 +173,7 @@ class Captioner:
         assert self._gate is not None
         async with self._gate.enter(alone=begun >= _SUSPECT_AFTER):
             # Counted only now: a suspect that waits for its turn is not to blame.
-            await self._monitor.begin.remote(row["video_id"])
+            await self._monitor.begin.remote(row["video_id"], self._node_id)
             video = Video(
                 video_id=row["video_id"],
                 uri=row["uri"],

@@ -33,6 +33,10 @@ _READERS = 8
 """Tasks that read the manifest at once. Ray Data takes some twenty blocks a second of each, so
 that together they feed a few hundred videos a second."""
 
+_POOL_GROWS_AT = 1.0
+"""Share of all calls that are taken when a pool between two sizes adds an engine. Ray Data's own
+1.75 counts on twice as many tasks waiting as run, which a pool of batching engines never has."""
+
 _ENGINE_START_DEATHS = 3
 """Engines that may die in a row while they start before the run gives up."""
 
@@ -136,6 +140,7 @@ def _configure() -> None:
     context = DataContext.get_current()
     context.target_max_block_size = _TARGET_BLOCK_BYTES
     context.max_consecutive_actor_init_deaths = _ENGINE_START_DEATHS
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = _POOL_GROWS_AT
     context.enable_progress_bars = False
     context.print_on_execution_start = False
 
