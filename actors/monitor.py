@@ -25,7 +25,8 @@ class Snapshot:
 
 def lost_nodes() -> set[str]:
     """Ids of the nodes that were part of this Ray cluster and no longer are."""
-    return {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"] for node in nodes if not node["Alive"]}
 
 
 class Monitor:
