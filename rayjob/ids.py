@@ -39,15 +39,20 @@ def stamps(uris: Iterable[str], versions: Iterable[str | None]) -> _I64:
     """Where inputs are and which content they have, as one positive number each, shape (N,).
 
     The upper 32 bits are a hash of the uri, the lower 31 one of the version, 0 where it is
-    unknown. A change goes unnoticed with a probability of 1 in 2 billion. The query of a
-    web address does not count: a signed one's is different every time.
+    unknown. A change goes unnoticed with a probability of 1 in 2 billion.
     """
-    places = (uri.partition("?")[0] if uri.startswith("http") else uri for uri in uris)
     known = list(versions)
     content = np.maximum(fingerprints(version or "" for version in known) >> 32, 1)
     content[np.array([version is None for version in known], dtype=bool)] = 0
-    stamps: _I64 = (fingerprints(places) & ~_CONTENT) | content
+    stamps: _I64 = (places(uris) & ~_CONTENT) | content
     return stamps
+
+
+def places(uris: Iterable[str]) -> _I64:
+    """:func:`fingerprints` of where inputs are. The query of a web address does not count: a
+    signed one's is different every time.
+    """
+    return fingerprints(uri.partition("?")[0] if uri.startswith("http") else uri for uri in uris)
 
 
 def has_moved(before: _I64, now: _I64) -> npt.NDArray[np.bool_]:

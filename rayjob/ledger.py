@@ -3,10 +3,11 @@
 There is no second book that could disagree with the tables. An input is done when
 ``captions`` holds it, or ``failures`` does with an error that is not transient. A video's
 caption rows always share one shard, so one row proves them all; where captioning stopped
-midway, the failure that says so is in the shard of the same number.
+midway, the failure that says so is in the shard of the same name.
 
-Shards are numbered in the order of their writing (``part-00012.parquet``), over all runs of
-a recipe: where two of them tell different stories of an input, the higher number is newer.
+Shards are numbered in the order of their writing (``part-00012-89ab01ef.parquet``), over all
+runs of a recipe: where two of them tell different stories of an input, the higher number is
+newer. The rest of the name tells the shards of one process from another's.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rayjob.ids import IdMap, digests, has_changed, stamps
-from rayjob.tablestore import Entry, Guard, ResultTables, TableStore
+from rayjob.layout import ResultTables
+from rayjob.tablestore import Entry, Guard, TableStore
 from schemas.errors import UsageError
 from schemas.tables import CAPTIONS, FAILURES
 
-_READERS = 4
-"""Shards read at once: enough to hide the storage's latency, few enough for memory."""
+_READERS = 8
+"""Shards read at once: a year of nights is many thousands, and each costs requests."""
 
 _U64 = npt.NDArray[np.uint64]
 _I64 = npt.NDArray[np.int64]
@@ -34,17 +36,10 @@ _NO_NUMBERS: _I64 = np.empty(0, dtype=np.int64)
 
 
 class DoneIds:
-    """Ids of inputs that need nothing more.
+    """Ids of inputs that need nothing more: captioned, or failed for good."""
 
-    Attributes:
-        captioned: ids that have captions.
-        failed: ids that are done because they failed for good.
-    """
-
-    def __init__(self, ids: IdMap, *, captioned: int, failed: int) -> None:
+    def __init__(self, ids: IdMap) -> None:
         self._ids = ids
-        self.captioned = captioned
-        self.failed = failed
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -107,6 +102,9 @@ class _Rows:
 class Ledger:
     """The rows of one recipe in an output, as facts about inputs.
 
+    A shard is read once, and again only if it changes: what is kept of it takes 24 bytes per
+    video.
+
     Args:
         store: the output folder.
         tables: of one recipe; the same input counts once per recipe.
@@ -117,11 +115,12 @@ class Ledger:
         self._captions = tables.captions
         self._failures = tables.failures
         self._attempts = Attempts(IdMap())
+        self._known: dict[str, tuple[Entry, _Rows]] = {}
 
     def load(self, *, retry_failed: bool) -> DoneIds:
         """Read which inputs are done.
 
-        Keeps 24 bytes per id, and takes about 80 while it sorts.
+        The result takes 24 bytes per id, and about 80 while it is sorted.
 
         Args:
             retry_failed: failed inputs are not done.
@@ -143,7 +142,6 @@ class Ledger:
         del captioned  # before the sorting, which takes as much again
         done.load(keys, values)
         del keys, values
-        count = len(done)
         failed = _joined(rows for _, rows in failures)
         again = failed.again | retry_failed
         # The newest failure of an input decides; it comes first, and so it is the one kept.
@@ -157,24 +155,24 @@ class Ledger:
         attempts = IdMap()
         attempts.load(failed.keys[retried], failed.attempts[retried])
         self._attempts = Attempts(attempts)
-        return DoneIds(done, captioned=count, failed=len(done) - count)
+        return DoneIds(done)
 
     def attempts(self) -> Attempts:
         """Attempts so far of the failed inputs that :meth:`load` left to be tried again."""
         return self._attempts
 
-    def check_schema(self) -> int:
-        """Read every shard's footer; how many shards there are.
+    def present(self) -> IdMap:
+        """Ids of all videos in either table, captioned or failed.
 
         Raises:
             UsageError: a shard is damaged or has other columns than this version writes.
         """
-        count = 0
-        for folder, schema in ((self._captions, CAPTIONS), (self._failures, FAILURES)):
-            for entry in self._store.list(folder, suffix=".parquet"):
-                _read_shard(self._store, entry, schema, columns=[])
-                count += 1
-        return count
+        present = IdMap()
+        for folder in (self._captions, self._failures):
+            parts = [rows.keys for _, rows in self._read(folder)]
+            keys = np.concatenate([_NO_KEYS, *parts])
+            present.load(keys, np.zeros(len(keys), dtype=np.int64))
+        return present
 
     def reconcile(self, *, guard: Guard | None = None) -> int:
         """Make every input stand in one table once; how many videos' rows were removed.
@@ -236,6 +234,7 @@ class Ledger:
             return 0
         gone = IdMap()
         gone.load(keys, np.zeros(len(keys), dtype=np.int64))
+        self._known.pop(entry.path)
         table = _read_shard(self._store, entry, schema, columns=schema.names)
         ids = table.column("video_id").to_pylist()
         kept = table.filter(pa.array(gone.find(ids) < 0))
@@ -255,8 +254,11 @@ class Ledger:
         schema = FAILURES if is_failures else CAPTIONS
 
         def read(entry: Entry) -> tuple[Entry, _Rows]:
-            table = _read_shard(self._store, entry, schema, columns=columns)
-            return entry, _rows_of(table)
+            known = self._known.get(entry.path)
+            if known is None or known[0] != entry:
+                table = _read_shard(self._store, entry, schema, columns=columns)
+                known = self._known[entry.path] = entry, _rows_of(table)
+            return known
 
         entries = sorted(
             self._store.list(folder, suffix=".parquet"),
@@ -302,8 +304,9 @@ def _rows_of(table: pa.Table) -> _Rows:
         ids = table.column("video_id").combine_chunks().dictionary_encode()
         _, first = np.unique(ids.indices.to_numpy(), return_index=True)
         table = table.take(pa.array(first))
-        zeros = np.broadcast_to(np.int64(0), table.num_rows)
-        again, attempts = zeros.astype(bool), zeros
+        # Views of one element each: captions are many, and none of them is tried again.
+        again = np.broadcast_to(np.bool_(False), table.num_rows)
+        attempts = np.broadcast_to(np.int64(0), table.num_rows)
     else:
         # Several rows of one video in a shard are parts that failed in one attempt; it is
         # tried again when one of them is worth it.
@@ -331,5 +334,5 @@ def _joined(parts: Iterator[_Rows]) -> _Rows:
 
 
 def _shard_of(entry: Entry) -> str:
-    """``run_id=ID/part-00000.parquet``: what a video's rows in both tables share."""
+    """``run_id=ID/part-00000-89ab01ef.parquet``: what a video's rows in both tables share."""
     return "/".join(entry.path.split("/")[-2:])

@@ -7,16 +7,17 @@ and lets the end of the run prove that every one of them reached a table.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from rayjob.ids import IdMap, fingerprints, has_changed, has_moved, stamps
+from rayjob.ids import IdMap, has_changed, has_moved, places, stamps
+from rayjob.layout import run_folder
 from rayjob.ledger import Attempts, DoneIds
-from rayjob.tablestore import TableStore, run_folder
+from rayjob.tablestore import TableStore
 from schemas.blocks import INPUTS
 from schemas.errors import SourceError
 
@@ -68,7 +69,6 @@ class ManifestInfo:
             takes them again, else among ``skipped``.
         gone: inputs that earlier runs finished and that are not among ``total``;
             0 with a limit, which does not look at all of them.
-        repeated: inputs that were listed more than once, and count once.
         moved: inputs among ``skipped`` that were finished under another uri; the same
             data in a new place, or different data under ids that are already taken.
         moved_example: id of one of them, None without any.
@@ -83,7 +83,6 @@ class ManifestInfo:
     retried: int
     changed: int
     gone: int
-    repeated: int
     moved: int
     moved_example: str | None
     path: str
@@ -128,7 +127,7 @@ def write_manifest(
 
     Raises:
         SourceError: two inputs with different uris share an id.
-        UsageError, OutputUnavailableError, OSError: as :meth:`TableStore.write_bytes`.
+        UsageError, OutputUnavailableError: as :meth:`TableStore.write_bytes`.
     """
     path = _folder(run_id)
     for entry in list(store.list(path)):
@@ -158,18 +157,22 @@ def plan_manifest(
     return selection.info(_folder(run_id), (), ())
 
 
-def unaccounted(store: TableStore, run_id: str, seen: Container[str]) -> Unaccounted:
-    """Inputs of the manifest that are not in ``seen``.
+def unaccounted(store: TableStore, run_id: str, *, seen: IdMap, present: IdMap) -> Unaccounted:
+    """Inputs of the manifest that this run has not seen the end of, or that no table holds.
+
+    Args:
+        seen: the videos that came out of the graph.
+        present: the videos in the tables, as they are stored now.
 
     Raises:
-        OutputUnavailableError, OSError: the manifest cannot be read.
+        OutputUnavailableError: the manifest cannot be read.
     """
     count, examples = 0, list[str]()
     for entry in store.list(_folder(run_id), suffix=".parquet"):
         ids = store.read_table(entry, ["video_id"]).column("video_id").to_pylist()
-        missing = [video_id for video_id in ids if video_id not in seen]
+        missing = np.flatnonzero((seen.find(ids) < 0) | (present.find(ids) < 0))
         count += len(missing)
-        examples += missing[: _EXAMPLES - len(examples)]
+        examples += [ids[index] for index in missing[: _EXAMPLES - len(examples)]]
     return Unaccounted(count=count, examples=tuple(examples))
 
 
@@ -184,7 +187,7 @@ class _Selection:
         self._limit = limit
         self._retake_changed = retake_changed
         self._listed = IdMap()
-        self._skipped = self._todo = self._repeated = self._moved = 0
+        self._skipped = self._todo = self._moved = 0
         self._found = self._retried = self._changed = 0
         self._moved_example: str | None = None
 
@@ -196,7 +199,6 @@ class _Selection:
             retried=self._retried,
             changed=self._changed,
             gone=len(self._done) - self._found if self._limit is None else 0,
-            repeated=self._repeated,
             moved=self._moved,
             moved_example=self._moved_example,
             path=path,
@@ -212,14 +214,14 @@ class _Selection:
             if self._limit is not None:
                 # Listing a storage costs requests: not thousands of names for a few videos.
                 size = min(size, max(_FEW, self._limit - self._todo))
-            batch = list(itertools.islice(iterator, size))
+            batch = _batch(iterator, size)
             if not batch:
                 return
             yield self._select(batch)
 
     def _select(self, batch: list[InputLike]) -> pa.Table:
         ids = [each.video_id for each in batch]
-        uris = fingerprints(each.uri for each in batch)
+        uris = places(each.uri for each in batch)
         earlier = self._listed.add(ids, uris)
         for index in np.flatnonzero((earlier >= 0) & (earlier != uris)):
             raise SourceError(
@@ -245,7 +247,6 @@ class _Selection:
         self._moved += len(moved)
         self._found += int((is_new & is_found[:stop]).sum())
         self._changed += int(is_changed[:stop].sum())
-        self._repeated += int((~is_new).sum())
         self._skipped += int((is_new & is_done).sum())
         self._todo += len(chosen)
 
@@ -266,6 +267,17 @@ class _Selection:
             ],
             schema=INPUTS,
         )
+
+
+def _batch(inputs: Iterator[InputLike], size: int) -> list[InputLike]:
+    """The next ``size`` inputs, or fewer with much material."""
+    batch, room = list[InputLike](), BYTES_PER_FILE
+    for each in itertools.islice(inputs, size):
+        batch.append(each)
+        room -= len(each.material or "")
+        if room <= 0:
+            break
+    return batch
 
 
 def _files(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -14,8 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from rayjob.layout import ResultTables
 from rayjob.source_tables import Input, read_manifest
-from rayjob.tablestore import ResultTables, TableStore
+from rayjob.tablestore import TableStore
 from schemas.errors import SourceError, UnusableMaterialError
 from schemas.media import StorageOptions, VideoInfo
 from schemas.recipe import Video

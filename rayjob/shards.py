@@ -7,6 +7,7 @@ two shards, so whatever kills the driver leaves tables that hold each key once.
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections import Counter
@@ -20,8 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayjob.ids import IdMap
+from rayjob.layout import ResultTables
 from rayjob.lock import RunLock
-from rayjob.tablestore import ResultTables, TableStore
+from rayjob.tablestore import TableStore
 from schemas.config import ShardConfig
 from schemas.errors import WriteError
 from schemas.tables import (
@@ -85,6 +87,9 @@ class ShardSink:
         self._lock = lock
         self._folders = tables.in_run(run_id)
         self._part = self._next_part(tables)
+        # A write of a process that was taken for dead may land late: it must add a shard, which
+        # the ledger then sorts out, and not replace one.
+        self._token = secrets.token_hex(4)
         self._inbox: list[pa.Table] = []
         self._inbox_videos = min(_INBOX_VIDEOS, config.rows)
         self._captions: list[pa.Table] = []
@@ -106,7 +111,7 @@ class ShardSink:
 
         Raises:
             OutputLockedError: another run took the output over; nothing was published.
-            UsageError, OutputUnavailableError, OSError: a shard cannot be written.
+            UsageError, OutputUnavailableError: a shard cannot be written.
         """
         with self._mutex:
             if not results.num_rows:
@@ -179,12 +184,12 @@ class ShardSink:
             yield results.slice(start)
 
     def _publish(self) -> None:
-        """Write both tables of a shard under one number.
+        """Write both tables of a shard under one name.
 
         Failures go first: a crash in between must not make a video of which a part failed
         look complete.
         """
-        name = f"part-{self._part:05d}.parquet"
+        name = f"part-{self._part:05d}-{self._token}.parquet"
         for folder, pieces, schema in (
             (self._folders.failures, self._failures, FAILURES),
             (self._folders.captions, self._captions, CAPTIONS),

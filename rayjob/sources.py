@@ -38,7 +38,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from actors.storage import display_uri
-from rayjob.ids import IdMap, fingerprints
+from rayjob.ids import IdMap, places
 from rayjob.s3_listing import S3Location, S3Object, S3Storage
 from rayjob.source_tables import MANIFEST_SUFFIXES, Input, read_manifest
 from schemas.config import SourceConfig
@@ -99,7 +99,7 @@ def _once(
         batch = list(itertools.islice(found, room))
         if not batch:
             return
-        uris = fingerprints(each.uri for each in batch)
+        uris = places(each.uri for each in batch)
         earlier = seen.add([each.video_id for each in batch], uris)
         clashes = np.flatnonzero((earlier >= 0) & (earlier != uris))
         for position, each in enumerate(batch[: clashes[0]] if len(clashes) else batch):

@@ -7,24 +7,27 @@ object appears when its upload is complete.
 
 from __future__ import annotations
 
-import io
+import contextlib
 import logging
 import os
 import random
 import re
 import secrets
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import IO, Any, TypeVar
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.exceptions import NoCredentialsError
 
+from actors.storage import display_uri
+from rayjob.range_file import range_file
 from schemas.errors import ConfigError, OutputUnavailableError, RayjobError, UsageError
 from schemas.media import StorageOptions
 
@@ -38,8 +41,10 @@ _TEMPORARY_AGE_SEC = 3600.0
 _WHOLE_READ_BYTES = 1 << 20
 """Up to this size one request for the whole file is cheaper than footer plus columns."""
 
-_PART = re.compile(r"part-(\d+)\.parquet")
+_PART = re.compile(r"part-(\d+)(?:-\w+)?\.parquet")
 _PERMANENT = (RayjobError, FileNotFoundError, PermissionError, ValueError, TypeError)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:.*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,64 +64,30 @@ class Entry:
         return int(match[1]) if match else -1
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResultTables:
-    """Folders of the two tables that hold the results of one recipe, from the root.
-
-    Characters that mean something in a path are percent-encoded, which readers of Hive
-    partitions undo.
-    """
-
-    captions: str
-    failures: str
-
-    @classmethod
-    def of_recipe(cls, recipe: str, *, fused: bool = False) -> ResultTables:
-        """``captions/recipe=R``, or for a recipe that fuses captions ``fused/task=R``; failures
-        are in ``failures/recipe=R`` either way.
-
-        Raises:
-            ConfigError: a reader would take the recipe's name for a number.
-        """
-        if not recipe[:1].isalpha():
-            raise ConfigError(f"the recipe's name {recipe!r} does not begin with a letter")
-        name = quote(recipe, safe="")
-        return cls(
-            captions=f"fused/task={name}" if fused else f"captions/recipe={name}",
-            failures=f"failures/recipe={name}",
-        )
-
-    def in_run(self, run_id: str) -> ResultTables:
-        """The folders of one run's shards."""
-        name = quote(run_id, safe="")
-        return ResultTables(
-            captions=f"{self.captions}/run_id={name}", failures=f"{self.failures}/run_id={name}"
-        )
-
-
-def run_folder(run_id: str) -> str:
-    """Folder of what a run writes about itself: ``runs/ID``."""
-    return f"runs/{quote(run_id, safe='')}"
-
-
 class TableStore:
     """Reads, lists and atomically writes files under one root.
 
     Args:
         root: a local folder (made when first written to) or ``s3://bucket/prefix``.
         options: how to reach S3; every request is tried ``1 + retries`` times.
+
+    Raises:
+        ConfigError: the root is neither.
     """
 
     def __init__(self, root: str | os.PathLike[str], options: StorageOptions | None = None) -> None:
         self.options = options or StorageOptions()
         text = os.fspath(root)
-        self.is_local = not text.startswith(("s3://", "s3a://"))
+        scheme = match[1].lower() if (match := _SCHEME.match(text)) else "file"
+        if scheme not in ("file", "s3", "s3a") or (match and "://" not in text):
+            raise ConfigError(f"the output {display_uri(text)} is no folder and no s3:// prefix")
+        self.is_local = scheme == "file"
         if self.is_local:
             self.root = os.path.abspath(os.path.expanduser(text.removeprefix("file://")))
             self.filesystem = fsspec.filesystem("file")
         else:
             self.root = text.split("://", 1)[1].strip("/")
-            if not self.root:
+            if not _BUCKET.fullmatch(self.root.split("/", 1)[0]):
                 raise ConfigError(f"{text!r} names no bucket; an output is s3://bucket/prefix")
             self.filesystem = _s3(self.options)
 
@@ -144,17 +115,34 @@ class TableStore:
 
         Raises:
             UsageError: the storage refuses: no such bucket, no permission, no credentials.
-            OutputUnavailableError: the storage failed in spite of retries.
-            OSError: the local disk failed or is full.
+            OutputUnavailableError: the storage failed in spite of retries; the local disk
+                failed or is full.
         """
         if self.is_local:
-            self._write_local(path, data, guard)
-            return
+            self._write_local(path, lambda file: file.write(data), guard)
+        else:
+            self._put(path, lambda: self.filesystem.pipe_file(self.full(path), data), guard)
 
+    def write_lines(self, path: str, lines: Iterable[str]) -> None:
+        """Write a text file line by line, with little memory. Raises as :meth:`write_bytes`."""
+
+        def fill(file: IO[bytes]) -> None:
+            for line in lines:
+                file.write(line.encode())
+
+        if self.is_local:
+            self._write_local(path, fill, None)
+            return
+        with tempfile.NamedTemporaryFile() as copy:
+            fill(copy.file)
+            copy.flush()
+            self._put(path, lambda: self.filesystem.put_file(copy.name, self.full(path)), None)
+
+    def _put(self, path: str, upload: Callable[[], object], guard: Guard | None) -> None:
         def put() -> None:
             if guard is not None:
                 guard()
-            self.filesystem.pipe_file(self.full(path), data)
+            upload()
 
         try:
             self._retrying(f"writing {self.url_of(path)}", put)
@@ -164,7 +152,9 @@ class TableStore:
                 "exists, that the credentials may write to it, and the endpoint URL"
             ) from error
 
-    def _write_local(self, path: str, data: bytes, guard: Guard | None) -> None:
+    def _write_local(
+        self, path: str, fill: Callable[[IO[bytes]], object], guard: Guard | None
+    ) -> None:
         target = Path(self.full(path))
         temporary = Path(self.full(_TEMPORARY)) / f"{secrets.token_hex(8)}.tmp"
         try:
@@ -174,21 +164,26 @@ class TableStore:
             raise UsageError(f"cannot write to {self.url}: {_reason(error)}") from error
         try:
             with temporary.open("wb") as file:
-                file.write(data)
+                fill(file)
                 file.flush()
                 os.fsync(file.fileno())
             if guard is not None:
                 guard()
             os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
+            # A rename survives a power cut only when the folder is on disk too.
+            folder = os.open(target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise OutputUnavailableError(
+                    f"cannot write {self.url_of(path)}: {_reason(error)}"
+                ) from error
             raise
-        # A rename survives a power cut only when the folder is on disk too.
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def write_table(
         self,
@@ -261,23 +256,42 @@ class TableStore:
             UsageError: the storage refuses.
             OutputUnavailableError: the storage failed in spite of retries.
         """
-
-        def find() -> dict[str, dict[str, Any]]:
-            found: dict[str, dict[str, Any]] = self.filesystem.find(self.full(folder), detail=True)
-            return found
-
+        full = self.full(folder)
         try:
-            found = self._retrying(f"listing {self.url_of(folder)}", find)
+            found = self._list_local(full) if self.is_local else self._list_s3(full)
         except FileNotFoundError:
             return
         except PermissionError as error:
             raise UsageError(f"cannot list {self.url_of(folder)}: {_reason(error)}") from error
         for name in sorted(found):
-            info = found[name]
-            if not name.endswith(suffix) or not name.startswith(self.full(folder) + "/"):
-                continue
-            modified = info["mtime"] if self.is_local else info["LastModified"].timestamp()
-            yield Entry(path=name[len(self.root) + 1 :], size=info["size"], modified=modified)
+            if name.endswith(suffix) and name.startswith(full + "/"):
+                size, modified = found[name]
+                yield Entry(path=name[len(self.root) + 1 :], size=size, modified=modified)
+
+    def _list_local(self, top: str) -> dict[str, tuple[int, float]]:
+        def fail(error: OSError) -> None:
+            # A folder that cannot be read must not look like an empty one: what it holds would
+            # be captioned again.
+            if isinstance(error, PermissionError) or not os.path.exists(top):
+                raise error
+            raise OutputUnavailableError(f"cannot list {top}: {_reason(error)}") from error
+
+        found = {}
+        for parent, _folders, names in os.walk(top, onerror=fail):
+            for name in names:
+                path = os.path.join(parent, name)
+                with contextlib.suppress(FileNotFoundError):  # deleted in this moment
+                    status = os.stat(path)
+                    found[path] = status.st_size, status.st_mtime
+        return found
+
+    def _list_s3(self, top: str) -> dict[str, tuple[int, float]]:
+        found: dict[str, dict[str, Any]] = self._retrying(
+            f"listing s3://{top}", lambda: self.filesystem.find(top, detail=True)
+        )
+        return {
+            name: (info["size"], info["LastModified"].timestamp()) for name, info in found.items()
+        }
 
     def open_parquet(self, path: str, *, size: int) -> pq.ParquetFile:
         """A Parquet file of ``size`` bytes, of which only what is asked for is fetched.
@@ -290,7 +304,8 @@ class TableStore:
             return pq.ParquetFile(self.full(path))
         if size <= _WHOLE_READ_BYTES:
             return pq.ParquetFile(pa.BufferReader(self._read_range(path, 0, size)))
-        source = pa.PythonFile(_RangeFile(self, path, size), mode="r")
+        ranges = range_file(partial(self._read_range, path), size=size)
+        source = pa.PythonFile(ranges, mode="r")
         return pq.ParquetFile(source, pre_buffer=True)
 
     def read_table(self, entry: Entry, columns: Sequence[str] | None = None) -> pa.Table:
@@ -339,35 +354,6 @@ class TableStore:
                 logger.info("%s: %s; again in %.1f s", what, _reason(error), pause)
                 time.sleep(pause)
         raise AssertionError("unreachable")
-
-
-class _RangeFile(io.RawIOBase):
-    """A stored file as a seekable one; each read is one range request, length checked."""
-
-    def __init__(self, store: TableStore, path: str, size: int) -> None:
-        self._store, self._path, self._size = store, path, size
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = base + offset
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        stop = min(self._position + len(buffer), self._size)
-        data = self._store._read_range(self._path, self._position, stop)
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
 
 
 def _s3(options: StorageOptions) -> fsspec.AbstractFileSystem:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rayjob.tablestore import TableStore, run_folder
+from rayjob.layout import run_folder
+from rayjob.tablestore import TableStore
 from schemas.errors import RayjobError
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rayjob.tablestore import ResultTables, TableStore
+from rayjob.layout import ResultTables
+from rayjob.tablestore import TableStore
 from schemas.media import StorageOptions
 from schemas.tables import RESULTS, CaptionRow, FailureRow, results_table
 

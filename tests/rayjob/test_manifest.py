@@ -37,7 +37,7 @@ def done_with(inputs: list[Item]) -> DoneIds:
     ids = IdMap()
     versions = [each.source_version for each in inputs]
     ids.add([each.video_id for each in inputs], stamps((each.uri for each in inputs), versions))
-    return DoneIds(ids, captioned=len(inputs), failed=0)
+    return DoneIds(ids)
 
 
 NOTHING = done_with([])
@@ -57,7 +57,7 @@ def test_rows_in_order_without_what_is_done(store: TableStore) -> None:
     tried = IdMap()
     tried.add([names(6)[5]], [4])
     info = write_manifest(store, "r1", inputs, done_with(inputs[:2]), attempts=Attempts(tried))
-    assert (info.total, info.skipped, info.todo, info.repeated, info.moved) == (7, 2, 5, 0, 0)
+    assert (info.total, info.skipped, info.todo, info.moved) == (7, 2, 5, 0)
     assert info.path == "runs/r1/manifest"
     assert list(info.files) == files(store, info.path) == ["runs/r1/manifest/part-00000.parquet"]
     rows = rows_of(store, info)
@@ -108,7 +108,7 @@ def test_changed_inputs_are_taken_when_asked(local: TableStore) -> None:
 def test_nothing_to_do_writes_no_file(local: TableStore) -> None:
     info = write_manifest(local, "r1", items(3), done_with(items(3)))
     assert (info.total, info.skipped, info.todo, info.files) == (3, 3, 0, ())
-    assert unaccounted(local, "r1", set()).count == 0
+    assert unaccounted(local, "r1", seen=IdMap(), present=IdMap()).count == 0
 
 
 def test_streams_into_files_of_bounded_size(
@@ -156,7 +156,7 @@ def test_limit_ends_the_listing(local: TableStore) -> None:
 
 def test_an_input_listed_twice_counts_once(local: TableStore) -> None:
     info = write_manifest(local, "r1", [*items(3), *items(3), *items(5)], done_with(items(1)))
-    assert (info.total, info.skipped, info.todo, info.repeated) == (5, 1, 4, 6)
+    assert (info.total, info.skipped, info.todo) == (5, 1, 4)
     assert [row["video_id"] for row in rows_of(local, info)] == names(4, first=1)
 
 
@@ -184,7 +184,7 @@ def test_a_second_start_under_the_same_id_replaces_the_manifest(store: TableStor
     assert [row["video_id"] for row in rows_of(store, info)] == names(1, first=4)
     info = write_manifest(store, "r1", items(5), done_with(items(5)))
     assert files(store, "runs/r1/manifest") == []
-    assert unaccounted(store, "other", set()).count == 2
+    assert unaccounted(store, "other", seen=IdMap(), present=IdMap()).count == 2
 
 
 def test_plan_counts_and_writes_nothing(local: TableStore) -> None:
@@ -195,9 +195,11 @@ def test_plan_counts_and_writes_nothing(local: TableStore) -> None:
 
 def test_unaccounted_names_the_first_few(store: TableStore) -> None:
     write_manifest(store, "r1", items(40), NOTHING)
-    seen = IdMap()
+    seen, everything = IdMap(), IdMap()
     seen.add(names(15))
-    left = unaccounted(store, "r1", seen)
+    everything.add(names(40))
+    left = unaccounted(store, "r1", seen=seen, present=everything)
     assert (left.count, left.examples) == (25, tuple(names(10, first=15)))
     seen.add(names(40))
-    assert unaccounted(store, "r1", seen).count == 0
+    assert unaccounted(store, "r1", seen=seen, present=everything).count == 0
+    assert unaccounted(store, "r1", seen=everything, present=IdMap()).count == 40

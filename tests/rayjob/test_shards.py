@@ -64,15 +64,23 @@ def sink_of(
     )
 
 
+def numbers(store: TableStore, table: str) -> list[int]:
+    return [entry.part for entry in store.list(table, suffix=".parquet")]
+
+
 def test_shards_have_the_size_and_schema_asked_for(store: TableStore) -> None:
     sink = sink_of(store, rows=4)
     sink.write(together([captioned(names(9)), failed(names(2, first=9))]))
     sink.write(captioned(names(1, first=11)))
     sink.close()
     folder = "captions/recipe=omni/run_id=r1"
-    assert files(store, "captions") == [f"{folder}/part-{n:05d}.parquet" for n in range(3)]
+    assert all(path.startswith(f"{folder}/") for path in files(store, "captions"))
+    assert numbers(store, "captions") == [0, 1, 2]
     # Rows of both tables count, so the last full shard holds one caption and two failures.
-    assert files(store, "failures") == ["failures/recipe=omni/run_id=r1/part-00002.parquet"]
+    assert numbers(store, "failures") == [2]
+    # Both tables of a shard have one name.
+    last = files(store, "captions")[2].removeprefix("captions/")
+    assert files(store, "failures") == [f"failures/{last}"]
     rows = 0
     for table, schema in (("captions", CAPTIONS), ("failures", FAILURES)):
         for path in files(store, table):
@@ -149,9 +157,35 @@ def test_a_resumed_run_id_adds_shards(store: TableStore) -> None:
         sink = sink_of(store, rows=2)
         sink.write(together([captioned(names(2, first=first)), failed(names(1, first=first + 2))]))
         sink.close()
-    assert [path[-13:-8] for path in files(store, "captions")] == ["00000", "00002", "00004"]
-    assert [path[-13:-8] for path in files(store, "failures")] == ["00001", "00003", "00005"]
+    assert numbers(store, "captions") == [0, 2, 4]
+    assert numbers(store, "failures") == [1, 3, 5]
     assert len(set(ids_in(store, "captions") + ids_in(store, "failures"))) == 9
+
+
+def test_a_late_write_of_a_dead_process_replaces_nothing(store: TableStore) -> None:
+    late = sink_of(store, run_id="r1")
+    late.write(captioned(["a", "b"]))  # nothing is written yet, and the process stops for long
+    sink = sink_of(store, run_id="r1")
+    sink.write(together([captioned(["b", "c"]), failed(["d"])]))
+    sink.close()
+    late.close()
+    assert numbers(store, "captions") == [0, 0]
+    ledger = Ledger(store, tables=OMNI)
+    assert ledger.reconcile() == 1
+    assert ids_in(store, "captions") == ["a", "b", "c"]
+    assert ids_in(store, "failures") == ["d"]
+
+
+def test_what_is_seen_but_not_stored_is_unaccounted_for(local: TableStore) -> None:
+    done = Ledger(local, tables=OMNI).load(retry_failed=False)
+    write_manifest(local, "r1", [Item(name, name) for name in names(4)], done)
+    sink = sink_of(local, rows=2)
+    sink.write(captioned(names(4)))
+    sink.close()
+    local.delete(files(local, "captions")[0])
+    present = Ledger(local, tables=OMNI).present()
+    left = unaccounted(local, "r1", seen=sink.seen, present=present)
+    assert (left.count, left.examples) == (2, tuple(names(2)))
 
 
 def test_a_result_without_rows_stays_unaccounted_for(local: TableStore) -> None:
@@ -160,7 +194,8 @@ def test_a_result_without_rows_stays_unaccounted_for(local: TableStore) -> None:
     sink = sink_of(local)
     sink.write(together([captioned(names(2)), results_table(names(3)[2])]))
     sink.close()
-    left = unaccounted(local, "r1", sink.seen)
+    present = Ledger(local, tables=OMNI).present()
+    left = unaccounted(local, "r1", seen=sink.seen, present=present)
     assert (left.count, left.examples) == (1, tuple(names(3)[2:]))
 
 
@@ -285,7 +320,8 @@ def write_until_killed(
                 sink.write(outcome)
                 taken.value += 1
         sink.close()
-        assert unaccounted(store, run_id, sink.seen).count == 0
+        present = Ledger(store, tables=OMNI).present()
+        assert unaccounted(store, run_id, seen=sink.seen, present=present).count == 0
 
 
 @pytest.mark.parametrize("kind", ["local", "moto"])

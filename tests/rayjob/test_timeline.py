@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from rayjob.tablestore import TableStore, run_folder
+from rayjob.layout import run_folder
+from rayjob.tablestore import TableStore
 from rayjob.timeline import MAX_POINTS, Timeline, read_timeline
 
 
