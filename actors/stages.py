@@ -22,6 +22,7 @@ from actors.gate import Gate
 from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import counters_of
 from actors.sandbox import DecodeSandbox
+from actors.storage import public_uri
 from schemas.blocks import DECODED, INPUTS, clip_of, decoded_table, packed, unpacked
 from schemas.errors import DecoderCrashedError, EngineCrashedError, IncompleteError, VideoError
 from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
@@ -36,6 +37,9 @@ _SUSPECT_AFTER = 1
 _GUILTY_AFTER = 2
 """Another engine died while the video was alone in it: it is given up."""
 
+_UNFORESEEN_TRIES = 3
+"""Runs that try a video which ends in an error that is none of this project's own."""
+
 _REPORT_SECONDS = 1.0
 
 _GRACE_SECONDS = 3.0
@@ -47,11 +51,16 @@ def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> Fail
     message = str(error) or repr(error)
     return FailureRow(
         video_id=row["video_id"],
-        uri=row["uri"],
+        uri=public_uri(row["uri"]),
         stage=error.stage if isinstance(error, VideoError) else stage,
         error=type(error).__name__,
         message=message if known else f"unforeseen {type(error).__name__}: {message}",
-        transient=isinstance(error, VideoError) and error.transient,
+        # An error that nobody foresaw may well lie in the machine and not in the video.
+        transient=(
+            error.transient
+            if isinstance(error, VideoError)
+            else row["attempts"] + 1 < _UNFORESEEN_TRIES
+        ),
         attempts=row["attempts"] + 1,
         metadata=row["metadata"],
         source_version=row["source_version"],
@@ -95,7 +104,7 @@ class Decoder:
             return self._decoded(row["uri"])
         except Exception as error:
             if not isinstance(error, VideoError):
-                logger.exception("unforeseen error while decoding %s", row["uri"])
+                logger.exception("unforeseen error while decoding %s", row["video_id"])
             return failure_of(row, error, stage="decode")
 
     def _decoded(self, uri: str) -> Clip:
@@ -157,7 +166,7 @@ class Captioner:
                 rows, failures = error.rows, [failure_of(row, error, stage="caption")]
             except Exception as error:
                 if not isinstance(error, VideoError):
-                    logger.exception("unforeseen error while captioning %s", row["uri"])
+                    logger.exception("unforeseen error while captioning %s", row["video_id"])
                 failures = [failure_of(row, error, stage="caption")]
         self._metrics.finished(rows, failures)
         return results_table(row["video_id"], captions=rows, failures=failures)
@@ -176,7 +185,7 @@ class Captioner:
             await self._monitor.begin.remote(row["video_id"], self._node_id)
             video = Video(
                 video_id=row["video_id"],
-                uri=row["uri"],
+                uri=public_uri(row["uri"]),
                 metadata=row["metadata"],
                 clip=clip_of(batch, index) if batch["info"][index].is_valid else None,
                 material=row["material"],

@@ -19,6 +19,7 @@ from actors.range_reader import RangeReader, Span
 from actors.signed_object import CONCURRENT_REQUESTS, SignedObject, gather, refuses
 from schemas.errors import (
     AccessDeniedError,
+    CredentialsError,
     EmptyFileError,
     NotAVideoError,
     NotFoundError,
@@ -38,6 +39,10 @@ SIGNED_URL_FROM = 32
 FIRST_WAIT_SEC = 0.2
 LONGEST_WAIT_SEC = 10.0
 
+_SIGNATURE = re.compile(
+    r"(?:^|&)(?:x-amz-|x-goog-|signature=|sig=|token=|key-pair-id=|policy=)", re.IGNORECASE
+)
+
 T = TypeVar("T")
 
 
@@ -51,6 +56,7 @@ def open_range(uri: str, options: StorageOptions) -> RangeReader:
     Raises:
         NotFoundError: there is nothing at ``uri``.
         AccessDeniedError: the storage refuses.
+        CredentialsError: there are no credentials, or they are not valid any more.
         EmptyFileError: the file has no bytes.
         NotAVideoError: it is a folder, a pipe or a device.
         StorageUnavailableError: no proper answer in spite of retries.
@@ -72,6 +78,16 @@ def display_uri(uri: str) -> str:
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rsplit('@', 1)[-1]}{slash}{path}"
+
+
+def public_uri(uri: str) -> str:
+    """Return ``uri`` fit for tables: as it is, but for user, password and the query of a signed
+    address, which opens the file for whoever reads it.
+    """
+    query = urlsplit(uri).query if uri.startswith(("http://", "https://")) else ""
+    signed = _SIGNATURE.search(query) is not None
+    bare = display_uri(uri)
+    return bare if signed or not query else f"{bare}?{query}"
 
 
 class _LocalFile:
@@ -179,7 +195,7 @@ class _RemoteObject:
 
     def size(self) -> int:
         def ask() -> int:
-            info = self._call("info")
+            info = self._info()
             if info.get("type") == "directory":
                 raise NotFoundError(f"{self._shown} is a folder, not a file")
             size = info.get("size")
@@ -188,6 +204,16 @@ class _RemoteObject:
             return int(size)
 
         return self._retrying(ask)
+
+    def _info(self) -> Any:
+        try:
+            return self._call("info")
+        except Exception as error:
+            answer = _service_answer(error)
+            if answer is not None and answer[0] in ("400", "403"):
+                # The answer to a HEAD request has no body, and so no reason: a GET has one.
+                self._call("cat_file", start=0, end=1)
+            raise
 
     def fetch(self, start: int, stop: int) -> bytes:
         return self._retrying(lambda: self._checked(self._read(start, stop), start, stop))
@@ -280,9 +306,10 @@ class _ShortBodyError(Exception):
         super().__init__(f"{got} of {wanted} bytes arrived")
 
 
-_DENIED_CODES = {
-    "403", "AccessDenied", "AllAccessDisabled", "ExpiredToken", "InvalidAccessKeyId",
-    "InvalidToken", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "InvalidObjectState",
+_DENIED_CODES = {"403", "AccessDenied", "AllAccessDisabled", "InvalidObjectState"}
+_CREDENTIAL_CODES = {
+    "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch",
+    "RequestTimeTooSkewed", "TokenRefreshRequired",
 }  # fmt: skip
 _TRANSIENT_CODES = {
     "SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "InternalError",
@@ -315,6 +342,8 @@ def _permanent_error(error: Exception, shown: str) -> OpenError | None:
     answer = _service_answer(error)
     if answer is not None:
         code, status = answer
+        if code in _CREDENTIAL_CODES:
+            return CredentialsError(f"the credentials do not open {shown} ({code})")
         if code in _DENIED_CODES or status in (401, 403):
             return AccessDeniedError(
                 f"access to {shown} denied ({code or status}); a missing object looks the "
@@ -328,9 +357,7 @@ def _permanent_error(error: Exception, shown: str) -> OpenError | None:
         return OpenError(f"the storage refuses {shown}: {code} (HTTP {status})")
     names = {type(link).__name__ for link in _chain(error)}
     if names & {"NoCredentialsError", "PartialCredentialsError"}:
-        return AccessDeniedError(
-            f"access to {shown} denied: no credentials found by the standard AWS chain"
-        )
+        return CredentialsError(f"no credentials for {shown} were found by the standard AWS chain")
     statuses = {getattr(link, "status", None) for link in _chain(error)} - {None}
     if statuses & {401, 403}:
         return AccessDeniedError(f"access to {shown} denied (HTTP {statuses.pop()})")

@@ -14,6 +14,7 @@
         ├── OpenError            stage "open"
         │   ├── NotFoundError
         │   ├── AccessDeniedError
+        │   ├── CredentialsError         missing, expired or not valid; transient
         │   ├── EmptyFileError
         │   ├── NotAVideoError           not a media file, or its header is broken
         │   └── StorageUnavailableError  transient
@@ -103,6 +104,12 @@ class NotFoundError(OpenError):
 
 class AccessDeniedError(OpenError):
     """The storage refuses to hand the file out."""
+
+
+class CredentialsError(OpenError):
+    """The credentials are missing, expired or not valid; the file may be all right."""
+
+    transient = True
 
 
 class EmptyFileError(OpenError):
