@@ -11,10 +11,7 @@ from rich.console import Console
 
 from rayjob.evaluation import run as evaluation
 from rayjob.evaluation.config import load_config
-from schemas.errors import RayjobError, UsageError
-
-EXIT_OTHER = 1
-EXIT_USAGE = 2
+from rayjob.options import errors_told
 
 
 def command(
@@ -152,15 +149,9 @@ def command(
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
-    try:
+    with errors_told(console):
         settings = load_config(config, assignments=set_ or (), flags=flags)
         code = evaluation.run(settings, console=console)
-    except UsageError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(EXIT_USAGE) from error
-    except RayjobError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(EXIT_OTHER) from error
     raise typer.Exit(code)
 
 

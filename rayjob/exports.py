@@ -32,7 +32,7 @@ def write(prepared: Prepared) -> None:
     """Write the exports that the configuration asks for.
 
     Raises:
-        UsageError, OutputUnavailableError, OSError: as
+        UsageError, OutputUnavailableError: as
             :meth:`rayjob.tablestore.TableStore.write_bytes`.
     """
     config = prepared.config
@@ -40,16 +40,10 @@ def write(prepared: Prepared) -> None:
         return
     task = prepared.recipe_type.name
     if config.csv:
-        _write(prepared, f"{task}_fusion_caption.csv", _csv_lines(prepared, task))
+        name = f"{FOLDER}/{task}_fusion_caption.csv"
+        prepared.store.write_lines(name, _csv_lines(prepared, task))
     if config.export_jsonl:
-        _write(prepared, f"{task}.jsonl", _jsonl_lines(prepared))
-
-
-def _write(prepared: Prepared, name: str, lines: Iterator[str]) -> None:
-    data = io.BytesIO()
-    for line in lines:
-        data.write(line.encode())
-    prepared.store.write_bytes(f"{FOLDER}/{name}", data.getvalue())
+        prepared.store.write_lines(f"{FOLDER}/{task}.jsonl", _jsonl_lines(prepared))
 
 
 def _rows(prepared: Prepared) -> Iterator[dict[str, Any]]:

@@ -66,7 +66,7 @@ def command(
     """
     flags: dict[str, Any] = {
         "input": input,
-        "output": output or (input[0] if input and not input[0].lower().endswith(".csv") else None),
+        "output": output,
         "recipe.name": task,
         "source_recipe": source_recipe,
         "engine.model": model,

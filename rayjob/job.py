@@ -17,13 +17,16 @@ import ray.exceptions
 import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
+from rich.text import Text
 
 from actors.monitor import Monitor, Snapshot
 from rayjob import cluster, graph
+from rayjob.engines import EnginePool
 from rayjob.lock import RunLock
 from rayjob.manifest import ManifestInfo, unaccounted, write_manifest
 from rayjob.preparation import Config, Prepared, prepare
 from rayjob.progress import Progress, State
+from rayjob.redaction import shown_config
 from rayjob.shards import ShardSink
 from rayjob.summary import (
     Cost,
@@ -35,12 +38,13 @@ from rayjob.summary import (
     write_summary,
 )
 from rayjob.timeline import Timeline
-from schemas.errors import RayjobError
+from schemas.errors import RayjobError, UsageError
 
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
 _MAX_WAITING_TABLES = 64
+_GO_ON = "What was captioned is kept; run the same command again to go on"
 
 
 def run(
@@ -64,29 +68,18 @@ def run(
     run_id = config.run_id or datetime.now(UTC).strftime("run-%Y%m%dT%H%M%SZ")
     with RunLock(prepared.store, run_id) as lock:
         prepared.ledger.reconcile(guard=lock.check)
-        done = prepared.ledger.load(retry_failed=config.retry_failed)
-        clear_success(prepared.store, run_id)
         manifest = write_manifest(
             prepared.store,
             run_id,
             prepared.inputs(),
-            done,
+            prepared.ledger.load(retry_failed=config.retry_failed),
             attempts=prepared.ledger.attempts(),
             limit=config.limit,
             retake_changed=config.retake_changed,
         )
-        if manifest.changed and not config.retake_changed:
-            console.print(
-                f"[yellow]note:[/] {manifest.changed} inputs changed since they were captioned; "
-                "--retake-changed takes them again",
-                highlight=False,
-            )
-        if manifest.moved:
-            console.print(
-                f"[yellow]note:[/] {manifest.moved} inputs are done under another uri, such as "
-                f"{manifest.moved_example}; they are not captioned again",
-                highlight=False,
-            )
+        _show_notes(manifest, console, retake_changed=config.retake_changed)
+        pools = _pools(prepared) if manifest.todo else None
+        clear_success(prepared.store, run_id)
         write_config(prepared.store, run_id, _config_yaml(config, run_id))
         sink = ShardSink(
             prepared.store,
@@ -96,23 +89,70 @@ def run(
             lock=lock,
         )
         usage = _Usage()
-        if manifest.todo:
-            usage = _work(prepared, manifest, sink, console, run_id=run_id, started_at=started_at)
-        missing = unaccounted(prepared.store, run_id, sink.seen)
-        if missing.count:
-            raise RayjobError(
-                f"{missing.count} of {manifest.todo} videos reached neither table, such as "
-                f"{', '.join(missing.examples)}; run the same command again to do them"
-            )
-        prepared.ledger.reconcile(guard=lock.check)
-        lock.check()
-        if finish is not None:
-            finish(prepared)
-        summary = _summary(run_id, manifest, sink, usage, config, time.monotonic() - started)
-        write_summary(prepared.store, summary)
-        write_success(prepared.store, run_id)
+        try:
+            if pools is not None:
+                usage = _work(
+                    prepared, manifest, sink, pools, console, run_id=run_id, started_at=started_at
+                )
+            prepared.ledger.reconcile(guard=lock.check)
+            _check_accounted(prepared, manifest, sink, run_id)
+            lock.check()
+            summary = _summary(run_id, manifest, sink, usage, config, time.monotonic() - started)
+            write_summary(prepared.store, summary)
+            write_success(prepared.store, run_id)
+            if finish is not None:
+                finish(prepared)
+        except UsageError as error:
+            # What was wrong came up midway: credentials that expired, a shard that was damaged.
+            raise RayjobError(f"{error}. {_GO_ON}") from error
     print(summary.to_line(), flush=True)
     return exit_code(summary, max_failure_rate=config.max_failure_rate)
+
+
+def _show_notes(manifest: ManifestInfo, console: Console, *, retake_changed: bool) -> None:
+    notes = []
+    if manifest.changed and not retake_changed:
+        notes.append(
+            f"{manifest.changed} inputs changed since they were captioned; "
+            "--retake-changed takes them again"
+        )
+    if manifest.moved:
+        notes.append(
+            f"{manifest.moved} inputs are done under another uri, such as "
+            f"{manifest.moved_example}; they are not captioned again"
+        )
+    for note in notes:
+        console.print(Text.assemble(("note: ", "yellow"), note), soft_wrap=True)
+
+
+def _check_accounted(
+    prepared: Prepared, manifest: ManifestInfo, sink: ShardSink, run_id: str
+) -> None:
+    """Count the manifest against the tables; RayjobError where a video is in neither."""
+    if not manifest.todo:
+        return
+    present = prepared.ledger.present()
+    missing = unaccounted(prepared.store, run_id, seen=sink.seen, present=present)
+    if missing.count:
+        raise RayjobError(
+            f"{missing.count} of {manifest.todo} videos reached neither table, such as "
+            f"{', '.join(missing.examples)}; run the same command again to do them"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pools:
+    """The actors of a run; ``decode`` is None for a recipe that works on earlier captions."""
+
+    engines: EnginePool
+    decode: graph.DecodePool | None
+
+
+def _pools(prepared: Prepared) -> _Pools:
+    """Connect to Ray and see what fits; ConfigError where the run does not."""
+    resources = cluster.connect()
+    engines = prepared.engines(resources)
+    return _Pools(engines=engines, decode=prepared.decoders(resources, engines))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +162,14 @@ class _Usage:
     Attributes:
         busy_fraction: None where no engine started.
         mean_running: requests in an engine while it was busy, None where none was.
+        gpu_sec: GPUs of the whole pool times the time from asking for it to its end; 0 where
+            the engines ran on CPUs.
         startup_sec: from the start of the run until the first engine was ready.
     """
 
     busy_fraction: float | None = None
     mean_running: float | None = None
-    gpus: float = 0.0
+    gpu_sec: float = 0.0
     startup_sec: float = 0.0
 
 
@@ -135,14 +177,16 @@ def _work(
     prepared: Prepared,
     manifest: ManifestInfo,
     sink: ShardSink,
+    pools: _Pools,
     console: Console,
     *,
     run_id: str,
     started_at: float,
 ) -> _Usage:
     """Run the graph and write what comes out of it."""
-    resources = cluster.connect()
-    pool = prepared.engines(resources)
+    began = time.monotonic()
+    gpus = pools.engines.total_gpus if pools.engines.settings.on_gpu else 0.0
+    logger.info("%d videos to do, with %s", manifest.todo, pools.engines.describe())
     # No CPU of its own, so that it always finds a place; and on the driver's node, so that
     # what it knows outlives any worker node.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -152,8 +196,8 @@ def _work(
         [(prepared.store.full(file), group) for file, group in manifest.row_groups()],
         prepared.store.filesystem,
         recipe=prepared.recipe,
-        pool=pool,
-        decode=prepared.decoders(resources, pool),
+        pool=pools.engines,
+        decode=pools.decode,
         monitor=monitor,
     )
     snapshot = Snapshot(received=0, engines={})
@@ -176,10 +220,7 @@ def _work(
             _record(timeline, state, sink)
     except ray.exceptions.RayError as error:
         logger.error("the graph failed", exc_info=error)
-        raise RayjobError(
-            f"the run stopped: {_cause(error)}. What was captioned is kept; run the same "
-            "command again to go on"
-        ) from error
+        raise RayjobError(f"the run stopped: {_cause(error)}. {_GO_ON}") from error
     finally:
         # Also after an interruption: what is captioned is kept.
         sink.close()
@@ -189,7 +230,7 @@ def _work(
     return _Usage(
         busy_fraction=busy_fraction(snapshot.engines.values()),
         mean_running=_mean_running(snapshot.engines.values()),
-        gpus=pool.total_gpus,
+        gpu_sec=gpus * (time.monotonic() - began),
         startup_sec=max(0.0, min(ready) - started_at) if ready else 0.0,
     )
 
@@ -289,6 +330,7 @@ def _summary(
         videos_retried=manifest.retried,
         videos_changed=manifest.changed,
         videos_gone=manifest.gone,
+        videos_moved=manifest.moved,
         captions=counts.captions,
         wall_sec=wall_sec,
         startup_sec=usage.startup_sec,
@@ -299,13 +341,11 @@ def _summary(
         engine_busy_fraction=usage.busy_fraction,
         engine_mean_running=usage.mean_running,
         failures_by_error=dict(counts.failures_by_error.most_common()),
-        cost=Cost.of(
-            gpus=usage.gpus, wall_sec=wall_sec, price_per_gpu_hour=config.price_per_gpu_hour
-        ),
+        cost=Cost.of(gpu_sec=usage.gpu_sec, price_per_gpu_hour=config.price_per_gpu_hour),
     )
 
 
 def _config_yaml(config: Config, run_id: str) -> str:
-    data: dict[str, Any] = config.model_dump(mode="json") | {"run_id": run_id}
+    data: dict[str, Any] = shown_config(config.model_dump(mode="json")) | {"run_id": run_id}
     text: str = yaml.safe_dump(data, sort_keys=False)
     return text

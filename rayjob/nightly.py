@@ -8,20 +8,25 @@ the next night otherwise.
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import UTC, date, datetime
 from typing import Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from rayjob import job
+from rayjob.layout import run_folder
 from rayjob.nightreport import NightReport
 from rayjob.options import job_command, show_error
 from rayjob.preparation import plan
-from rayjob.tablestore import TableStore, run_folder
+from rayjob.tablestore import TableStore
 from schemas.config import JobConfig
 from schemas.errors import LockLostError, OutputLockedError, RayjobError, UsageError
+
+logger = logging.getLogger(__name__)
 
 EXIT_OVERLAP = 4
 """Another run holds the output. Nothing was started, and nothing is wrong."""
@@ -35,7 +40,7 @@ def night_id(store: TableStore, name: str, day: date) -> str:
     The second run of a day ends in ``-2``, and so on.
 
     Raises:
-        UsageError, OutputUnavailableError, OSError: the output cannot be listed.
+        UsageError, OutputUnavailableError: the output cannot be listed.
     """
     first = f"{name}-{day:%Y%m%d}"
     finished = {
@@ -84,11 +89,20 @@ def run(config: JobConfig, *, dry_run: bool, console: Console) -> int:
         return EXIT_OVERLAP
     except RayjobError as error:
         if not isinstance(error, UsageError):
-            report.write(error=error)
+            _write(report, console, error=error)
         raise
-    report.write()
-    console.print(f"report: {report.url}", highlight=False, soft_wrap=True)
+    _write(report, console)
     return code
+
+
+def _write(report: NightReport, console: Console, *, error: RayjobError | None = None) -> None:
+    """Write the page; the night is what it is, also where that fails."""
+    try:
+        report.write(error=error)
+    except RayjobError as problem:
+        logger.warning("there is no report of the night: %s", problem)
+    else:
+        console.print(Text(f"report: {report.url}"), soft_wrap=True)
 
 
 command = job_command(

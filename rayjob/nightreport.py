@@ -6,8 +6,9 @@ import re
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+from rayjob.layout import run_folder
 from rayjob.summary import RunSummary
-from rayjob.tablestore import TableStore, run_folder
+from rayjob.tablestore import TableStore
 from schemas.config import JobConfig
 from schemas.errors import RayjobError
 
@@ -43,7 +44,7 @@ class NightReport:
             error: why the night did not finish.
 
         Raises:
-            UsageError, OutputUnavailableError, OSError: as :meth:`TableStore.write_bytes`.
+            UsageError, OutputUnavailableError: as :meth:`TableStore.write_bytes`.
         """
         nights = self._summaries()
         parts = [f"# {self._run_id}", ""]
@@ -86,6 +87,7 @@ class NightReport:
             "captioned": night.videos_captioned,
             "failed": night.videos_failed,
             "done before": night.videos_skipped,
+            "done before under another uri: moved, or another video of that id": night.videos_moved,
             "gone: in the tables, not in the inputs any more": night.videos_gone,
         }
         lines = ["| videos | |", "|---|---:|", *(f"| {k} | {v} |" for k, v in rows.items()), ""]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, NoReturn, Protocol, TypeVar
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from rayjob.settings import read_config
 from schemas.config import JobConfig, RunConfig
@@ -120,7 +122,7 @@ def job_command(action: Action[JobConfig], *, help: str) -> Callable[..., None]:
             "retry_failed": retry_failed,
             "retake_changed": retake_changed,
             "max_failure_rate": max_failure_rate,
-            "source.extensions": extensions.split(",") if extensions else None,
+            "source.extensions": _words(extensions) if extensions else None,
             "storage.endpoint_url": endpoint_url,
         }
         run_action(JobConfig, action, path=config, assignments=set_, flags=flags, dry_run=dry_run)
@@ -149,16 +151,27 @@ def run_action(
         level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
     logging.getLogger("rayjob").setLevel(logging.INFO)
-    try:
+    with errors_told(console):
         config = read_config(kind, path, assignments=assignments or (), flags=given)
         code = action(config, dry_run=dry_run, console=console)
+    raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def errors_told(console: Console) -> Iterator[None]:
+    """End the process with 2 or 1 and a line for a person where a RayjobError comes up."""
+    try:
+        yield
     except RayjobError as error:
         show_error(console, error)
         code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_OTHER
         raise typer.Exit(code) from error
-    raise typer.Exit(code)
 
 
 def show_error(console: Console, error: RayjobError) -> None:
     """Tell a person."""
-    console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+    console.print(Text.assemble(("error: ", "red"), str(error)), soft_wrap=True)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]

@@ -6,17 +6,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rayjob import cluster, graph
 from rayjob.engines import EnginePool, check_model, engine_pool, model_revision
+from rayjob.layout import ResultTables
 from rayjob.ledger import Ledger
 from rayjob.manifest import InputLike, plan_manifest
 from rayjob.material import iter_material
 from rayjob.recipes import RecipeType, find_recipe
 from rayjob.recipes.settings import RecipeSettings, settings_for
 from rayjob.sources import iter_inputs
-from rayjob.tablestore import ResultTables, TableStore
+from rayjob.tablestore import TableStore
 from schemas.config import FuseConfig, JobConfig
 from schemas.errors import ConfigError
 from schemas.recipe import Recipe
@@ -118,6 +120,7 @@ class Plan:
     inputs: int
     done: int
     changed: int
+    moved: int
     todo: int
     pool: EnginePool
     decode_actors: int
@@ -126,16 +129,18 @@ class Plan:
     def show(self, console: Console) -> None:
         """Print it."""
         table = Table.grid(padding=(0, 2))
-        table.add_row("recipe", self.recipe)
+        table.add_row("recipe", escape(self.recipe))
         table.add_row("inputs", f"{self.inputs}")
         table.add_row("already done", f"{self.done}")
         if self.changed:
             table.add_row("changed since", f"{self.changed}")
+        if self.moved:
+            table.add_row("done under another uri", f"{self.moved}")
         table.add_row("to do", f"{self.todo}")
-        table.add_row("engines", self.pool.describe())
+        table.add_row("engines", escape(self.pool.describe()))
         if self.decode_actors:
             table.add_row("decode actors", f"{self.decode_actors}")
-        table.add_row("output", self.output)
+        table.add_row("output", escape(self.output))
         console.print(table, highlight=False, soft_wrap=True)
 
 
@@ -162,6 +167,7 @@ def plan(config: Config) -> Plan:
         inputs=counts.total,
         done=counts.skipped,
         changed=counts.changed,
+        moved=counts.moved,
         todo=counts.todo,
         pool=pool,
         decode_actors=decoders.actors if decoders is not None else 0,

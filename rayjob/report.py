@@ -10,14 +10,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from rayjob.layout import run_folder
+from rayjob.options import errors_told
 from rayjob.reporting.page import Request, make_page
 from rayjob.reporting.runs import Run, find_runs
-from rayjob.tablestore import TableStore, run_folder
-from schemas.errors import RayjobError, UsageError
+from rayjob.settings import read_config
+from rayjob.tablestore import TableStore
+from schemas.errors import UsageError
 from schemas.media import StorageOptions
-
-EXIT_OTHER = 1
-EXIT_USAGE = 2
 
 
 def command(
@@ -57,20 +57,13 @@ def command(
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s"
     )
-    try:
-        stores = [
-            TableStore(where, StorageOptions(endpoint_url=endpoint_url))
-            for where in dict.fromkeys(input)
-        ]
+    with errors_told(console):
+        given = {"endpoint_url": endpoint_url} if endpoint_url else {}
+        storage = read_config(StorageOptions, None, flags=given)
+        stores = [TableStore(where, storage) for where in dict.fromkeys(input)]
         runs = find_runs(stores, run_id or ())
         page = make_page(runs, Request(sample=sample, seed=seed, pictures=pictures))
         where = _write(page.encode(), runs, html)
-    except UsageError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(EXIT_USAGE) from error
-    except RayjobError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(EXIT_OTHER) from error
     print(where, flush=True)
 
 

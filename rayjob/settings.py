@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from rayjob.redaction import shown_config
 from schemas.config import JobConfig
 from schemas.errors import ConfigError
 
@@ -48,9 +49,6 @@ def read_config(
             _assign(data, key.strip(), yaml.safe_load(value))
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {assignment!r}: the value is no YAML: {error}") from error
-    if isinstance(data.get("recipe"), str):
-        # The short form; flags may still change single settings of the recipe.
-        data["recipe"] = {"name": data["recipe"]}
     for key, value in flags.items():
         _assign(data, key, value)
     try:
@@ -73,6 +71,9 @@ def _read(path: str) -> dict[str, Any]:
 
 def _assign(data: dict[str, Any], dotted: str, value: Any) -> None:
     *parents, last = dotted.split(".")
+    if parents and isinstance(data.get("recipe"), str):
+        # The short form; later settings may still change the recipe's others.
+        data["recipe"] = {"name": data["recipe"]}
     for parent in parents:
         inner = data.setdefault(parent, {})
         if not isinstance(inner, dict):
@@ -97,5 +98,6 @@ def _explain(error: ValidationError) -> str:
             lines.append(f"{key}: there is no such setting")
         else:
             message = item["msg"].removeprefix("Value error, ")
-            lines.append(f"{key}: {message} (got {item['input']!r})" if key else message)
+            given = shown_config(item["input"], key=key)
+            lines.append(f"{key}: {message} (got {given!r})" if key else message)
     return "\n".join(lines)

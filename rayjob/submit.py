@@ -20,6 +20,7 @@ import typer
 import yaml
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from rich.console import Console
+from rich.text import Text
 
 from rayjob.options import EXIT_OTHER, EXIT_USAGE, show_error
 from schemas.errors import ConfigError, UsageError
@@ -74,19 +75,19 @@ def command(
     except UsageError as error:
         show_error(console, error)
         raise typer.Exit(EXIT_USAGE) from error
-    console.print(f"job {job_id} on {client.get_address()}", highlight=False)
+    console.print(Text(f"job {job_id} on {client.get_address()}"))
     try:
         details = follow(client, job_id)
     except ConnectionError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble(("error: ", "red"), str(error)), soft_wrap=True)
         raise typer.Exit(EXIT_OTHER) from error
     except KeyboardInterrupt:
-        console.print(f"the job goes on; to end it: ray job stop {job_id}", highlight=False)
+        console.print(Text(f"the job goes on; to end it: ray job stop {job_id}"))
         raise typer.Exit(EXIT_INTERRUPTED) from None
     code = exit_code(details)
     if code:
         status = JobStatus(details.status).value.lower()
-        console.print(f"job {job_id} {status}, exit code {code}", highlight=False)
+        console.print(Text(f"job {job_id} {status}, exit code {code}"))
     raise typer.Exit(code)
 
 

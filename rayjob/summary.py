@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rayjob.tablestore import TableStore, run_folder
+from rayjob.layout import run_folder
+from rayjob.tablestore import TableStore
 
 EXIT_OK = 0
 EXIT_TOO_MANY_FAILURES = 3
@@ -14,7 +15,7 @@ class Cost(BaseModel):
     """What the engines cost.
 
     Attributes:
-        gpu_hours: GPUs held times wall time, in hours; 0 on CPUs.
+        gpu_hours: GPUs of the whole pool times the time it was asked for, in hours; 0 on CPUs.
         money: ``gpu_hours`` times the configured price, None without one.
     """
 
@@ -24,9 +25,9 @@ class Cost(BaseModel):
     money: float | None = None
 
     @classmethod
-    def of(cls, *, gpus: float, wall_sec: float, price_per_gpu_hour: float | None) -> Cost:
-        """The cost of holding ``gpus`` for ``wall_sec`` seconds."""
-        hours = gpus * wall_sec / 3600
+    def of(cls, *, gpu_sec: float, price_per_gpu_hour: float | None) -> Cost:
+        """The cost of ``gpu_sec`` seconds of one GPU."""
+        hours = gpu_sec / 3600
         money = None if price_per_gpu_hour is None else round(hours * price_per_gpu_hour, 4)
         return cls(gpu_hours=round(hours, 6), money=money)
 
@@ -34,7 +35,8 @@ class Cost(BaseModel):
 class RunSummary(BaseModel):
     """The figures of a finished run. Times in seconds of wall time."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A summary of a later version may tell more.
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     run_id: str
     videos_in: int = Field(ge=0, description="inputs of this run, with those skipped")
@@ -49,6 +51,11 @@ class RunSummary(BaseModel):
     )
     videos_gone: int = Field(
         default=0, ge=0, description="inputs that earlier runs finished and that are not there now"
+    )
+    videos_moved: int = Field(
+        default=0,
+        ge=0,
+        description="inputs that count as finished by their id, under another uri",
     )
     captions: int = Field(ge=0, description="rows")
     wall_sec: float = Field(ge=0)

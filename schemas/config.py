@@ -193,7 +193,9 @@ class JobConfig(RunConfig):
 
 
 class FuseConfig(RunConfig):
-    """Everything a run of ``rayjob fuse`` needs. ``recipe.name`` is the task."""
+    """Everything a run of ``rayjob fuse`` needs. ``recipe.name`` is the task; without an output
+    the fused captions go where the first input's captions are.
+    """
 
     recipe: RecipeConfig = RecipeConfig(name="t2v")
     source_recipe: str | None = Field(
@@ -203,3 +205,12 @@ class FuseConfig(RunConfig):
     export_jsonl: bool = Field(
         default=False, description="write video, prompt and caption for instruction tuning too"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beside_the_captions(cls, data: Any) -> Any:
+        given = data.get("input") if isinstance(data, dict) else None
+        first = given[0] if isinstance(given, list | tuple) and given else given
+        if isinstance(first, str) and not first.lower().endswith(".csv"):
+            return {"output": first, **data}
+        return data

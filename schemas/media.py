@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class SamplingPlan(BaseModel):
@@ -87,6 +89,25 @@ class StorageOptions(BaseModel):
         description="share of a long MP4 to read for few frames and all sound; "
         "1 reads all of it in few large requests",
     )
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("write it as http://HOST:PORT or https://HOST")
+        if "@" in parts.netloc:
+            raise ValueError("holds credentials; they come by the standard AWS chain")
+        return value
+
+    @field_validator("region")
+    @classmethod
+    def _is_region(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9-]+", value):
+            raise ValueError("no name of a region")
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 import rayjob
 from actors.storage import display_uri
+from rayjob.redaction import shown_config
 from rayjob.reporting.charts import (
     Chart,
     Series,
@@ -29,7 +30,7 @@ from rayjob.reporting.facts import comparison, facts_of, headline, tiles_of
 from rayjob.reporting.gallery import Caption, RunTables, Video, make_gallery
 from rayjob.reporting.pictures import Thumbnail, watching
 from rayjob.reporting.reading import KEYS, list_parts
-from rayjob.reporting.runs import Run, shown_config
+from rayjob.reporting.runs import Run
 from rayjob.reporting.scored import find_verdicts, score_panels
 from rayjob.reporting.statistics import FailedVideo, collect
 from rayjob.reporting.throughput import throughput_charts

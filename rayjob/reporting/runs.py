@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from actors.storage import display_uri
 from rayjob.evaluation.outcome import ALL_RUNS, Evaluation, load_evaluations
-from rayjob.tablestore import TableStore, run_folder
+from rayjob.layout import run_folder
+from rayjob.tablestore import TableStore
 from rayjob.timeline import Point, read_timeline
 from schemas.errors import SourceError
 
 logger = logging.getLogger(__name__)
 
 MAX_RUNS = 4
-
-_SECRET = re.compile(r"token$|secret|password|passwd|api_?key|credential", re.IGNORECASE)
-HIDDEN = "(hidden)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,18 +136,3 @@ def _mapping(store: TableStore, path: str) -> dict[str, Any]:
         logger.warning("%s is damaged and left out: %s", store.url_of(path), error)
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def shown_config(value: Any, *, key: str = "") -> Any:
-    """A configuration fit to be shown: without anything that could be a secret.
-
-    A run's configuration has no place for credentials, but a URL may carry some, and
-    ``engine.vllm_args`` takes what the user puts there.
-    """
-    if isinstance(value, dict):
-        return {name: shown_config(item, key=str(name)) for name, item in value.items()}
-    if isinstance(value, list):
-        return [shown_config(item, key=key) for item in value]
-    if _SECRET.search(key) and isinstance(value, str) and value:
-        return HIDDEN
-    return display_uri(value) if isinstance(value, str) else value

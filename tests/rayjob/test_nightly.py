@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from rayjob.layout import ResultTables
 from rayjob.nightly import night_id, run
 from rayjob.nightreport import NightReport
 from rayjob.shards import ShardSink
 from rayjob.summary import RunSummary, write_success, write_summary
-from rayjob.tablestore import ResultTables, TableStore
+from rayjob.tablestore import TableStore
 from schemas.config import JobConfig, ShardConfig
 from schemas.errors import OutputUnavailableError, UsageError
 from tests.rayjob.outputs import KINDS, NO_LOCK, failed, open_store

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from rayjob.settings import load_config
+from rayjob.settings import load_config, read_config
+from schemas.config import FuseConfig
 from schemas.errors import ConfigError
 
 BASE = {"input": ["videos/"], "output": "out"}
@@ -26,6 +27,40 @@ def test_short_form_of_the_recipe(tmp_path: Path) -> None:
     path.write_text("input: a\noutput: b\nrecipe: omni\n")
     config = load_config(str(path), flags={"recipe.prompt_file": "p.txt"})
     assert (config.recipe.name, config.recipe.prompt_file) == ("omni", "p.txt")
+    config = load_config(str(path), assignments=["recipe.max_attempts=5"], flags={})
+    assert (config.recipe.name, config.recipe.max_attempts) == ("omni", 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "assignments", "flags", "output"),
+    [
+        ("input: s3://caps/y\n", [], {}, "s3://caps/y"),
+        ("input: [s3://caps/y, more.csv]\n", [], {}, "s3://caps/y"),
+        ("output: s3://fused/x\n", [], {"input": ["s3://caps/y"]}, "s3://fused/x"),
+        ("", ["output=s3://fused/x"], {"input": ["s3://caps/y"]}, "s3://fused/x"),
+        ("output: a\n", [], {"input": ["b"], "output": "c"}, "c"),
+        ("output: a\n", [], {"input": ["captions.CSV"]}, "a"),
+    ],
+)
+def test_fusion_writes_beside_the_captions_unless_told(
+    tmp_path: Path, text: str, assignments: list[str], flags: dict[str, object], output: str
+) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(text + "limit: 3\n")
+    config = read_config(FuseConfig, str(path), assignments=assignments, flags=flags)
+    assert config.output == output
+
+
+def test_a_csv_is_no_place_for_the_output() -> None:
+    with pytest.raises(ConfigError, match="no output"):
+        read_config(FuseConfig, None, flags={"input": ["captions.csv"]})
+
+
+def test_secrets_are_not_repeated() -> None:
+    flags = {**BASE, "engine.vllm_args": "x", "storage.endpoint_url": "http://me:hushhush@h"}
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, flags=flags)
+    assert "hushhush" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +75,7 @@ def test_short_form_of_the_recipe(tmp_path: Path) -> None:
         (["nonsense"], BASE, "key=value"),
         (["limit=0"], BASE, "limit"),
         (["recipe.plan={fps: 1, num_frames: 3}"], BASE, "exactly one of num_frames and fps"),
-        (["recipe=omni", "recipe.name=omni"], BASE, "recipe is set to a single value"),
+        (["limit=3", "limit.name=omni"], BASE, "limit is set to a single value"),
         (["shards.rows=[1"], BASE, "no YAML"),
     ],
 )

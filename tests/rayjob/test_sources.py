@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ClientError
 
+from rayjob.settings import read_config
 from rayjob.sources import Input, iter_inputs
 from schemas.config import SourceConfig
-from schemas.errors import SourceError
+from schemas.errors import ConfigError, SourceError
 from schemas.media import StorageOptions
 from tests.fault_proxy import FaultProxy
 from tests.services import fill_moto_bucket, new_bucket, put_objects, write_files
@@ -606,7 +607,21 @@ def test_storage_that_never_answers_is_an_error(
 def test_endpoint_that_is_wrong(gateway: S3Gateway) -> None:
     nobody = StorageOptions(endpoint_url="http://127.0.0.1:9", retries=0)
     assert "endpoint_url" in failure("s3://bucket/v", storage=nobody)
-    assert "nonsense" in failure("s3://bucket/v", storage=StorageOptions(endpoint_url="nonsense"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"endpoint_url": "minio:9000"}, "http://HOST:PORT"),
+        ({"endpoint_url": "http://"}, "http://HOST:PORT"),
+        ({"endpoint_url": "https://AKIA:hushhush@minio"}, "standard AWS chain"),
+        ({"region": "no_where"}, "region"),
+    ],
+)
+def test_ways_to_s3_that_cannot_be(options: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_config(StorageOptions, None, flags=options)
+    assert "hushhush" not in str(caught.value)
 
 
 def test_errors_of_s3(s3: tuple[str, Any, StorageOptions]) -> None:

@@ -95,6 +95,6 @@ def test_exit_code(captioned: int, failed: int, rate: float, code: int) -> None:
 
 
 def test_cost() -> None:
-    cost = Cost.of(gpus=4, wall_sec=1800, price_per_gpu_hour=2.5)
+    cost = Cost.of(gpu_sec=7200, price_per_gpu_hour=2.5)
     assert (cost.gpu_hours, cost.money) == (2.0, 5.0)
-    assert Cost.of(gpus=0, wall_sec=10, price_per_gpu_hour=None).money is None
+    assert Cost.of(gpu_sec=0, price_per_gpu_hour=None).money is None

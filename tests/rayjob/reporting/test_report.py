@@ -13,9 +13,10 @@ from actors.sandbox import DecodeSandbox
 from rayjob.cli import app
 from rayjob.evaluation.measures import Figure
 from rayjob.evaluation.outcome import Evaluation, GroupFigures, Unscored, save_evaluation
+from rayjob.redaction import HIDDEN
 from rayjob.reporting.pictures import pictures_of, take_pictures, watching
 from rayjob.reporting.reading import list_parts
-from rayjob.reporting.runs import HIDDEN, find_runs
+from rayjob.reporting.runs import find_runs
 from rayjob.tablestore import TableStore
 from rayjob.timeline import Timeline
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
