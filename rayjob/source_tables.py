@@ -46,6 +46,9 @@ URI_COLUMNS = ("uri", "path", "video", "url", "video_path")
 _BATCH_ROWS = 1024
 _BUFFER_BYTES = 1 << 20
 
+# Columns travel along as metadata; Python's own limit is 131,072 characters.
+csv.field_size_limit(16 << 20)
+
 _Row = tuple[str, Mapping[str, Any]]
 """Where the row stands ("row 3", "line 3"), and its cells by column."""
 
@@ -191,16 +194,16 @@ def _input(row: Mapping[str, Any], folder: str) -> Input:
         raise SourceError(f"the column {uri_column!r} is empty")
     if not isinstance(uri, str):
         raise SourceError(f"the column {uri_column!r} holds no text but {type(uri).__name__}")
-    uri = _resolved(uri, folder)
+    uri = _resolved(uri.strip(), folder)
     id_column = columns.get("video_id")
     video_id = _default_id(uri, folder) if id_column is None else _given_id(row[id_column])
     others = [name for name in row if name not in (uri_column, id_column)]
-    version = row[columns["version"]] if "version" in columns else None
+    version = _plain(row[columns["version"]]) if "version" in columns else None
     return Input(
         video_id,
         uri,
         _metadata({name: row[name] for name in others}),
-        None if version in (None, "") else str(_plain(version)),
+        None if version in (None, "") else str(version),
     )
 
 

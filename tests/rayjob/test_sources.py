@@ -134,13 +134,20 @@ def test_a_file_that_changes_gets_another_version(folder: Path) -> None:
 
 
 def test_a_manifest_may_tell_versions(tmp_path: Path) -> None:
-    rows = [{"uri": "a.mp4", "version": 3}, {"uri": "b.mp4", "version": None}, {"uri": "c.mp4"}]
+    versions = (3, None, float("nan"))
+    rows = [{"uri": f"{n}.mp4", "version": version} for n, version in enumerate(versions)]
     text = "\n".join(json.dumps(row) for row in rows)
     write_files(tmp_path, {"list.jsonl": text, "list.csv": "uri,Version\na.mp4,v7\nb.mp4,\n"})
     found = listed(tmp_path / "list.jsonl")
     assert [each.source_version for each in found] == ["3", None, None]
     assert found[0].metadata == '{"version": 3}'
     assert [each.source_version for each in listed(tmp_path / "list.csv")] == ["v7", None]
+
+
+def test_a_csv_may_carry_long_texts(tmp_path: Path) -> None:
+    write_files(tmp_path, {"list.csv": f"uri,text\na.mp4,{'x' * 1_000_000}\n"})
+    (found,) = listed(tmp_path / "list.csv")
+    assert found.metadata is not None and len(found.metadata) > 1_000_000
 
 
 def test_relative_paths_are_stored_absolute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +308,7 @@ def test_csv(tmp_path: Path) -> None:
                 "\ufeffURI,title,video_id,n\r\n"
                 'a.mp4,"Über, alles\nzwei",first,007\r\n'
                 "\r\n"
-                "s3://bucket/b c.mp4,,second,\r\n"
+                " s3://bucket/b c.mp4 ,,second,\r\n"
                 "/data/x.mp4,é,third,1\r\n"
             ),
             "plain.csv": "video_path\nset/a.mp4\n",
