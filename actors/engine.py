@@ -37,7 +37,6 @@ class EngineSettings:
             worker's directory first, then in ``base_dir``.
         base_dir: the driver's working directory.
         on_gpu: run on the GPUs that Ray assigns, else on the CPU.
-        sound_in_video: sound is interleaved with the frames where a video has both.
         args: fields of ``vllm.AsyncEngineArgs``.
         environment: variables that vLLM reads when it is imported.
     """
@@ -46,7 +45,6 @@ class EngineSettings:
     base_dir: str
     revision: str | None
     on_gpu: bool
-    sound_in_video: bool
     args: dict[str, Any]
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -112,15 +110,10 @@ class VllmEngine:
                 )
             except (OSError, ValueError, TypeError) as error:
                 raise ModelError(f"vLLM cannot load {settings.model!r}: {error}") from error
-        tokenizer: Any = self._llm.get_tokenizer()
         # A copy, because a fast tokenizer refuses calls while another thread changes it.
-        self._counter = copy.deepcopy(tokenizer)
+        self._counter: Any = copy.deepcopy(self._llm.get_tokenizer())
         self.max_model_len = int(self._llm.model_config.max_model_len)
-        self._prompts = PromptBuilder(
-            tokenizer=tokenizer,
-            config=self._llm.model_config,
-            sound_in_video=settings.sound_in_video,
-        )
+        self._prompts = PromptBuilder(self._llm.renderer)
         self._ids = itertools.count()
         # The multimodal processor is one thread's work; a short queue before it keeps
         # prepared tensors of many videos from piling up in memory.
@@ -135,12 +128,9 @@ class VllmEngine:
             RequestRejectedError: the model's processor refuses it.
         """
         async with self._preparing:
-            prompt: ModelInput = self._prompts.build(request)
             try:
-                renderer = self._llm.renderer
-                (prepared,) = await renderer.render_cmpl_async(
-                    [prompt], renderer.default_cmpl_tok_params
-                )
+                prompt: ModelInput = await self._prompts.build(request)
+                (prepared,) = await self._llm.renderer.render_cmpl_async([prompt])
             except ValueError as error:
                 raise _rejection(error) from error
         return prepared

@@ -14,7 +14,7 @@ from schemas.media import Clip
 from schemas.recipe import Request
 
 ModelInput = dict[str, Any]
-"""vLLM's ``TextPrompt``: prompt, multi_modal_data, mm_processor_kwargs."""
+"""vLLM's ``TokensPrompt``: prompt_token_ids, multi_modal_data, mm_processor_kwargs."""
 
 OMNI_ARCHITECTURES = frozenset(
     {"Qwen2_5OmniModel", "Qwen2_5OmniForConditionalGeneration"},
@@ -26,29 +26,55 @@ class PromptBuilder:
     """Builds prompts for one model.
 
     Args:
-        tokenizer: the model's tokenizer, with its chat template.
-        config: vLLM's ``ModelConfig``.
-        sound_in_video: interleave sound with frames where the model can.
+        renderer: the engine's ``vllm.renderers.BaseRenderer``: it finds the chat template, knows
+            whether that takes text or lists of parts, and how a text names its media.
+
+    Raises:
+        ModelError: from the constructor, if the model has no chat template.
     """
 
-    def __init__(self, *, tokenizer: Any, config: Any, sound_in_video: bool) -> None:
-        self._template = _chat_template(tokenizer, config)
+    def __init__(self, renderer: Any) -> None:
+        from vllm.exceptions import VLLMValidationError
+        from vllm.renderers import ChatParams
+        from vllm.renderers.chat_utils import ChatTemplateResolutionError
+
+        self._renderer = renderer
+        self._params = ChatParams(chat_template_kwargs={"add_generation_prompt": True})
+        config = renderer.model_config
         omni = OMNI_ARCHITECTURES.intersection(config.hf_config.architectures or ())
         self._media: Callable[[Clip], tuple[list[str], ModelInput]]
-        self._media = _omni_media if omni and sound_in_video else _plain_media
+        self._media = _omni_media if omni else _plain_media
+        try:
+            renderer.render_messages(_messages(Request(prompt="?"), []), self._params)
+        except (ChatTemplateResolutionError, VLLMValidationError) as error:
+            raise ModelError(
+                f"{config.model} has no chat template for a user's message, and rayjob needs an "
+                f"instruct model: {error}"
+            ) from error
 
-    def build(self, request: Request) -> ModelInput:
-        """The input for one request. Media come before the text, as models are trained."""
-        kinds, extra = self._media(request.clip) if request.clip is not None else ([], {})
-        content = [{"type": kind} for kind in kinds]
-        messages: list[dict[str, Any]] = []
-        if request.system:
-            system = [{"type": "text", "text": request.system}]
-            messages.append({"role": "system", "content": system})
-        messages.append(
-            {"role": "user", "content": [*content, {"type": "text", "text": request.prompt}]}
+    async def build(self, request: Request) -> ModelInput:
+        """The input for one request. Media come before the text, as models are trained.
+
+        Raises:
+            ValueError, vllm.exceptions.VLLMClientError: the template or the model refuses it.
+        """
+        kinds, media = self._media(request.clip) if request.clip is not None else ([], {})
+        _, rendered = await self._renderer.render_messages_async(
+            _messages(request, kinds), self._params
         )
-        return {"prompt": self._template(messages), **extra}
+        # The template sets the special tokens. A text would be tokenized later on, and some
+        # tokenizers would put theirs before it once more.
+        return {"prompt_token_ids": rendered["prompt_token_ids"], **media}
+
+
+def _messages(request: Request, kinds: list[str]) -> list[dict[str, Any]]:
+    """The conversation, with a place for each medium.
+
+    With an id and no address vLLM renders a place for what it is handed elsewhere.
+    """
+    places = [{"type": f"{kind}_url", f"{kind}_url": None, "uuid": kind} for kind in kinds]
+    user = {"role": "user", "content": [*places, {"type": "text", "text": request.prompt}]}
+    return [*([{"role": "system", "content": request.system}] if request.system else []), user]
 
 
 def _plain_media(clip: Clip) -> tuple[list[str], ModelInput]:
@@ -98,22 +124,3 @@ def _metadata(clip: Clip) -> dict[str, Any]:
         "video_backend": "rayjob",
         "do_sample_frames": False,
     }
-
-
-def _chat_template(tokenizer: Any, config: Any) -> Callable[[list[dict[str, Any]]], str]:
-    """The function that renders messages to text with the model's own template."""
-    from transformers import AutoProcessor
-
-    source: Any = tokenizer
-    if getattr(tokenizer, "chat_template", None) is None:
-        source = AutoProcessor.from_pretrained(
-            config.model, revision=config.revision, trust_remote_code=config.trust_remote_code
-        )
-    if getattr(source, "chat_template", None) is None:
-        raise ModelError(f"{config.model} has no chat template: rayjob needs an instruct model")
-
-    def render(messages: list[dict[str, Any]]) -> str:
-        text = source.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return str(text)
-
-    return render

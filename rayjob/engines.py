@@ -107,7 +107,6 @@ def engine_pool(
         base_dir=os.getcwd(),
         revision=config.revision,
         on_gpu=on_gpu,
-        sound_in_video=_has_sound(plan),
         args=_engine_args(
             config, defaults, plan=plan, on_gpu=on_gpu, kv_cache_bytes=kv_cache_bytes
         ),
