@@ -127,11 +127,13 @@ class VllmEngine:
             PromptTooLongError: it does not fit the model's context.
             RequestRejectedError: the model's processor refuses it.
         """
+        from vllm.exceptions import VLLMClientError
+
         async with self._preparing:
             try:
                 prompt: ModelInput = await self._prompts.build(request)
                 (prepared,) = await self._llm.renderer.render_cmpl_async([prompt])
-            except ValueError as error:
+            except (ValueError, VLLMClientError) as error:
                 raise _rejection(error) from error
         return prepared
 
@@ -163,9 +165,11 @@ class VllmEngine:
         if final is None or not final.outputs:
             raise RequestRejectedError("the engine returned no answer")
         output = final.outputs[0]
+        if output.finish_reason not in ("stop", "length"):
+            raise RequestRejectedError(f"the engine gave up on the request: {output.finish_reason}")
         answer = Answer(
             text=output.text.strip(),
-            finish_reason="length" if output.finish_reason == "length" else "stop",
+            finish_reason=output.finish_reason,
             prompt_tokens=len(final.prompt_token_ids or ()),
             output_tokens=len(output.token_ids),
         )
@@ -207,9 +211,13 @@ def _sampling_params(request: Request) -> Any:
     )
 
 
+_TOO_LONG = ("maximum context length", "maximum model length", "max_model_len", "longer than")
+"""What vLLM says of a prompt beyond the context, before and after media are put in."""
+
+
 def _rejection(error: Exception) -> CaptionError:
     text = " ".join(str(error).split())
-    if "maximum model length" in text or "max_model_len" in text or "longer than" in text:
+    if any(words in text for words in _TOO_LONG):
         return PromptTooLongError(
             f"the prompt does not fit the model's context: {text}. "
             "Sample fewer or smaller frames, or raise engine.max_model_len."
