@@ -6,6 +6,7 @@ something special gets an adapter, chosen by its architecture.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -97,21 +98,44 @@ def _omni_media(clip: Clip) -> tuple[list[str], ModelInput]:
     """Qwen2.5-Omni: sound inside the video, and true seconds per frame.
 
     The processor assumes 2 frames per second, and one second per temporal patch for the
-    interleaving, unless both are given; wrong values shift sound against picture.
+    interleaving, unless both are given; wrong values shift sound against picture. It also
+    computes spectra of the longest sound that the model takes, unless told a length.
     """
     kinds, extra = _plain_media(clip)
-    if "video" not in kinds:
-        return kinds, extra
-    fps = clip.sampled_fps
-    options: dict[str, Any] = {"fps": fps, "second_per_grid_ts": [_TEMPORAL_PATCH / fps]}
-    if "audio" in kinds:
-        kinds = ["video"]
-        options["use_audio_in_video"] = True
-    return kinds, {**extra, "mm_processor_kwargs": options}
+    options: dict[str, Any] = {}
+    if clip.audio is not None:
+        # A second more than there is: the end of the sound is not the end of what is computed.
+        seconds = math.ceil(len(clip.audio) / clip.audio_rate) + 1
+        options["audio_kwargs"] = {"max_length": seconds * _WHISPER_RATE}
+    if "video" in kinds:
+        patch_sec = _to_bfloat16(_TEMPORAL_PATCH / clip.sampled_fps)
+        options |= {"fps": _TEMPORAL_PATCH / patch_sec, "second_per_grid_ts": [patch_sec]}
+        # vLLM 0.32 lays out tokens with two seconds of sound in turn where no patch falls too,
+        # and positions without: with patches farther apart they would not belong together.
+        if "audio" in kinds and patch_sec <= _INTERLEAVED_SEC:
+            kinds = ["video"]
+            options["use_audio_in_video"] = True
+    return kinds, {**extra, "mm_processor_kwargs": options} if options else extra
 
 
 _TEMPORAL_PATCH = 2
 """Frames that Qwen's vision towers merge into one temporal patch."""
+
+_INTERLEAVED_SEC = 2.0
+"""Seconds of sound that stand together between the frames of a video."""
+
+_WHISPER_RATE = 16_000
+"""Samples per second of the sound that Qwen2.5-Omni hears; vLLM resamples to it."""
+
+
+def _to_bfloat16(value: float) -> float:
+    """The nearest bfloat16: 8 significant bits.
+
+    vLLM lays out tokens from the number that it is given, and positions from what the model's
+    type keeps of it. Only where these are equal is every token in its place.
+    """
+    mantissa, exponent = math.frexp(value)
+    return math.ldexp(round(mantissa * 256), exponent - 8)
 
 
 def _metadata(clip: Clip) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What reaches the model: chat text, media, and the true time between frames."""
 
 import asyncio
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,6 +75,15 @@ def test_omni_interleaves_sound_with_true_times() -> None:
     assert metadata["fps"] == pytest.approx(4 / 3)
     assert metadata["frames_indices"] == list(range(8))
     assert prompt["multi_modal_data"]["audio"] == (shown.audio, 16_000)
+
+
+def test_omni_gets_far_pictures_and_sound_apart() -> None:
+    shown = clip(frames=8, sound=True, every=1.25)
+    prompt = built(Renderer(OMNI_NAME), Request(prompt="Tell.", clip=shown))
+    assert prompt["prompt_token_ids"] == "user:<video_url><audio_url>Tell."
+    options = prompt["mm_processor_kwargs"]
+    assert (options["fps"], options["second_per_grid_ts"]) == (0.8, [2.5])
+    assert "use_audio_in_video" not in options
 
 
 def test_omni_without_sound_keeps_true_times() -> None:
@@ -162,6 +172,19 @@ def test_a_template_of_strings(chatml: Any, frames: int, sound: bool, place: str
     assert text.count(place) == 1
     (prepared,) = chatml.render_cmpl([built(chatml, request)])
     assert all(prepared["mm_placeholders"].values())
+
+
+def test_sound_is_the_same_as_with_all_its_padding(omni: Any) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 20_001).astype(np.float32)
+    shown = dataclasses.replace(clip(frames=0, sound=True), audio=noise)
+    short = built(omni, Request(prompt="Tell.", clip=shown))
+    assert short["mm_processor_kwargs"] == {"audio_kwargs": {"max_length": 3 * 16_000}}
+    heard = []
+    for prompt in (short, {**short, "mm_processor_kwargs": {}}):
+        (prepared,) = omni.render_cmpl([prompt])
+        (item,) = prepared["mm_kwargs"]["audio"]
+        heard.append(item["input_audio_features"].data.float().numpy())
+    assert np.array_equal(*heard)
 
 
 def test_a_template_of_strings_without_media(tmp_path: Path) -> None:
