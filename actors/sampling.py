@@ -21,20 +21,17 @@ class Timeline:
 
     Attributes:
         last: time of the last frame.
+        duration: time at which the last frame's showing ends.
         count: number of frames, or None where only decoding everything would tell.
         rate: average frames per second, above 0.
         tick: resolution of the container's timestamps in seconds.
     """
 
     last: float
+    duration: float
     count: int | None
     rate: float
     tick: float
-
-    @property
-    def duration(self) -> float:
-        """Time at which the last frame's showing ends, in seconds."""
-        return self.last + 1.0 / self.rate
 
     @property
     def tolerance(self) -> float:

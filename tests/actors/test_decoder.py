@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from actors.decoder import decode
 from actors.storage import open_range
 from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
-from tests.media import Sound, number_of, numbers_of, render
+from tests.media import Sound, number_of, numbered, numbers_of, render
 
 LIMITS = DecodeLimits()
 SOUND = 16_000
@@ -85,6 +87,60 @@ def test_a_frame_shown_at_several_moments_is_repeated_with_their_times(tmp_path:
     assert numbers_of(clip.frames) == [0, 4, 4, 4, 5]
     assert np.all(np.diff(clip.timestamps) > 0)
     assert clip.timestamps[2] == pytest.approx(5.0)
+
+
+def hold_last(path: Path, *, seconds: float) -> Path:
+    """Copy a clip; its last frame is then shown for so long."""
+    held = path.with_name(f"held{path.suffix}")
+    with av.open(str(path)) as opened, av.open(str(held), "w") as output:
+        stream = output.add_stream_from_template(opened.streams.video[0])
+        packets = [packet for packet in opened.demux(opened.streams.video[0]) if packet.size]
+        packets[-1].duration = round(seconds / packets[-1].time_base)
+        for packet in packets:
+            packet.stream = stream
+            output.mux(packet)
+    return held
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv"])
+@pytest.mark.parametrize("count", [1, 20])
+def test_a_last_frame_that_is_held(tmp_path: Path, extension: str, count: int) -> None:
+    path = render(tmp_path / f"clip.{extension}", count=count, rate=20)
+    clip = load(hold_last(path, seconds=5), fps=1)
+    length = (count - 1) / 20 + 5
+    assert clip.info.duration_sec == pytest.approx(length, abs=0.01)
+    assert clip.warnings == ()
+    assert np.all(np.diff(clip.timestamps) > 0)
+    if count > 1:
+        assert numbers_of(clip.frames) == [0, 19, 19, 19, 19, 19]
+
+
+def test_a_gif_whose_last_frame_is_held(tmp_path: Path) -> None:
+    images = [Image.fromarray(numbered(number)) for number in range(11)]
+    path = tmp_path / "clip.gif"
+    images[0].save(path, save_all=True, append_images=images[1:], duration=[100] * 10 + [3000])
+    clip = load(path, num_frames=16)
+    assert numbers_of(clip.frames) == list(range(11))
+    assert clip.info.duration_sec == pytest.approx(4.0)
+    assert clip.warnings == ()
+    assert numbers_of(load(path, fps=1).frames) == [0, 10, 10, 10]
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv"])
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_slides_with_sound(tmp_path: Path, extension: str, b_frames: int) -> None:
+    path = render(
+        tmp_path / f"clip.{extension}",
+        count=5,
+        times=[0.0, 5.0, 10.0, 10.1, 10.2],
+        b_frames=b_frames,
+        sounds=[Sound(seconds=14)],
+    )
+    for plan in ({"num_frames": 16}, {"num_frames": 16, "audio_rate": SOUND}):
+        clip = load(path, **plan)
+        assert numbers_of(clip.frames) == [0, 1, 2, 3, 4]
+        assert clip.info.duration_sec == pytest.approx(14.0, abs=0.1)
+        assert clip.warnings == ()
 
 
 def test_seeking_gives_the_same_frames_as_decoding_everything(tmp_path: Path) -> None:
