@@ -15,7 +15,7 @@ from actors.sample_index import extent_of, read_tables, schedule_from
 from actors.scan import scan
 from actors.schedule import Schedule
 from actors.sound import SoundTrack, decode_sound
-from schemas.errors import CorruptMediaError
+from schemas.errors import CorruptMediaError, NoMediaStreamError
 from schemas.media import Clip, DecodeLimits, SamplingPlan, VideoInfo
 
 
@@ -44,6 +44,9 @@ def decode(source: RangeReader, plan: SamplingPlan, limits: DecodeLimits) -> Cli
 
 
 def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Clip:
+    if source.video is None and plan.audio_rate is None:
+        # A model that is shown nothing writes a caption all the same.
+        raise NoMediaStreamError("the file has no picture, and the plan takes no sound")
     track = None
     if source.audio is not None and plan.audio_rate is not None:
         track = SoundTrack(
@@ -75,7 +78,7 @@ def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Clip:
     if pictures is not None and not pictures.times:
         # A caption of the sound alone would hide the loss.
         raise CorruptMediaError(f"no frame of the picture can be decoded: {_reason()}")
-    if pictures is None and audio is None and track is not None:
+    if pictures is None and audio is None:
         raise CorruptMediaError(f"no sample of the sound can be decoded: {_reason()}")
     check_complete(source, extent)
     sound_sec = 0.0

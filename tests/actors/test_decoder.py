@@ -12,6 +12,7 @@ from PIL import Image
 
 from actors.decoder import decode
 from actors.storage import open_range
+from schemas.errors import NoMediaStreamError
 from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
 from tests.media import Sound, number_of, numbered, numbers_of, render
 
@@ -201,6 +202,12 @@ def test_a_gap_in_the_sound_becomes_silence(tmp_path: Path, extension: str) -> N
     assert len(clip.audio) / SOUND == pytest.approx(3.0, abs=0.1)
     assert np.abs(clip.audio[int(1.2 * SOUND) : int(1.8 * SOUND)]).max() < 0.02
     assert np.abs(clip.audio[int(2.2 * SOUND) :]).max() > 0.3
+
+
+def test_sound_alone_is_nothing_for_a_plan_without_sound(tmp_path: Path) -> None:
+    path = render(tmp_path / "clip.m4a", codec=None, sounds=[Sound(seconds=2)])
+    with pytest.raises(NoMediaStreamError, match="no picture, and the plan takes no sound"):
+        load(path, num_frames=16)
 
 
 def test_no_audio_rate_leaves_the_sound_alone(tmp_path: Path) -> None:
