@@ -41,7 +41,7 @@ def test_frames_are_the_ones_shown_at_even_moments(
     path = render(tmp_path / f"clip.{extension}", count=60, codec=codec, b_frames=b_frames)
     clip = load(path, num_frames=7)
     assert numbers_of(clip.frames) == expected(60, 7)
-    assert clip.timestamps == pytest.approx(np.array(expected(60, 7)) / 25, abs=0.002)
+    assert clip.timestamps == pytest.approx(np.linspace(0, 59 / 25, 7), abs=0.002)
     assert clip.info.duration_sec == pytest.approx(2.4, abs=0.01)
     assert clip.info.fps == pytest.approx(25, rel=0.01)
     assert not clip.info.has_audio
@@ -65,6 +65,20 @@ def test_one_frame(tmp_path: Path) -> None:
 def test_frames_at_a_rate(tmp_path: Path, fps: float, frames: list[int]) -> None:
     clip = load(render(tmp_path / "clip.mp4", count=50), fps=fps)
     assert numbers_of(clip.frames) == frames
+    assert clip.timestamps == pytest.approx(np.arange(len(frames)) / fps)
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv"])
+@pytest.mark.parametrize("rate", [24000 / 1001, 30000 / 1001])
+def test_times_are_the_moments_not_the_frames_own(
+    tmp_path: Path, extension: str, rate: float
+) -> None:
+    times = [number / rate for number in range(100)]
+    clip = load(render(tmp_path / f"clip.{extension}", count=100, times=times), fps=1)
+    own = np.array(numbers_of(clip.frames)) / rate
+    assert clip.timestamps.tolist() == list(range(len(clip.frames)))
+    # Up to a millisecond later where the container has no finer times.
+    assert np.all((own > clip.timestamps - 1 / rate) & (own <= clip.timestamps + 0.0011))
 
 
 def test_a_rate_above_the_clips_own_gives_every_frame_once(tmp_path: Path) -> None:
