@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from actors.decoder import decode
+from actors.sound import SoundTrack
 from actors.storage import open_range
 from schemas.errors import NoMediaStreamError
 from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
@@ -190,6 +191,26 @@ def test_sound_is_16_khz_mono_from_time_0_of_the_picture(tmp_path: Path, extensi
     assert burst[-1] == pytest.approx(2.0, abs=0.03)
     assert np.abs(clip.audio).max() == pytest.approx(0.5, abs=0.15)
     assert clip.info.has_audio
+
+
+@pytest.mark.parametrize(
+    ("layout", "weights"),
+    [
+        ("stereo", [0.5, 0.5]),
+        ("5.1", [0.207, 0.207, 0.293, 0.0, 0.146, 0.146]),
+    ],
+)
+def test_weights_of_channels(layout: str, weights: list[float]) -> None:
+    for channel, weight in enumerate(weights):
+        wave = np.zeros((len(weights), 4_000), np.float32)
+        wave[channel] = 0.5
+        frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout=layout)
+        frame.sample_rate = SOUND
+        track = SoundTrack(rate=SOUND, start=0.0, seconds=0.25, warn=pytest.fail)
+        track.add(frame)
+        samples = track.finish(0.0)
+        assert samples is not None
+        assert samples[2_000] == pytest.approx(0.5 * weight, abs=0.001)
 
 
 @pytest.mark.parametrize("extension", ["mp4", "mkv"])
