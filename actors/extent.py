@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from actors.probe import Source
+from actors.range_reader import RangeReader
 from schemas.errors import TruncatedMediaError
 
 _ROOM_SEC, _ROOM_SHARE = 0.5, 0.02
@@ -25,6 +26,26 @@ class Extent:
     announced: float
     there: float
     sound_end: float | None
+
+
+def riff_bytes(reader: RangeReader) -> int:
+    """Bytes that an AVI or WAV file announces, 0 for other files and where it does not say.
+
+    FFmpeg makes the length of such a file up from the bytes that are there. Moves the reader.
+    """
+    at = end = 0
+    # A large AVI file is several chunks one after the other, of a gigabyte each.
+    while at < reader.size:
+        reader.seek(at)
+        header = reader.read(8)
+        if len(header) < 8 or header[:4] != b"RIFF":
+            break
+        size = int.from_bytes(header[4:], "little")
+        if size in (0, 0xFFFFFFFF):
+            return 0
+        end = at + 8 + size
+        at = end + size % 2
+    return end
 
 
 def check_complete(source: Source, extent: Extent) -> None:

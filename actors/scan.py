@@ -9,7 +9,7 @@ import numpy as np
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from actors.extent import Extent
+from actors.extent import Extent, riff_bytes
 from actors.probe import Source, frame_rate, header_duration, header_start
 from actors.sampling import Timeline
 from actors.schedule import Schedule
@@ -116,10 +116,16 @@ def scan(
     schedule = stamps.schedule() if stamps is not None else None
     start = header_start(source)
     counted = 0.0 if schedule is None else schedule.start + schedule.timeline.duration
+    announced = header_duration(source)
+    # Matroska announces when the file ends on its clock, which need not begin at 0.
+    there = max([counted, *ends.values()]) - min(0.0, start)
+    missing = riff_bytes(source.reader) / source.reader.size - 1
+    if missing > 0:
+        source.cut = True
+        announced = there * (1 + missing)
     extent = Extent(
-        announced=header_duration(source),
-        # Matroska announces when the file ends on its clock, which need not begin at 0.
-        there=max([counted, *ends.values()]) - min(0.0, start),
+        announced=announced,
+        there=there,
         sound_end=ends.get(audio.index) if audio is not None else None,
     )
     return schedule, extent

@@ -127,6 +127,26 @@ def test_a_cut_off_matroska_file_gives_what_is_there(
         assert any("announces" in warning for warning in clip.warnings)
 
 
+@pytest.mark.parametrize("plan", [PICTURE, BOTH], ids=["picture", "both"])
+@pytest.mark.parametrize("share", [0.4, 0.9, 0.99])
+def test_a_cut_off_avi_file(tmp_path: Path, share: float, plan: dict[str, float]) -> None:
+    sound = Sound(seconds=4, codec="libmp3lame")
+    data = render(tmp_path / "whole.avi", count=100, codec="mpeg4", sounds=[sound]).read_bytes()
+    path = write(tmp_path, data[: int(len(data) * share)], "clip.avi")
+    if share < 0.95:
+        error = error_of(path, **plan)
+        assert isinstance(error, TruncatedMediaError)
+    clip = load(path, limits=WHAT_IS_THERE, **plan)
+    assert clip.info.duration_sec == pytest.approx(4 * share, rel=0.3)
+    assert any("announces" in warning for warning in clip.warnings)
+
+
+def test_a_recording_whose_length_was_not_known(tmp_path: Path) -> None:
+    data = bytearray(render(tmp_path / "clip.avi", count=100, codec="mpeg4").read_bytes())
+    data[4:8] = b"\xff\xff\xff\xff"
+    assert load(write(tmp_path, bytes(data), "clip.avi"), **PICTURE).warnings == ()
+
+
 @pytest.mark.parametrize("first", ["sound", "picture"])
 def test_a_cut_that_spares_one_stream(tmp_path: Path, first: str) -> None:
     path = apart(tmp_path / "clip.mov", first=first)
