@@ -37,7 +37,6 @@ class EngineSettings:
             worker's directory first, then in ``base_dir``.
         base_dir: the driver's working directory.
         on_gpu: run on the GPUs that Ray assigns, else on the CPU.
-        sound_in_video: sound is interleaved with the frames where a video has both.
         args: fields of ``vllm.AsyncEngineArgs``.
         environment: variables that vLLM reads when it is imported.
     """
@@ -46,7 +45,6 @@ class EngineSettings:
     base_dir: str
     revision: str | None
     on_gpu: bool
-    sound_in_video: bool
     args: dict[str, Any]
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -112,15 +110,10 @@ class VllmEngine:
                 )
             except (OSError, ValueError, TypeError) as error:
                 raise ModelError(f"vLLM cannot load {settings.model!r}: {error}") from error
-        tokenizer: Any = self._llm.get_tokenizer()
         # A copy, because a fast tokenizer refuses calls while another thread changes it.
-        self._counter = copy.deepcopy(tokenizer)
+        self._counter: Any = copy.deepcopy(self._llm.get_tokenizer())
         self.max_model_len = int(self._llm.model_config.max_model_len)
-        self._prompts = PromptBuilder(
-            tokenizer=tokenizer,
-            config=self._llm.model_config,
-            sound_in_video=settings.sound_in_video,
-        )
+        self._prompts = PromptBuilder(self._llm.renderer)
         self._ids = itertools.count()
         # The multimodal processor is one thread's work; a short queue before it keeps
         # prepared tensors of many videos from piling up in memory.
@@ -134,14 +127,13 @@ class VllmEngine:
             PromptTooLongError: it does not fit the model's context.
             RequestRejectedError: the model's processor refuses it.
         """
+        from vllm.exceptions import VLLMClientError
+
         async with self._preparing:
-            prompt: ModelInput = self._prompts.build(request)
             try:
-                renderer = self._llm.renderer
-                (prepared,) = await renderer.render_cmpl_async(
-                    [prompt], renderer.default_cmpl_tok_params
-                )
-            except ValueError as error:
+                prompt: ModelInput = await self._prompts.build(request)
+                (prepared,) = await self._llm.renderer.render_cmpl_async([prompt])
+            except (ValueError, VLLMClientError) as error:
                 raise _rejection(error) from error
         return prepared
 
@@ -173,9 +165,11 @@ class VllmEngine:
         if final is None or not final.outputs:
             raise RequestRejectedError("the engine returned no answer")
         output = final.outputs[0]
+        if output.finish_reason not in ("stop", "length"):
+            raise RequestRejectedError(f"the engine gave up on the request: {output.finish_reason}")
         answer = Answer(
             text=output.text.strip(),
-            finish_reason="length" if output.finish_reason == "length" else "stop",
+            finish_reason=output.finish_reason,
             prompt_tokens=len(final.prompt_token_ids or ()),
             output_tokens=len(output.token_ids),
         )
@@ -217,9 +211,13 @@ def _sampling_params(request: Request) -> Any:
     )
 
 
+_TOO_LONG = ("maximum context length", "maximum model length", "max_model_len", "longer than")
+"""What vLLM says of a prompt beyond the context, before and after media are put in."""
+
+
 def _rejection(error: Exception) -> CaptionError:
     text = " ".join(str(error).split())
-    if "maximum model length" in text or "max_model_len" in text or "longer than" in text:
+    if any(words in text for words in _TOO_LONG):
         return PromptTooLongError(
             f"the prompt does not fit the model's context: {text}. "
             "Sample fewer or smaller frames, or raise engine.max_model_len."

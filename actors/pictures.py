@@ -58,7 +58,7 @@ class Pictures:
     Attributes:
         images: RGB, shape (T, H, W, 3); T is 0 where ``pack`` holds them.
         pack: the images compressed, where the plan asks for it.
-        times: one per image, seconds, increasing.
+        times: the moment that each image is shown for, seconds, increasing.
         converter: knows the displayed size and the rotation.
         spans: byte ranges that were read for them, sorted and disjoint; empty if unknown.
     """
@@ -85,20 +85,19 @@ def decode_pictures(source: Source, schedule: Schedule, plan: SamplingPlan) -> P
         stretch_to=plan.stretch_to,
     )
     targets = target_times(plan, schedule.timeline)
+    runs = schedule.runs(targets)
     room = (schedule.timeline.count or 0) if targets is None else len(targets)
     store = FramePacker() if plan.compress else _Images(room)
     times: list[float] = []
     repeated = None
-    for time, frame, target in _wanted(source, schedule, targets):
+    for moment, frame in _wanted(source, schedule, targets, runs):
         if frame is repeated:
             # A long-lasting frame that several moments fall on: same image, later moment.
-            time = target
             store.repeat()
         else:
             store.add(converter.convert(frame))
-        times.append(time)
+        times.append(moment)
         repeated = frame
-    runs = schedule.runs(targets)
     return Pictures(
         images=store.images if isinstance(store, _Images) else np.empty((0, 0, 0, 3), np.uint8),
         pack=store.pack() if isinstance(store, FramePacker) else None,
@@ -137,15 +136,16 @@ class _Images:
 
 
 def _wanted(
-    source: Source, schedule: Schedule, targets: npt.NDArray[np.float64] | None
-) -> Iterator[tuple[float, VideoFrame, float]]:
-    """Yield (frame's time, frame, moment) for every moment, or for every frame."""
+    source: Source,
+    schedule: Schedule,
+    targets: npt.NDArray[np.float64] | None,
+    runs: list[Run],
+) -> Iterator[tuple[float, VideoFrame]]:
+    """Yield (moment, frame) for every moment, or (its time, frame) for every frame."""
     assert source.video is not None
-    runs = schedule.runs(targets)
     if targets is None:
         source.rewind()
-        frames = _timed(source, schedule, _frames(source, source.packets(source.video)))
-        yield from ((time, frame, time) for time, frame in frames)
+        yield from _timed(source, schedule, _frames(source, source.packets(source.video)))
     elif not runs:
         source.rewind()
         frames = _timed(source, schedule, _frames(source, source.packets(source.video)))
@@ -161,7 +161,7 @@ def _wanted(
 
 def _run_by_seeking(
     source: Source, schedule: Schedule, run: Run
-) -> Iterator[tuple[float, VideoFrame, float]]:
+) -> Iterator[tuple[float, VideoFrame]]:
     """Decode a run from the key frame that the container seeks to.
 
     A seek that lands too late, because the index gives decoding times only, is repeated
@@ -193,7 +193,7 @@ def _run_by_seeking(
 
 def _runs_by_skipping(
     source: Source, schedule: Schedule, runs: list[Run]
-) -> Iterator[tuple[float, VideoFrame, float]]:
+) -> Iterator[tuple[float, VideoFrame]]:
     """Read all packets in order and decode those of the runs."""
     video = source.video
     assert video is not None

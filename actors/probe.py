@@ -15,7 +15,7 @@ import av.error
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard, Disposition
+from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from actors.range_reader import RangeReader
@@ -73,7 +73,7 @@ class Source:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
 
-    def packets(self, *streams: VideoStream | AudioStream) -> Iterator[Packet[Any]]:
+    def packets(self, *streams: Stream) -> Iterator[Packet[Any]]:
         """Yield the packets of some streams from the current position to the end.
 
         The demuxer skips all other streams. Where the data ends early or is damaged beyond
@@ -275,6 +275,14 @@ def header_duration(source: Source) -> float:
         if stream is not None and stream.duration is not None and stream.time_base:
             lengths.append(float(stream.duration * stream.time_base))
     return max(lengths)
+
+
+def header_start(source: Source) -> float:
+    """Return the first moment of the picture, or else of the sound, on the container's clock."""
+    stream = source.video or source.audio
+    if stream is None or stream.start_time is None or stream.time_base is None:
+        return 0.0
+    return float(stream.start_time * stream.time_base)
 
 
 def frame_rate(video: VideoStream) -> float:

@@ -6,6 +6,7 @@ something special gets an adapter, chosen by its architecture.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from schemas.media import Clip
 from schemas.recipe import Request
 
 ModelInput = dict[str, Any]
-"""vLLM's ``TextPrompt``: prompt, multi_modal_data, mm_processor_kwargs."""
+"""vLLM's ``TokensPrompt``: prompt_token_ids, multi_modal_data, mm_processor_kwargs."""
 
 OMNI_ARCHITECTURES = frozenset(
     {"Qwen2_5OmniModel", "Qwen2_5OmniForConditionalGeneration"},
@@ -26,29 +27,55 @@ class PromptBuilder:
     """Builds prompts for one model.
 
     Args:
-        tokenizer: the model's tokenizer, with its chat template.
-        config: vLLM's ``ModelConfig``.
-        sound_in_video: interleave sound with frames where the model can.
+        renderer: the engine's ``vllm.renderers.BaseRenderer``: it finds the chat template, knows
+            whether that takes text or lists of parts, and how a text names its media.
+
+    Raises:
+        ModelError: from the constructor, if the model has no chat template.
     """
 
-    def __init__(self, *, tokenizer: Any, config: Any, sound_in_video: bool) -> None:
-        self._template = _chat_template(tokenizer, config)
+    def __init__(self, renderer: Any) -> None:
+        from vllm.exceptions import VLLMValidationError
+        from vllm.renderers import ChatParams
+        from vllm.renderers.chat_utils import ChatTemplateResolutionError
+
+        self._renderer = renderer
+        self._params = ChatParams(chat_template_kwargs={"add_generation_prompt": True})
+        config = renderer.model_config
         omni = OMNI_ARCHITECTURES.intersection(config.hf_config.architectures or ())
         self._media: Callable[[Clip], tuple[list[str], ModelInput]]
-        self._media = _omni_media if omni and sound_in_video else _plain_media
+        self._media = _omni_media if omni else _plain_media
+        try:
+            renderer.render_messages(_messages(Request(prompt="?"), []), self._params)
+        except (ChatTemplateResolutionError, VLLMValidationError) as error:
+            raise ModelError(
+                f"{config.model} has no chat template for a user's message, and rayjob needs an "
+                f"instruct model: {error}"
+            ) from error
 
-    def build(self, request: Request) -> ModelInput:
-        """The input for one request. Media come before the text, as models are trained."""
-        kinds, extra = self._media(request.clip) if request.clip is not None else ([], {})
-        content = [{"type": kind} for kind in kinds]
-        messages: list[dict[str, Any]] = []
-        if request.system:
-            system = [{"type": "text", "text": request.system}]
-            messages.append({"role": "system", "content": system})
-        messages.append(
-            {"role": "user", "content": [*content, {"type": "text", "text": request.prompt}]}
+    async def build(self, request: Request) -> ModelInput:
+        """The input for one request. Media come before the text, as models are trained.
+
+        Raises:
+            ValueError, vllm.exceptions.VLLMClientError: the template or the model refuses it.
+        """
+        kinds, media = self._media(request.clip) if request.clip is not None else ([], {})
+        _, rendered = await self._renderer.render_messages_async(
+            _messages(request, kinds), self._params
         )
-        return {"prompt": self._template(messages), **extra}
+        # The template sets the special tokens. A text would be tokenized later on, and some
+        # tokenizers would put theirs before it once more.
+        return {"prompt_token_ids": rendered["prompt_token_ids"], **media}
+
+
+def _messages(request: Request, kinds: list[str]) -> list[dict[str, Any]]:
+    """The conversation, with a place for each medium.
+
+    With an id and no address vLLM renders a place for what it is handed elsewhere.
+    """
+    places = [{"type": f"{kind}_url", f"{kind}_url": None, "uuid": kind} for kind in kinds]
+    user = {"role": "user", "content": [*places, {"type": "text", "text": request.prompt}]}
+    return [*([{"role": "system", "content": request.system}] if request.system else []), user]
 
 
 def _plain_media(clip: Clip) -> tuple[list[str], ModelInput]:
@@ -71,21 +98,44 @@ def _omni_media(clip: Clip) -> tuple[list[str], ModelInput]:
     """Qwen2.5-Omni: sound inside the video, and true seconds per frame.
 
     The processor assumes 2 frames per second, and one second per temporal patch for the
-    interleaving, unless both are given; wrong values shift sound against picture.
+    interleaving, unless both are given; wrong values shift sound against picture. It also
+    computes spectra of the longest sound that the model takes, unless told a length.
     """
     kinds, extra = _plain_media(clip)
-    if "video" not in kinds:
-        return kinds, extra
-    fps = clip.sampled_fps
-    options: dict[str, Any] = {"fps": fps, "second_per_grid_ts": [_TEMPORAL_PATCH / fps]}
-    if "audio" in kinds:
-        kinds = ["video"]
-        options["use_audio_in_video"] = True
-    return kinds, {**extra, "mm_processor_kwargs": options}
+    options: dict[str, Any] = {}
+    if clip.audio is not None:
+        # A second more than there is: the end of the sound is not the end of what is computed.
+        seconds = math.ceil(len(clip.audio) / clip.audio_rate) + 1
+        options["audio_kwargs"] = {"max_length": seconds * _WHISPER_RATE}
+    if "video" in kinds:
+        patch_sec = _to_bfloat16(_TEMPORAL_PATCH / clip.sampled_fps)
+        options |= {"fps": _TEMPORAL_PATCH / patch_sec, "second_per_grid_ts": [patch_sec]}
+        # vLLM 0.32 lays out tokens with two seconds of sound in turn where no patch falls too,
+        # and positions without: with patches farther apart they would not belong together.
+        if "audio" in kinds and patch_sec <= _INTERLEAVED_SEC:
+            kinds = ["video"]
+            options["use_audio_in_video"] = True
+    return kinds, {**extra, "mm_processor_kwargs": options} if options else extra
 
 
 _TEMPORAL_PATCH = 2
 """Frames that Qwen's vision towers merge into one temporal patch."""
+
+_INTERLEAVED_SEC = 2.0
+"""Seconds of sound that stand together between the frames of a video."""
+
+_WHISPER_RATE = 16_000
+"""Samples per second of the sound that Qwen2.5-Omni hears; vLLM resamples to it."""
+
+
+def _to_bfloat16(value: float) -> float:
+    """The nearest bfloat16: 8 significant bits.
+
+    vLLM lays out tokens from the number that it is given, and positions from what the model's
+    type keeps of it. Only where these are equal is every token in its place.
+    """
+    mantissa, exponent = math.frexp(value)
+    return math.ldexp(round(mantissa * 256), exponent - 8)
 
 
 def _metadata(clip: Clip) -> dict[str, Any]:
@@ -98,22 +148,3 @@ def _metadata(clip: Clip) -> dict[str, Any]:
         "video_backend": "rayjob",
         "do_sample_frames": False,
     }
-
-
-def _chat_template(tokenizer: Any, config: Any) -> Callable[[list[dict[str, Any]]], str]:
-    """The function that renders messages to text with the model's own template."""
-    from transformers import AutoProcessor
-
-    source: Any = tokenizer
-    if getattr(tokenizer, "chat_template", None) is None:
-        source = AutoProcessor.from_pretrained(
-            config.model, revision=config.revision, trust_remote_code=config.trust_remote_code
-        )
-    if getattr(source, "chat_template", None) is None:
-        raise ModelError(f"{config.model} has no chat template: rayjob needs an instruct model")
-
-    def render(messages: list[dict[str, Any]]) -> str:
-        text = source.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return str(text)
-
-    return render

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from actors.extent import Extent
 from actors.probe import Source, frame_rate
 from actors.sampling import Timeline
 from actors.schedule import Ints, Schedule
@@ -27,7 +28,8 @@ class SampleTable:
         positions, sizes: where their bytes are, int64, shape (P,).
         keys: whether decoding can begin there, bool, shape (P,).
         hidden: whether an edit list hides them, bool, shape (P,).
-        cut: whether packets at the end are missing.
+        length: seconds that the stream lasts by the index.
+        there: seconds of it whose packets the file holds; ``length`` where none is missing.
     """
 
     stamps: Ints
@@ -35,7 +37,8 @@ class SampleTable:
     sizes: Ints
     keys: npt.NDArray[np.bool_]
     hidden: npt.NDArray[np.bool_]
-    cut: bool
+    length: float
+    there: float
 
 
 def read_tables(source: Source) -> dict[int, SampleTable] | None:
@@ -49,7 +52,7 @@ def read_tables(source: Source) -> dict[int, SampleTable] | None:
     tables = {
         stream.index: _read_table(stream, source.reader.size) for stream in source.container.streams
     }
-    if any(table.cut for table in tables.values()):
+    if any(table.there < table.length for table in tables.values()):
         source.cut = True
         source.warn("the file is cut off; what is there was decoded")
     covered = sum(int(table.sizes.sum()) for table in tables.values())
@@ -72,6 +75,14 @@ def _read_table(stream: Stream, file_size: int) -> SampleTable:
     there = rows[:, 1] + rows[:, 2] <= file_size
     # What follows the first missing packet cannot be decoded either.
     count = len(rows) if there.all() else int(np.argmin(there))
+    shown = rows[rows[:, 4] == 0, 0]
+    span = int(shown[-1] - shown[0]) if len(shown) else 0
+    length = stream.duration or span
+    # With frames stored in another order than shown, decoding times may span more than that.
+    share = 1.0
+    if count < len(rows) and len(shown):
+        share = float(np.clip((rows[count, 0] - shown[0]) / max(length, span + 1), 0, 1))
+    seconds = length * float(stream.time_base or 0)
     rows = rows[:count]
     return SampleTable(
         stamps=rows[:, 0],
@@ -79,8 +90,27 @@ def _read_table(stream: Stream, file_size: int) -> SampleTable:
         sizes=rows[:, 2],
         keys=rows[:, 3].astype(bool),
         hidden=rows[:, 4].astype(bool),
-        cut=bool(count < len(there)),
+        length=seconds,
+        there=share * seconds,
     )
+
+
+def extent_of(source: Source, tables: dict[int, SampleTable], *, sound: bool) -> Extent:
+    """How far an indexed file goes.
+
+    Args:
+        tables: of the streams, from :func:`read_tables`.
+        sound: whether the sound is wanted. Of the wanted streams the one counts that lacks most.
+    """
+    audio = source.audio
+    wanted = [source.video, audio if sound else None]
+    found = [tables[stream.index] for stream in wanted if stream is not None]
+    lacking = max(found, key=lambda table: 1 - table.there / table.length if table.length else 0)
+    sound_end = None
+    if audio is not None:
+        begin = (audio.start_time or 0) * float(audio.time_base or 0)
+        sound_end = begin + tables[audio.index].there
+    return Extent(announced=lacking.length, there=lacking.there, sound_end=sound_end)
 
 
 def schedule_from(source: Source, video: VideoStream, table: SampleTable) -> Schedule | None:
@@ -100,19 +130,24 @@ def schedule_from(source: Source, video: VideoStream, table: SampleTable) -> Sch
     # A frame is never shown before it is decoded.
     times = table.stamps.astype(np.float64) * tick
     keys = np.flatnonzero(table.keys)
-    if len(steps) == 0 or steps.max() - steps.min() <= 1:
-        step = float(steps.mean()) * tick if len(steps) else 1.0 / frame_rate(video)
-        last = (len(shown) - 1) * step
-    else:
+    even = len(steps) == 0 or steps.max() - steps.min() <= 1
+    step = float(steps.mean()) * tick if len(steps) else 1.0 / frame_rate(video)
+    last = (len(shown) - 1) * step
+    # A few frames may be decoded evenly and yet be shown at any time.
+    if not even or last > table.length > 0:
         last = _last_shown(source, video, table) - start
         step = last / (len(shown) - 1) if len(shown) > 1 else 1.0 / frame_rate(video)
     if last < 0 or step <= 0:
         return None
+    # Where frames are stored in another order than shown, the index may end before the last.
+    duration = table.there if table.there > last else last + step
     # Key frames are shown a fixed time after they are decoded, or almost; where the guess is
     # wrong, the seek lands late and is repeated.
     delay = start - float(shown[0]) * tick
     return Schedule(
-        timeline=Timeline(last=last, count=len(shown), rate=1.0 / step, tick=tick),
+        timeline=Timeline(
+            last=last, duration=duration, count=len(shown), rate=1.0 / step, tick=tick
+        ),
         start=start,
         shown_from=times - start,
         keys=keys,

@@ -21,20 +21,17 @@ class Timeline:
 
     Attributes:
         last: time of the last frame.
+        duration: time at which the last frame's showing ends.
         count: number of frames, or None where only decoding everything would tell.
         rate: average frames per second, above 0.
         tick: resolution of the container's timestamps in seconds.
     """
 
     last: float
+    duration: float
     count: int | None
     rate: float
     tick: float
-
-    @property
-    def duration(self) -> float:
-        """Time at which the last frame's showing ends, in seconds."""
-        return self.last + 1.0 / self.rate
 
     @property
     def tolerance(self) -> float:
@@ -72,7 +69,7 @@ def target_times(plan: SamplingPlan, timeline: Timeline) -> npt.NDArray[np.float
 
 def shown_frames(
     frames: Iterable[tuple[float, F]], targets: Iterable[float], tolerance: float
-) -> Iterator[tuple[float, F, float]]:
+) -> Iterator[tuple[float, F]]:
     """Pick for every moment the frame shown then: the last one that is not later.
 
     Args:
@@ -81,21 +78,21 @@ def shown_frames(
         tolerance: see :attr:`Timeline.tolerance`.
 
     Yields:
-        (frame's time, frame, moment), one per moment, as soon as it is certain. A moment
-        before the first frame gets the first frame; all after the last get the last.
+        (moment, frame), one per moment, as soon as it is certain. A moment before the first
+        frame gets the first frame; all after the last get the last.
     """
     wanted = iter(targets)
     target = next(wanted, None)
-    shown: tuple[float, F] | None = None
+    shown: F | None = None
     for time, frame in frames:
         while target is not None and time > target + tolerance:
-            yield *(shown or (time, frame)), target
+            yield target, frame if shown is None else shown
             target = next(wanted, None)
         if target is None:
             return
-        shown = (time, frame)
+        shown = frame
     while target is not None and shown is not None:
-        yield *shown, target
+        yield target, shown
         target = next(wanted, None)
 
 

@@ -17,7 +17,7 @@ GAP_SEC = 0.05
 """Jumps of the timestamps below this are rounding; above, sound is missing or overlaps."""
 
 MIX_OPTIONS = {"rematrix_maxval": "1.0"}
-"""Mix channels by their mean; floats would otherwise add up to more than full scale."""
+"""Weights of the channels sum to 1; floats would otherwise add up to more than full scale."""
 
 
 class SoundTrack:

@@ -14,7 +14,15 @@ from typing import Any
 from actors.engine import EngineSettings
 from rayjob.model_shapes import load_shape
 from rayjob.recipes.settings import RecipeDefaults
-from rayjob.sizing import GB, MEMORY_SHARE, Fit, check_fit, engine_load, known_gpu_gb
+from rayjob.sizing import (
+    BATCHED_TOKENS,
+    GB,
+    MEMORY_SHARE,
+    Fit,
+    check_fit,
+    engine_load,
+    known_gpu_gb,
+)
 from schemas.config import EngineConfig
 from schemas.errors import ConfigError, ModelError
 from schemas.media import SamplingPlan
@@ -107,7 +115,6 @@ def engine_pool(
         base_dir=os.getcwd(),
         revision=config.revision,
         on_gpu=on_gpu,
-        sound_in_video=_has_sound(plan),
         args=_engine_args(
             config, defaults, plan=plan, on_gpu=on_gpu, kv_cache_bytes=kv_cache_bytes
         ),
@@ -173,7 +180,7 @@ def _engine_args(
     args: dict[str, Any] = {
         "max_model_len": config.max_model_len or defaults.max_model_len,
         "max_num_seqs": config.max_num_seqs or defaults.max_num_seqs,
-        "limit_mm_per_prompt": NO_MEDIA | defaults.media,
+        "limit_mm_per_prompt": _media_limits(defaults, plan),
         "mm_processor_kwargs": config.mm_processor_kwargs or None,
         "dtype": config.dtype,
         "load_format": config.load_format,
@@ -188,12 +195,20 @@ def _engine_args(
         "mm_processor_cache_gb": 0,
     }
     if on_gpu:
+        # vLLM's own choice is 2,048, for answers that appear word by word; here prompts of
+        # thousands of tokens should be computed soon.
+        args["max_num_batched_tokens"] = BATCHED_TOKENS
         args["gpu_memory_utilization"] = round(MEMORY_SHARE * min(config.gpus_per_engine, 1.0), 4)
         if config.gpus_per_engine > 1:
             args["tensor_parallel_size"] = int(config.gpus_per_engine)
     if kv_cache_bytes is not None:
         args["kv_cache_memory_bytes"] = kv_cache_bytes
     return args | _checked(config.vllm_args)
+
+
+def _media_limits(defaults: RecipeDefaults, plan: SamplingPlan | None) -> dict[str, int]:
+    """How many items of each kind one request holds: a plan may ask for sound on its own."""
+    return NO_MEDIA | defaults.media | ({"audio": 1} if _has_sound(plan) else {})
 
 
 def _checked(vllm_args: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,9 @@ GB = 10**9
 MEMORY_SHARE = 0.9
 """Share of its part of the GPU's memory that an engine may fill."""
 
+BATCHED_TOKENS = 8192
+"""Tokens that one step of an engine on GPUs computes at most: vLLM's default for work offline."""
+
 FRACTIONS = (0.25, 0.5, 1.0)
 TENSOR_PARALLEL = (2.0, 4.0, 8.0)
 
@@ -62,7 +65,7 @@ class EngineLoad:
 
     context: int
     max_num_seqs: int
-    batched_tokens: int = 2048
+    batched_tokens: int = BATCHED_TOKENS
     kv_item_bytes: int | None = None
     enforce_eager: bool = False
     media: bool = True
@@ -77,7 +80,7 @@ def engine_load(config: EngineConfig, defaults: RecipeDefaults) -> EngineLoad:
     return EngineLoad(
         context=config.max_model_len or defaults.max_model_len,
         max_num_seqs=config.max_num_seqs or defaults.max_num_seqs,
-        batched_tokens=int(args.get("max_num_batched_tokens") or EngineLoad.batched_tokens),
+        batched_tokens=int(args.get("max_num_batched_tokens") or BATCHED_TOKENS),
         kv_item_bytes=1 if fp8 else None,
         enforce_eager=config.enforce_eager,
         memory_share=args.get("gpu_memory_utilization"),
@@ -135,8 +138,10 @@ class Fit:
         encoder = self.model.encoder
         if encoder is None or not self.load.media:
             return 0
-        # vLLM tries itself out, when it starts, on the largest video that the context holds.
-        patches = self.load.context * encoder.patches_per_token
+        # vLLM tries itself out, when it starts, on the largest video that the context holds, and
+        # on several where a step computes more tokens.
+        tokens = max(self.load.context, self.load.batched_tokens)
+        patches = tokens * encoder.patches_per_token
         width = 6 * encoder.hidden + 3 * math.ceil(encoder.intermediate / self.tensor_parallel)
         return int(patches * width * self.model.item_bytes)
 

@@ -5,25 +5,33 @@ Reasons are data: they end up in ``status_reason`` of the captions table.
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
+from rayjob.wording import any_phrase, is_finished, sentences, words
 from schemas.recipe import Answer
 from schemas.structured import StructuredCaption
 
 Validator = Callable[[Answer], str | None]
 
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
 _LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE)
 
 TRUNCATED = "cut off at the token limit"
 
+_PHRASE_WORDS = 24
+"""Longest phrase whose repetition is looked for."""
+
+_SONG_WORDS = 24
+"""From here on repetitions are no song and no shout that the text goes on after."""
+
 
 def non_empty(answer: Answer) -> str | None:
     """There is at least one word."""
-    return None if _WORD.search(answer.text) else "empty"
+    return None if words(answer.text) else "empty"
 
 
 def complete(answer: Answer) -> str | None:
@@ -43,39 +51,57 @@ def one_paragraph(answer: Answer) -> str | None:
 def no_endless_repetition(answer: Answer) -> str | None:
     """No phrase of up to 24 words stands four times in a row, and no sentence five times.
 
-    A single word may stand up to seven times in a row ("ha ha ha").
+    A single word may stand up to seven times in a row ("ha ha ha"). What the text goes on after
+    may be a song or a shout ("la la la"): there, repetitions count from 24 words on.
     """
-    words = [word.lower() for word in _WORD.findall(answer.text)]
-    for length in range(1, min(24, len(words) // 4) + 1):
+    told = words(answer.text)
+    for length in range(1, min(_PHRASE_WORDS, len(told) // 4) + 1):
         run = 0
         needed = length * (7 if length == 1 else 3)
-        for position in range(length, len(words)):
-            run = run + 1 if words[position] == words[position - length] else 0
-            if run >= needed:
-                phrase = " ".join(words[position - length + 1 : position + 1])
+        for position in range(length, len(told)):
+            run = run + 1 if told[position] == told[position - length] else 0
+            endless = position == len(told) - 1 or run + length >= _SONG_WORDS
+            if run >= needed and endless:
+                phrase = " ".join(told[position - length + 1 : position + 1])
                 return f"repeats {phrase!r}"
-    sentences = [part.strip().lower() for part in re.split(r"[.!?]+\s+", answer.text)]
-    for sentence in set(sentences):
-        if len(sentence) > 10 and sentences.count(sentence) >= 5:
+    parts = sentences(answer.text)
+    for sentence in set(parts):
+        if len(sentence) > 10 and parts.count(sentence) >= 5:
             return f"repeats {sentence!r}"
     return None
 
 
+def no_endless_repetition_in_fields(answer: Answer) -> str | None:
+    """:func:`no_endless_repetition` in every text of a structured caption."""
+    try:
+        document = StructuredCaption.model_validate_json(answer.text)
+    except ValidationError:
+        return None
+    texts = (dataclasses.replace(answer, text=text) for text in _texts(document.model_dump()))
+    return next(filter(None, map(no_endless_repetition, texts)), None)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
+
+
 def ends_with_a_sentence(answer: Answer) -> str | None:
     """The last sentence is finished."""
-    text = answer.text.rstrip("\"'”’)]* \n")
-    return None if not text or text[-1] in ".!?…。！？" else "ends abruptly"
+    return None if not words(answer.text) or is_finished(answer.text) else "ends abruptly"
 
 
-def without_words(words: Sequence[str]) -> Validator:
+def without_words(phrases: Sequence[str]) -> Validator:
     """None of these words or phrases, in any case."""
-    pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})\b", re.IGNORECASE)
+    listed = any_phrase(phrases) if phrases else None
 
     def check(answer: Answer) -> str | None:
         # The reason ends up in tables: it says that, not what.
-        return (
-            "holds a word of the sensitive list" if words and pattern.search(answer.text) else None
-        )
+        found = listed is not None and listed.search(answer.text)
+        return "holds a word of the sensitive list" if found else None
 
     return check
 
@@ -103,10 +129,10 @@ def no_repeated_subjects(answer: Answer) -> str | None:
 
 
 def min_words(floor: int) -> Validator:
-    """At least ``floor`` words."""
+    """At least ``floor`` words, as :func:`words` counts."""
 
     def check(answer: Answer) -> str | None:
-        count = len(_WORD.findall(answer.text))
+        count = len(words(answer.text))
         return None if count >= floor else f"{count} words, fewer than {floor}"
 
     return check

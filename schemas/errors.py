@@ -133,7 +133,7 @@ class DecodeError(VideoError):
 
 
 class NoMediaStreamError(DecodeError):
-    """The container holds neither picture nor sound."""
+    """The container holds neither picture nor sound, or none that the plan takes."""
 
 
 class UnsupportedCodecError(DecodeError):

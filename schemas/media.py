@@ -168,7 +168,8 @@ class Clip:
         frames: uint8 RGB, shape (T, H, W, 3); T is 0 for a file without a picture, and where
             ``pack`` holds the frames instead.
         pack: the T frames compressed, where the plan asks for it.
-        timestamps: float64, shape (T,), seconds from the start of the video, increasing.
+        timestamps: float64, shape (T,), the moment that each frame was picked for, in seconds
+            from the start of the video, increasing; the frames' own times where all were picked.
         audio: float32 mono in [-1, 1], shape (N,), or None without sound.
         audio_rate: samples per second of ``audio``, 0 without sound.
         warnings: what was wrong but could be worked around, one sentence each.

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from rayjob.evaluation import fields
 from rayjob.evaluation.inputs import Item
 from rayjob.validators import complete, no_endless_repetition, non_empty
+from rayjob.wording import is_finished
 from schemas.recipe import Answer
 
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
-_ENDS = (".", "!", "?", "…", "。", "！", "？")
-_CLOSERS = "\"'”’»)]} \n"
 _GRAM = 4
-
-
-def words(text: str) -> list[str]:
-    """The words of a text in lower case, as the recipes' rules count them."""
-    return [word.lower() for word in _WORD.findall(text)]
 
 
 def repetition(tokens: list[str]) -> float:
@@ -48,7 +39,7 @@ def abnormality(item: Item) -> str | None:
         text, cut = fields.prose(structure_of(item)), cut or structure is None
     else:
         text = item.text
-        cut = cut or not text.rstrip(_CLOSERS).endswith(_ENDS)
+        cut = cut or not is_finished(text)
     answer = Answer(
         text=text, finish_reason="length" if cut else "stop", prompt_tokens=0, output_tokens=0
     )

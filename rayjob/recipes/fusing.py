@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rayjob.recipes.structured_text import ReadCaption, ReadSubject
+from rayjob.wording import is_finished
 from schemas.errors import UnusableMaterialError
 
 _EXPRESSIVE = ("human", "animal")
@@ -79,7 +80,7 @@ def with_camera(text: str, camera_motion: str) -> str:
 
 
 def _ended(text: str) -> str:
-    return text if text[-1] in ".!?…。！？\"'”’)" else f"{text}."
+    return text if text[-1] in "\"'”’)" or is_finished(text) else f"{text}."
 
 
 def _name(subject: ReadSubject) -> str:

@@ -72,7 +72,7 @@ class Structured:
             validators.complete,
             validators.structured,
             validators.no_repeated_subjects,
-            validators.no_endless_repetition,
+            validators.no_endless_repetition_in_fields,
         ]
 
     async def caption(self, video: Video, engine: Asker) -> Sequence[CaptionRow]:

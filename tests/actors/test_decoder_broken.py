@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -28,6 +29,8 @@ from tests.media import Sound, numbers_of, render
 
 WHAT_IS_THERE = DecodeLimits(min_complete=0)
 FASTSTART = {"movflags": "faststart"}
+BOTH: dict[str, float] = {"num_frames": 8, "audio_rate": 16_000}
+PICTURE: dict[str, float] = {"num_frames": 8}
 
 
 def box(kind: bytes, *, at: int, data: bytes) -> int:
@@ -53,15 +56,34 @@ def good_mkv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(folder / "good.mkv", count=100, b_frames=2, sounds=[Sound(seconds=4)])
 
 
+def apart(path: Path, *, first: str) -> Path:
+    """A clip whose sound stands before or behind its picture; the latter of them is cut off."""
+    sounds = [Sound(seconds=4, codec="pcm_s16le", rate=8_000)]
+    bare = render(path.with_name("bare.mov"), count=100, sounds=sounds)
+    options = {**FASTSTART, "max_interleave_delta": "1"}
+    with av.open(str(bare)) as opened, av.open(str(path), "w", options=options) as to:
+        streams = {each.index: to.add_stream_from_template(each) for each in opened.streams}
+        packets = [packet for packet in opened.demux() if packet.size]
+        packets.sort(key=lambda packet: (packet.stream.type == "audio") != (first == "sound"))
+        for packet in packets:
+            packet.stream = streams[packet.stream_index]
+            to.mux_one(packet)
+    with av.open(str(path)) as opened:
+        entries = [list(each.index_entries) for each in opened.streams]
+        middle = max(each[len(each) // 2].pos for each in entries)
+    path.write_bytes(path.read_bytes()[:middle])
+    return path
+
+
 def write(tmp_path: Path, data: bytes, name: str = "clip.mp4") -> Path:
     path = tmp_path / name
     path.write_bytes(data)
     return path
 
 
-def error_of(path: Path, limits: DecodeLimits | None = None) -> VideoError:
+def error_of(path: Path, limits: DecodeLimits | None = None, **plan: float) -> VideoError:
     with pytest.raises(VideoError) as caught:
-        load(path, limits=limits or DecodeLimits(), num_frames=8, audio_rate=16_000)
+        load(path, limits=limits or DecodeLimits(), **(plan or BOTH))
     message = str(caught.value)
     assert message
     assert "Traceback" not in message
@@ -69,15 +91,18 @@ def error_of(path: Path, limits: DecodeLimits | None = None) -> VideoError:
     return caught.value
 
 
+@pytest.mark.parametrize("plan", [PICTURE, BOTH], ids=["picture", "both"])
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9, 0.99])
-def test_a_cut_off_file_gives_what_is_there(tmp_path: Path, good: Path, share: float) -> None:
+def test_a_cut_off_file_gives_what_is_there(
+    tmp_path: Path, good: Path, share: float, plan: dict[str, float]
+) -> None:
     data = good.read_bytes()
     path = write(tmp_path, data[: int(len(data) * share)])
     if share < 0.95:
-        error = error_of(path)
+        error = error_of(path, **plan)
         assert isinstance(error, TruncatedMediaError)
         assert "announces 4.0 s" in str(error)
-    clip = load(path, limits=WHAT_IS_THERE, num_frames=8, audio_rate=16_000)
+    clip = load(path, limits=WHAT_IS_THERE, **plan)
     numbers = numbers_of(clip.frames)
     assert len(numbers) >= 5
     assert numbers[0] == 0
@@ -86,19 +111,81 @@ def test_a_cut_off_file_gives_what_is_there(tmp_path: Path, good: Path, share: f
     assert any("cut off" in warning for warning in clip.warnings)
 
 
-@pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
+@pytest.mark.parametrize("plan", [PICTURE, BOTH], ids=["picture", "both"])
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8, 0.9])
 def test_a_cut_off_matroska_file_gives_what_is_there(
-    tmp_path: Path, good_mkv: Path, share: float
+    tmp_path: Path, good_mkv: Path, share: float, plan: dict[str, float]
 ) -> None:
     data = good_mkv.read_bytes()
     path = write(tmp_path, data[: int(len(data) * share)], "clip.mkv")
-    if share < 0.7:
-        assert isinstance(error_of(path), TruncatedMediaError)
-    clip = load(path, limits=WHAT_IS_THERE, num_frames=8, audio_rate=16_000)
+    if share < 0.9:
+        assert isinstance(error_of(path, **plan), TruncatedMediaError)
+    clip = load(path, limits=WHAT_IS_THERE, **plan)
     assert numbers_of(clip.frames)[0] == 0
     assert clip.info.duration_sec < 4 * (share + 0.1)
-    if share < 0.7:
+    if share < 0.9:
         assert any("announces" in warning for warning in clip.warnings)
+
+
+@pytest.mark.parametrize("plan", [PICTURE, BOTH], ids=["picture", "both"])
+@pytest.mark.parametrize("share", [0.4, 0.9, 0.99])
+def test_a_cut_off_avi_file(tmp_path: Path, share: float, plan: dict[str, float]) -> None:
+    sound = Sound(seconds=4, codec="libmp3lame")
+    data = render(tmp_path / "whole.avi", count=100, codec="mpeg4", sounds=[sound]).read_bytes()
+    path = write(tmp_path, data[: int(len(data) * share)], "clip.avi")
+    if share < 0.95:
+        error = error_of(path, **plan)
+        assert isinstance(error, TruncatedMediaError)
+    clip = load(path, limits=WHAT_IS_THERE, **plan)
+    assert clip.info.duration_sec == pytest.approx(4 * share, rel=0.3)
+    assert any("announces" in warning for warning in clip.warnings)
+
+
+def test_a_recording_whose_length_was_not_known(tmp_path: Path) -> None:
+    data = bytearray(render(tmp_path / "clip.avi", count=100, codec="mpeg4").read_bytes())
+    data[4:8] = b"\xff\xff\xff\xff"
+    assert load(write(tmp_path, bytes(data), "clip.avi"), **PICTURE).warnings == ()
+
+
+@pytest.mark.parametrize("first", ["sound", "picture"])
+def test_a_cut_that_spares_one_stream(tmp_path: Path, first: str) -> None:
+    path = apart(tmp_path / "clip.mov", first=first)
+    if first == "sound":
+        # All of the sound is there, and yet the film is not.
+        assert isinstance(error_of(path, **PICTURE), TruncatedMediaError)
+    else:
+        # Nothing that the plan wants is missing.
+        assert len(load(path, **PICTURE).frames) == 8
+    assert isinstance(error_of(path, **BOTH), TruncatedMediaError)
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv", "webm", "avi", "flv", "ts", "mov", "mxf"])
+@pytest.mark.parametrize("sound_sec", [2.0, 4.0, 6.0])
+def test_whole_files_are_whole(tmp_path: Path, extension: str, sound_sec: float) -> None:
+    codec = {"webm": "libvpx", "avi": "mpeg4", "mxf": "mpeg2video"}.get(extension, "libx264")
+    coded = {"webm": "libopus", "avi": "libmp3lame", "mxf": "pcm_s16le"}.get(extension, "aac")
+    path = render(
+        tmp_path / f"clip.{extension}",
+        count=100,
+        codec=codec,
+        b_frames=2 if codec == "libx264" else 0,
+        sounds=[Sound(seconds=sound_sec, codec=coded, rate=48_000)],
+    )
+    for plan in (PICTURE, BOTH):
+        clip = load(path, **plan)
+        assert not [warning for warning in clip.warnings if "announces" in warning]
+        # The MXF muxer ends with the shorter stream.
+        longest = min(sound_sec, 4.0) if extension == "mxf" else max(sound_sec, 4.0)
+        assert clip.info.duration_sec == pytest.approx(longest, abs=0.1)
+
+
+def test_a_track_that_nobody_asked_for_may_outlast_the_film(tmp_path: Path) -> None:
+    sounds = [Sound(seconds=2, default=True), Sound(seconds=10, default=False)]
+    path = render(tmp_path / "clip.mkv", count=50, sounds=sounds)
+    for plan in (PICTURE, BOTH):
+        clip = load(path, **plan)
+        assert clip.info.duration_sec == pytest.approx(2.0, abs=0.1)
+        assert clip.warnings == ()
 
 
 def test_no_index(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def fed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def check(clip: Clip) -> None:
     assert numbers_of(clip.frames) == expected(COUNT, 10)
-    assert clip.timestamps == pytest.approx(np.array(expected(COUNT, 10)) / RATE, abs=0.002)
+    assert clip.timestamps == pytest.approx(np.linspace(0, (COUNT - 1) / RATE, 10), abs=0.002)
     assert clip.audio is not None
     assert len(clip.audio) / 16_000 == pytest.approx(COUNT / RATE, abs=0.1)
     burst = np.flatnonzero(np.abs(clip.audio) > 0.1) / 16_000
@@ -132,8 +132,9 @@ def test_variable_frame_rate_is_no_reason_to_read_everything(
     with open_range(str(path), StorageOptions()) as reader:
         clip = decode(reader, SamplingPlan(num_frames=6), DecodeLimits())
     since = np.array(times) - times[0]
-    shown = np.searchsorted(since, np.linspace(0, since[-1], 6) + 1e-4, side="right") - 1
+    moments = np.linspace(0, since[-1], 6)
+    shown = np.searchsorted(since, moments + 1e-4, side="right") - 1
     assert numbers_of(clip.frames) == shown.tolist()
-    assert clip.timestamps == pytest.approx(since[shown], abs=0.001)
+    assert clip.timestamps == pytest.approx(moments, abs=0.001)
     assert len(fed) < 6 * 45
     assert clip.info.bytes_read < 0.6 * clip.info.bytes_stored

@@ -1,28 +1,34 @@
-"""Two faults of vLLM with sound inside a video stay avoided (docs/engine.md).
-
-Both engines here caption the same frames with different sound, one after the other.
-"""
+"""Faults of vLLM with sound inside a video stay avoided (docs/engine.md)."""
 
 import asyncio
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from actors.engine import EngineSettings, VllmEngine
+from actors.prompting import PromptBuilder
 from rayjob.engines import engine_pool
 from rayjob.recipes.omni import Omni
 from rayjob.recipes.settings import settings_for
 from rayjob.settings import load_config
 from schemas.media import Clip, VideoInfo
-from schemas.recipe import Video
+from schemas.recipe import Request, Video
+from tests.renderers import OMNI, renderer_of
 from tinyworld.render import render_audio, render_frames
 from tinyworld.world import Scene, grade, sample_scenes
 
 CONFIG = load_config("configs/demo.yaml", flags={"input": ["-"], "output": "-"})
 SECONDS = 4.0
 PAIRS = 8
+TOKENS_PER_SEC = 25
+"""Positions that a second takes, and tokens of sound."""
+
+
+# ---- prefix caching: both engines caption the same frames with different sound
 
 
 def clip(scene: Scene) -> Clip:
@@ -86,3 +92,117 @@ def test_the_fault_is_still_there(settings: EngineSettings) -> None:
     )
     silenced = [second for _, second in heard(caching)]
     assert np.mean(silenced) <= 0.5, silenced
+
+
+# ---- every token in its place
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where the tokens of one request stand, in seconds from the first of their kind.
+
+    Attributes:
+        sound: of each token of sound.
+        pictures: of each token of the video.
+        in_line: of each token of sound, whether it stands in a line of time, as pictures do not.
+    """
+
+    sound: NDArray[np.float64]
+    pictures: NDArray[np.float64]
+    in_line: NDArray[np.bool_]
+
+
+def layout(renderer: Any, prompt: dict[str, Any]) -> Layout:
+    """What vLLM's processor and vLLM's model make of a prompt."""
+    from vllm.model_executor.models.qwen2_5_omni_thinker import (
+        Qwen2_5OmniThinkerForConditionalGeneration as Thinker,
+    )
+    from vllm.multimodal.inputs import MultiModalFeatureSpec
+
+    (prepared,) = renderer.render_cmpl([prompt])
+    features = [
+        MultiModalFeatureSpec(data=item, modality=kind, identifier=kind, mm_position=place)
+        for kind, items in prepared["mm_kwargs"].items()
+        for item, place in zip(items, prepared["mm_placeholders"][kind], strict=True)
+    ]
+    model = Thinker.__new__(Thinker)
+    model.config = renderer.model_config.hf_config.thinker_config
+    tokens = np.array(prepared["prompt_token_ids"])
+    given, _ = model.get_mrope_input_positions(tokens.tolist(), features)
+    # Of a video with its sound inside, positions begin at the opening of the sound, one token
+    # early: each token has the position of the next one. When vLLM mends that, this fails.
+    early = int(prompt["mm_processor_kwargs"].get("use_audio_in_video", False))
+    places = np.roll(np.asarray(given), early, axis=1)
+    sound = places[:, tokens == model.config.audio_token_index]
+    pictures = places[0, tokens == model.config.video_token_index]
+    return Layout(
+        sound=(sound[0] - sound[0].min()) / TOKENS_PER_SEC,
+        pictures=(pictures - pictures.min()) / TOKENS_PER_SEC,
+        in_line=(sound == sound[0]).all(axis=0),
+    )
+
+
+def long_clip(*, seconds: float, frames: int) -> Clip:
+    info = VideoInfo(
+        duration_sec=seconds, fps=25.0, width=112, height=112, has_video=True, has_audio=True
+    )
+    wave = np.random.default_rng(0).normal(0, 0.1, round(seconds * 16_000))
+    return Clip(
+        info=info,
+        frames=np.zeros((frames, 112, 112, 3), np.uint8),
+        timestamps=np.linspace(0, seconds - 0.04, frames),
+        audio=wave.astype(np.float32),
+        audio_rate=16_000,
+    )
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Any:
+    return renderer_of(OMNI)
+
+
+def built(renderer: Any, shown: Clip) -> dict[str, Any]:
+    return asyncio.run(PromptBuilder(renderer).build(Request(prompt="Tell.", clip=shown)))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "frames", "inside"),
+    [
+        (4, 8, True),
+        (11, 15, True),
+        (12.9, 16, True),
+        (31, 32, True),
+        (40, 32, False),
+        (60, 32, False),
+    ],
+)
+def test_sound_and_pictures_have_their_own_times(
+    renderer: Any, seconds: float, frames: int, inside: bool
+) -> None:
+    shown = long_clip(seconds=seconds, frames=frames)
+    prompt = built(renderer, shown)
+    assert prompt["mm_processor_kwargs"].get("use_audio_in_video", False) == inside
+    found = layout(renderer, prompt)
+    assert found.in_line.all()
+    assert np.allclose(found.sound, np.arange(len(found.sound)) / TOKENS_PER_SEC)
+    assert len(found.sound) == pytest.approx(seconds * TOKENS_PER_SEC, abs=1)
+    pairs = (frames + 1) // 2
+    moments = np.repeat(np.arange(pairs) * 2 / shown.sampled_fps, len(found.pictures) // pairs)
+    # A position is a 25th of a second, and the seconds of a pair have 8 significant bits.
+    assert np.abs(found.pictures - moments).max() <= 1 / TOKENS_PER_SEC + seconds / 512
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(31, 32), (40, 32), (60, 32)])
+def test_tokens_are_out_of_place_without_care(renderer: Any, seconds: float, frames: int) -> None:
+    """With exact times, and the sound inside the video however far apart its frames are.
+
+    When this fails, vLLM has mended the fault: sound may stand inside every video again.
+    """
+    shown = long_clip(seconds=seconds, frames=frames)
+    # Built as if frames stood close together, so that the sound goes inside.
+    prompt = built(renderer, dataclasses.replace(shown, timestamps=np.arange(frames) / 4))
+    prompt["mm_processor_kwargs"] |= {
+        "fps": shown.sampled_fps,
+        "second_per_grid_ts": [2 / shown.sampled_fps],
+    }
+    assert not layout(renderer, prompt).in_line.all()

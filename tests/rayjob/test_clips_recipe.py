@@ -1,12 +1,15 @@
 """Recipe ``clips`` against a scripted engine: what each request holds, and what a fault costs."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from actors.decoder import decode
 from actors.frame_pack import FramePacker
+from actors.storage import open_range
 from rayjob.recipes.clips import Clips
 from rayjob.recipes.settings import settings_for
 from schemas.config import RecipeConfig
@@ -17,8 +20,9 @@ from schemas.errors import (
     StorageUnavailableError,
     UnusableMaterialError,
 )
-from schemas.media import Clip, VideoInfo
+from schemas.media import Clip, DecodeLimits, StorageOptions, VideoInfo
 from schemas.recipe import Request, Video
+from tests.media import numbers_of, render
 from tests.rayjob.scripted import ScriptedEngine
 
 SECONDS = 12
@@ -223,6 +227,32 @@ async def test_a_file_without_a_picture() -> None:
         await recipe().caption(
             Video(video_id="a", uri="a", metadata=None, clip=sound), ScriptedEngine(answer)
         )
+
+
+@pytest.mark.parametrize("rate", [24000 / 1001, 25, 30000 / 1001, 30])
+@pytest.mark.parametrize("extension", ["mp4", "mkv"])
+async def test_every_second_shows_its_own_picture(
+    tmp_path: Path, extension: str, rate: float
+) -> None:
+    count = int(8.5 * rate)
+    times = [number / rate for number in range(count)]
+    path = render(tmp_path / f"clip.{extension}", count=count, times=times)
+    with open_range(str(path), StorageOptions()) as reader:
+        clip = decode(reader, recipe().plan, DecodeLimits())
+
+    def seconds(request: Request) -> list[int]:
+        assert request.clip is not None
+        return [round(number / rate) for number in numbers_of(request.clip.frames)]
+
+    engine = ScriptedEngine(lambda request: f"Second {seconds(request)}.")
+    film = Video(video_id="a", uri="a", metadata=None, clip=clip)
+    rows = await recipe().caption(film, engine)
+    assert [(row.start_sec, row.caption) for row in rows if row.level == "frame"] == [
+        (second, f"Second [{second}].") for second in range(9)
+    ]
+    assert [(row.start_sec, row.caption) for row in rows if row.level == "clip"] == [
+        (start, f"Second {list(range(start, min(start + 4, 9)))}.") for start in (0, 2, 4, 6)
+    ]
 
 
 @pytest.mark.parametrize(

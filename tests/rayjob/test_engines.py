@@ -6,7 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from rayjob.engines import check_model, engine_pool, model_revision
+from rayjob.recipes.clips import Clips
 from rayjob.recipes.omni import Omni
+from rayjob.sizing import engine_load
 from schemas.config import EngineConfig
 from schemas.errors import ConfigError, ModelError
 from schemas.media import SamplingPlan
@@ -83,6 +85,22 @@ def test_caches_that_mix_up_sounds_are_off(model: str) -> None:
     assert with_sound["enable_prefix_caching"] is False
     assert without["enable_prefix_caching"] is True
     assert with_sound["mm_processor_cache_gb"] == 0
+
+
+def test_a_plan_may_ask_for_sound_on_its_own(model: str) -> None:
+    config = EngineConfig(model=model)
+    for plan, sounds in ((SOUND, 1), (SILENT, 0)):
+        pool = engine_pool(config, Clips.defaults, plan=plan, cluster_gpus=0)
+        limits = pool.settings.args["limit_mm_per_prompt"]
+        assert limits == {"image": 1, "video": 1, "audio": sounds}
+
+
+def test_a_step_on_gpus_is_as_large_as_the_sizing_takes_it_for(model: str) -> None:
+    config = EngineConfig(model=model)
+    on_gpu = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=1).settings.args
+    assert on_gpu["max_num_batched_tokens"] == engine_load(config, Omni.defaults).batched_tokens
+    on_cpu = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=0).settings.args
+    assert "max_num_batched_tokens" not in on_cpu
 
 
 def test_vllm_args_win_and_are_checked(model: str) -> None:

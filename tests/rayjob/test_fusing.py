@@ -221,6 +221,7 @@ def test_a_video_in_which_nobody_acts_is_refused(nobody: ReadSubject) -> None:
         ("A dog runs.", "  zooms in!  ", "A dog runs. Zooms in!"),
         ("A dog runs.", "é", "A dog runs. É."),
         ("犬。", "左へ。", "犬。 左へ。"),
+        ("कुत्ता दौड़ता है।", "बाईं ओर।", "कुत्ता दौड़ता है। बाईं ओर।"),
         ("A dog runs.", "", "A dog runs."),
         ("A dog runs.", " \n", "A dog runs."),
         ("A dog runs", "pans left", "A dog runs. Pans left."),

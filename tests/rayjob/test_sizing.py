@@ -179,6 +179,12 @@ def test_parts_add_up_to_the_share() -> None:
     assert fit(OMNI, gpu_gb=141, media=False).overhead < one.overhead
 
 
+def test_a_step_may_compute_several_videos() -> None:
+    short, long = (fit(OMNI, gpu_gb=80, context=tokens) for tokens in (4096, 8192))
+    assert short.overhead == long.overhead
+    assert fit(OMNI, gpu_gb=80, context=4096, batched_tokens=2048).overhead < short.overhead
+
+
 def test_the_choice_has_most_sequences_in_flight() -> None:
     shape = load_shape(OMNI)
     for gpu_gb, gpus in ((24, 1.0), (80, 0.5), (141, 0.5)):

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from rayjob import validators
+from rayjob.wording import words
 from schemas.recipe import Answer
 from schemas.structured import MAX_SUBJECTS
 
@@ -60,6 +61,14 @@ def test_one_paragraph(text: str) -> None:
         "A dog runs. " + "it runs and runs fast, " * 4,
         PROSE + " and then the camera pans across the long and empty beach" * 4,
         "The man nods. She waits for him here. " * 5,
+        "She sings " + "la " * 24 + "and leaves.",
+        "He " + "walks and " * 12 + "sits down.",
+        "The singer repeats la la la la la la la la.",
+        "好的" * 300,
+        "一个男人走进房间。" * 20,
+        "一个穿着红色外套的女人沿着刮风的海滩散步，海鸥在她的头顶上不停地鸣叫着。" * 5,
+        "आदमी दौड़ता है " * 4,
+        "ดี" * 300,
     ],
 )
 def test_endless_repetition(text: str) -> None:
@@ -72,6 +81,10 @@ def test_endless_repetition(text: str) -> None:
         "She laughs ha ha ha ha ha and leaves.",
         "He knocks, and knocks, and knocks.",
         "no no no no, she says, it is a very very big dog",
+        'The singer repeats "la la la la la la la la" over the beat.',
+        '"Row, row your boat, row your boat, row your boat, row your boat", they sing, and row.',
+        "她笑着说：“哈哈哈哈哈”，然后离开了房间。",
+        "他说好的好的好的好的，然后挂断了电话。",
     ],
 )
 def test_natural_repetition(text: str) -> None:
@@ -84,6 +97,23 @@ def test_word_floor() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("It's a dog, isn’t it? 2024", ["it's", "a", "dog", "isn’t", "it", "2024"]),
+        ("一只狗。跑！", ["一", "只", "狗", "跑"]),
+        ("犬がSNSで走る", ["犬", "が", "sns", "で", "走", "る"]),
+        ("개가 달린다.", ["개가", "달린다"]),
+        ("एक आदमी दौड़ता है।", ["एक", "आदमी", "दौड़ता", "है"]),
+        ("هَذَا رَجُلٌ؟", ["هَذَا", "رَجُلٌ"]),
+        ("สวัสดี", ["ส", "วั", "ส", "ดี"]),
+        ("--- … !", []),
+    ],
+)
+def test_words_of_any_script(text: str, told: list[str]) -> None:
+    assert words(text) == told
+
+
+@pytest.mark.parametrize(
     ("text", "ends"),
     [
         ("A dog runs.", True),
@@ -92,6 +122,18 @@ def test_word_floor() -> None:
         ("It barks (loudly.)", True),
         ("It trails off…", True),
         ("犬が走る。", True),
+        ("他说：“走吧！”", True),
+        ("「犬が走る。」", True),
+        ("（犬が走る？）", True),
+        ("एक आदमी दौड़ता है।", True),
+        ("هل هذا رجل؟", True),
+        ("یہ ایک کتا ہے۔", True),
+        ("« Il court. »", True),
+        ("**It barks.**", True),
+        ("สุนัขวิ่ง", True),
+        ("犬が走る", False),
+        ("एक आदमी दौड़ता", False),
+        ("他说：“走吧”", False),
         ("", True),
         ("A dog runs", False),
         ("A dog runs. It", False),
@@ -110,6 +152,9 @@ def test_sensitive_words() -> None:
     for text in ("A gunner's mate.", "The body of a dead man.", ""):
         assert rule(answer(text)) is None
     assert validators.without_words(["c++ (x)"])(answer("A c++ programmer.")) is None
+    assert validators.without_words(["c++"])(answer("A C++ programmer.")) is not None
+    assert validators.without_words(["枪"])(answer("桌上有一把枪在发光。")) is not None
+    assert validators.without_words(["आदम"])(answer("एक आदमी")) is None
     assert validators.without_words([])(answer("A gun.")) is None
 
 
@@ -191,6 +236,9 @@ def test_many_subjects_alike_are_no_endless_repetition() -> None:
         subject(TYPES={"type": "Plant", "sub_type": "Tree"}, action="", position=f"number {at}")
         for at in range(8)
     ]
-    assert validators.no_endless_repetition(answer(document(*trees))) is None
-    stuck = document(subject(action="walks and " * 40))
-    assert "repeats" in (validators.no_endless_repetition(answer(stuck)) or "")
+    rule = validators.no_endless_repetition_in_fields
+    assert rule(answer(document(*trees))) is None
+    for times in (4, 40):
+        stuck = document(subject(), subject(action="walks and " * times))
+        assert "repeats" in (rule(answer(stuck)) or "")
+    assert rule(answer("no document")) is None

@@ -11,6 +11,7 @@ from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.measures import Bootstrap, Figure, Measure, figure, median_figure
 from rayjob.evaluation.rubrics import Question
 from rayjob.evaluation.scores import Score
+from rayjob.wording import words
 
 _MEASURES = (
     ("words", 1.0, "words"),
@@ -41,7 +42,7 @@ class BasicSuite:
         self._vocabulary: dict[Group, set[str]] = defaultdict(set)
         self._scores: list[Score] = []
         for item in items:
-            tokens = texts.words(fields.prose(item.text))
+            tokens = words(fields.prose(item.text))
             group = Group(item.recipe, item.model, item.level)
             self._counts[group].append(len(tokens))
             self._vocabulary[group].update(tokens)

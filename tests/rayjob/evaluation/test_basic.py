@@ -9,8 +9,9 @@ import pytest
 
 from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.outcome import load_evaluations
-from rayjob.evaluation.texts import abnormality, repetition, words
+from rayjob.evaluation.texts import abnormality, repetition
 from rayjob.tablestore import TableStore
+from rayjob.wording import words
 from tests.rayjob.evaluation.test_inputs import write_run
 from tests.rayjob.evaluation.test_structured import truths
 from tests.rayjob.evaluation.tools import evaluate, jsonl, scores
