@@ -85,11 +85,9 @@ def engine_pool(
     """
     on_gpu = config.device == "gpu" or (config.device == "auto" and cluster_gpus > 0)
     model = config.model or defaults.model
-    rehearses = config.device == "cpu" and "gpus_per_engine" in config.model_fields_set
-    holds_gpus = on_gpu or rehearses
-    gpus = config.gpus_per_engine if holds_gpus else 0.0
-    replicas = config.engines or (max(1, _fitting(cluster_gpus, gpus)) if holds_gpus else 1)
-    if holds_gpus and not config.autoscale and _fitting(cluster_gpus, gpus) < replicas:
+    gpus = gpus_asked(config, cluster_gpus=cluster_gpus)
+    replicas = config.engines or (max(1, _fitting(cluster_gpus, gpus)) if gpus else 1)
+    if gpus and not config.autoscale and _fitting(cluster_gpus, gpus) < replicas:
         raise ConfigError(
             f"{replicas} engines with {gpus:g} GPU each do not fit the {cluster_gpus:g} GPUs "
             "of the cluster: lower --engines or --gpus-per-engine, add GPU nodes, or set "
@@ -123,6 +121,14 @@ def engine_pool(
         videos_in_flight=config.videos_in_flight
         or math.ceil(max_num_seqs * 1.25 / defaults.requests_per_video),
     )
+
+
+def gpus_asked(config: EngineConfig, *, cluster_gpus: float) -> float:
+    """GPUs that Ray is asked for with each engine; 0 where it runs on the CPU."""
+    if config.device == "gpu" or (config.device == "auto" and cluster_gpus > 0):
+        return config.gpus_per_engine
+    rehearses = config.device == "cpu" and "gpus_per_engine" in config.model_fields_set
+    return config.gpus_per_engine if rehearses else 0.0
 
 
 def _has_sound(plan: SamplingPlan | None) -> bool:

@@ -13,6 +13,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from actors.stages import Captioner, Decoder
+from rayjob.cluster import Resources
 from rayjob.engines import EnginePool
 from schemas.blocks import packed, undecoded_table, unpacked
 from schemas.config import DecodeConfig
@@ -102,6 +103,7 @@ def _decoded(inputs: Dataset, plan: SamplingPlan | None, pool: DecodePool | None
         batch_format="pyarrow",
         zero_copy_batch=True,
         num_cpus=pool.cpus_per_actor,
+        resources=pool.custom_resources or None,
         compute=ActorPoolStrategy(size=pool.actors, max_tasks_in_flight_per_actor=2),
     )
 
@@ -114,22 +116,34 @@ def results(graph: Dataset) -> Iterator[pa.Table]:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodePool:
-    """The decode actors: how many, with which share of the CPUs, under which limits."""
+    """The decode actors: how many, with which share of which nodes' CPUs, under which limits."""
 
     actors: int
     cpus_per_actor: float
+    node_resource: str | None
     limits: DecodeLimits
     storage: StorageOptions
 
+    @property
+    def custom_resources(self) -> dict[str, float]:
+        """What an actor asks of Ray beside its CPUs."""
+        return {self.node_resource: self.cpus_per_actor} if self.node_resource else {}
+
 
 def decode_pool(
-    config: DecodeConfig, *, engines: EnginePool, cluster_cpus: float, storage: StorageOptions
+    config: DecodeConfig, *, engines: EnginePool, resources: Resources, storage: StorageOptions
 ) -> DecodePool:
-    """Decode actors as configured, else one per CPU that the engines leave free."""
-    free = cluster_cpus - engines.replicas * engines.cpus
+    """Decode actors as configured, else one per CPU of the nodes that are theirs alone, or that
+    the engines leave free.
+    """
+    if config.node_resource is None:
+        free = resources.cpus - engines.replicas * engines.cpus
+    else:
+        free = sum(node.get(config.node_resource, 0.0) for node in resources.nodes)
     return DecodePool(
         actors=config.actors or max(1, int(free // config.cpus_per_actor)),
         cpus_per_actor=config.cpus_per_actor,
+        node_resource=config.node_resource,
         limits=config.limits,
         storage=storage,
     )

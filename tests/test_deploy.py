@@ -14,15 +14,23 @@ import kubernetes_validate
 import pytest
 import yaml
 from ray._private.runtime_env.packaging import create_package
+from ray.autoscaler._private.kuberay.autoscaling_config import (
+    _derive_autoscaling_config_from_ray_cr,
+)
+from ray.autoscaler._private.node_provider_availability_tracker import NodeAvailabilitySummary
+from ray.autoscaler._private.resource_demand_scheduler import ResourceDemandScheduler
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.autoscaler.tags import NODE_KIND_HEAD, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
 from rayjob.clusterfile import check_cluster, read_cluster
+from rayjob.graph import DecodePool
 from rayjob.settings import load_config
 from schemas.config import EngineConfig
 
 JOB = load_config("deploy/job.yaml", flags={"input": ["-"], "output": "-"})
 KUBERNETES = "1.33"
 CRDS = Path("tests/data/kuberay-1.7.0")
+HEAD_IP = "10.0.0.1"
 
 
 def cluster() -> dict[str, Any]:
@@ -69,9 +77,74 @@ def test_the_job_finds_a_place_on_the_cluster() -> None:
     nodes = read_cluster("cluster.yaml")
     holding = check_cluster(nodes, engine=JOB.engine, decode=JOB.decode)
     assert [node.name for node in holding] == ["engine"]
-    decode = next(node for node in nodes if node.name == "decode")
+    decode = next(node for node in nodes.types if node.name == "decode")
     assert JOB.decode.actors is not None
     assert JOB.decode.actors * JOB.decode.cpus_per_actor <= decode.count * decode.cpus
+
+
+class EmptyCloud:
+    """What Ray's scheduler asks of a provider of nodes: there is the head, and nothing else."""
+
+    def non_terminated_nodes(self, _tags: dict[str, str]) -> list[str]:
+        return ["head"]
+
+    def node_tags(self, _node: str) -> dict[str, str]:
+        return {TAG_RAY_USER_NODE_TYPE: "head", TAG_RAY_NODE_KIND: NODE_KIND_HEAD}
+
+    def internal_ip(self, _node: str) -> str:
+        return HEAD_IP
+
+    def is_terminated(self, _node: str) -> bool:
+        return False
+
+
+def started_nodes(config: dict[str, Any], actors: list[dict[str, float]]) -> dict[str, int]:
+    """The nodes that Ray's autoscaler starts for waiting actors, by type."""
+    types, head = config["available_node_types"], config["head_node_type"]
+    scheduler = ResourceDemandScheduler(EmptyCloud(), types, config["max_workers"], head, 100.0)
+    nothing: dict[str, Any] = {HEAD_IP: {"CPU": 0}}
+    found, unplaced = scheduler.get_nodes_to_launch(
+        ["head"], {}, actors, nothing, [], nothing, [], NodeAvailabilitySummary({})
+    )
+    assert not unplaced
+    return dict(found)
+
+
+def by_kuberay(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What Ray's autoscaler makes of a manifest."""
+    spec = manifest["spec"]["rayClusterSpec"]
+    metadata = {"name": "rayjob", "namespace": "default"}
+    config: dict[str, Any] = _derive_autoscaling_config_from_ray_cr(
+        {"metadata": metadata, "spec": spec}
+    )
+    types = config["available_node_types"]
+    types["head"] = types.pop(config["head_node_type"])
+    return config | {"head_node_type": "head"}
+
+
+@pytest.mark.parametrize("how", ["ray up", "KubeRay"])
+def test_decoders_leave_the_nodes_of_engines_alone(how: str) -> None:
+    """By Ray's own scheduler: the actors of the job, and the nodes that come for them."""
+    if how == "ray up":
+        config = prepare_config(cluster())
+    else:
+        config = by_kuberay(documents("deploy/rayjob.yaml")[-1])
+    assert JOB.engine.engines is not None and JOB.decode.actors is not None
+    engine = {"GPU": JOB.engine.gpus_per_engine, "CPU": JOB.engine.cpus_per_engine}
+    pool = DecodePool(
+        actors=JOB.decode.actors,
+        cpus_per_actor=JOB.decode.cpus_per_actor,
+        node_resource=JOB.decode.node_resource,
+        limits=JOB.decode.limits,
+        storage=JOB.storage,
+    )
+    decoder = {"CPU": pool.cpus_per_actor, **pool.custom_resources}
+    actors = [engine] * JOB.engine.engines + [decoder] * pool.actors
+    per_node = config["available_node_types"]["decode"]["resources"]["CPU"]
+    assert started_nodes(config, actors) == {
+        "engine": JOB.engine.engines,
+        "decode": -(-pool.actors // per_node),
+    }
 
 
 def documents(path: str) -> list[dict[str, Any]]:
