@@ -255,6 +255,19 @@ def test_all_manifests_run_the_same_job() -> None:
     assert "/opt/rayjob/deploy/job.yaml" in words
 
 
+def test_no_second_try_and_an_end_before_the_next_night() -> None:
+    """A second try would make a success of a run that ended with 3; see docs/cluster.md."""
+    for spec in specs().values():
+        assert spec["backoffLimit"] == 0
+        assert spec["activeDeadlineSeconds"] < 24 * 3600 - 3600
+    (cron,) = (each for each in documents("deploy/nightly.yaml") if each["kind"] == "CronJob")
+    job = cron["spec"]["jobTemplate"]["spec"]
+    # No second pod beside one that still ends: it would delete the RayJob that runs.
+    assert (job["backoffLimit"], job["podReplacementPolicy"]) == (0, "Failed")
+    late = cron["spec"]["startingDeadlineSeconds"]
+    assert late + specs()["nightly"]["activeDeadlineSeconds"] < 24 * 3600
+
+
 def test_the_job_finds_a_place_in_the_pods() -> None:
     spec = specs()["once"]["rayClusterSpec"]
     assert spec["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0", "num-gpus": "0"}
