@@ -82,6 +82,13 @@ def test_the_job_finds_a_place_on_the_cluster() -> None:
     assert JOB.decode.actors * JOB.decode.cpus_per_actor <= decode.count * decode.cpus
 
 
+def test_the_docs_submit_to_where_the_head_listens() -> None:
+    assert "--dashboard-host=127.0.0.1" in " ".join(cluster()["head_start_ray_commands"])
+    pages = [Path("README.md"), *Path("docs").glob("*.md")]
+    found = [re.findall(r"submit --address (\S+)", page.read_text()) for page in pages]
+    assert {address for each in found for address in each} == {"http://localhost:8265"}
+
+
 class EmptyCloud:
     """What Ray's scheduler asks of a provider of nodes: there is the head, and nothing else."""
 
