@@ -6,13 +6,14 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from actors.engine import EngineSettings
 from rayjob.model_shapes import load_shape
+from rayjob.placement import gpu_shares
 from rayjob.recipes.settings import RecipeDefaults
 from rayjob.sizing import GB, MEMORY_SHARE, Fit, check_fit, engine_load, known_gpu_gb
 from schemas.config import EngineConfig
@@ -66,6 +67,7 @@ def engine_pool(
     plan: SamplingPlan | None,
     cluster_gpus: float,
     gpu_types: Collection[str] = (),
+    nodes: Collection[Mapping[str, float]] = (),
 ) -> EnginePool:
     """Turn a configuration into a pool.
 
@@ -77,21 +79,25 @@ def engine_pool(
     Args:
         gpu_types: accelerator types of the cluster's GPUs, as Ray names them; they tell the
             GPUs' memory where the configuration does not.
+        nodes: what each node offers, by Ray's names; by default one has all GPUs.
 
     Raises:
-        ConfigError: the cluster has fewer GPUs than the pool asks for, an engine's share of
+        ConfigError: the nodes have fewer GPUs than the pool asks for, an engine's share of
             a GPU cannot hold the model and one sequence, or this vLLM does not know an
             argument.
     """
     on_gpu = config.device == "gpu" or (config.device == "auto" and cluster_gpus > 0)
     model = config.model or defaults.model
     gpus = gpus_asked(config, cluster_gpus=cluster_gpus)
-    replicas = config.engines or (max(1, _fitting(cluster_gpus, gpus)) if gpus else 1)
-    if gpus and not config.autoscale and _fitting(cluster_gpus, gpus) < replicas:
+    node_gpus = [node.get("GPU", 0.0) for node in nodes] or [cluster_gpus]
+    fitting = sum(gpu_shares(each, gpus) for each in node_gpus) if gpus else 1
+    replicas = config.engines or max(1, fitting)
+    if gpus and not config.autoscale and fitting < replicas:
         raise ConfigError(
             f"{replicas} engines with {gpus:g} GPU each do not fit the {cluster_gpus:g} GPUs "
-            "of the cluster: lower --engines or --gpus-per-engine, add GPU nodes, or set "
-            "engine.autoscale where the cluster adds them by itself"
+            f"of the cluster, {max(node_gpus):g} on a node at most: lower --engines or "
+            "--gpus-per-engine, add GPU nodes, or set engine.autoscale where the cluster adds them "
+            "by itself"
         )
     max_num_seqs = config.max_num_seqs or defaults.max_num_seqs
     kv_cache_bytes = config.kv_cache_bytes
@@ -124,22 +130,27 @@ def engine_pool(
 
 
 def gpus_asked(config: EngineConfig, *, cluster_gpus: float) -> float:
-    """GPUs that Ray is asked for with each engine; 0 where it runs on the CPU."""
+    """GPUs that Ray is asked for with each engine; 0 where it runs on the CPU.
+
+    Raises:
+        ConfigError: GPUs are asked for, of a cluster that has none.
+    """
     if config.device == "gpu" or (config.device == "auto" and cluster_gpus > 0):
         return config.gpus_per_engine
-    rehearses = config.device == "cpu" and "gpus_per_engine" in config.model_fields_set
-    return config.gpus_per_engine if rehearses else 0.0
+    if "gpus_per_engine" not in config.model_fields_set:
+        return 0.0
+    if config.device == "auto":
+        raise ConfigError(
+            f"engines ask for {config.gpus_per_engine:g} GPU each, and the cluster has none: set "
+            "engine.device=gpu and engine.autoscale where it adds GPU nodes by itself, or "
+            "engine.device=cpu to rehearse without GPUs, or leave out --gpus-per-engine "
+            "(engine.gpus_per_engine) to run on the CPU"
+        )
+    return config.gpus_per_engine
 
 
 def _has_sound(plan: SamplingPlan | None) -> bool:
     return plan is not None and plan.audio_rate is not None
-
-
-def _fitting(cluster_gpus: float, gpus: float) -> int:
-    """Engines that fit: a GPU is never shared beyond 1, nor an engine split over the rest."""
-    if gpus >= 1:
-        return int(cluster_gpus // gpus)
-    return int(cluster_gpus) * int(1 / gpus + 1e-9)
 
 
 def _gpu_kv_cache_bytes(

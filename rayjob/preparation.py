@@ -61,6 +61,7 @@ class Prepared:
             plan=self.settings.plan,
             cluster_gpus=resources.gpus,
             gpu_types=resources.gpu_types,
+            nodes=resources.nodes,
         )
 
     def decoders(
