@@ -35,6 +35,13 @@ def test_decoders_go_where_their_resource_is() -> None:
             check_places(nodes, engines=ENGINE, decode=decode)
 
 
+def test_engines_that_take_every_cpu_leave_no_decoder() -> None:
+    with pytest.raises(ConfigError, match="with 1 engines in their places none is left"):
+        check_places(running([GPU_NODE]), engines=ENGINE, decode=DecodeConfig())
+    check_places(running([GPU_NODE]), engines=ENGINE, decode=None)
+    check_places(running([GPU_NODE, CPU_NODE]), engines=ENGINE, decode=DecodeConfig())
+
+
 def dry_run(folder: Path, *settings: str) -> Result:
     (folder / "video.mp4").touch()
     words = ["--config", "configs/demo.yaml", "--input", str(folder), "--output", str(folder)]
