@@ -15,7 +15,7 @@ from actors.engine import EngineSettings
 from rayjob.model_shapes import load_shape
 from rayjob.placement import gpu_shares
 from rayjob.recipes.settings import RecipeDefaults
-from rayjob.sizing import GB, MEMORY_SHARE, Fit, check_fit, engine_load, known_gpu_gb
+from rayjob.sizing import GB, MEMORY_SHARE, Fit, check_fit, check_split, engine_load, known_gpu_gb
 from schemas.config import EngineConfig
 from schemas.errors import ConfigError, ModelError
 from schemas.media import SamplingPlan
@@ -159,14 +159,17 @@ def _gpu_kv_cache_bytes(
     """The KV cache of an engine on its share of a GPU, None to let vLLM measure.
 
     Raises:
-        ConfigError: weights and one sequence do not fit.
+        ConfigError: weights and one sequence do not fit, or so many GPUs cannot share the model.
     """
-    if gpu_gb is None:
+    if gpu_gb is None and config.gpus_per_engine <= 1:
         return config.kv_cache_bytes
     try:
         shape = load_shape(model, revision=config.revision, dtype=config.dtype)
     except ModelError as error:
         logger.info("not checked whether an engine fits its share of a GPU: %s", error)
+        return config.kv_cache_bytes
+    check_split(shape, gpus=config.gpus_per_engine)
+    if gpu_gb is None:
         return config.kv_cache_bytes
     fit = Fit(
         model=shape,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from rayjob.model_shapes import ModelShape
@@ -105,6 +105,11 @@ class Fit:
         return max(1, int(self.gpus))
 
     @property
+    def splits(self) -> bool:
+        """Whether so many GPUs can share the model."""
+        return self.model.splits(self.tensor_parallel)
+
+    @property
     def budget(self) -> int:
         """What the engine may fill of one GPU."""
         share = self.load.memory_share or MEMORY_SHARE * min(self.gpus, 1.0)
@@ -160,7 +165,9 @@ class Fit:
 
     @property
     def sequences(self) -> int:
-        """Sequences of full length in flight on the engine."""
+        """Sequences of full length in flight on the engine; none where its GPUs cannot share it."""
+        if not self.splits:
+            return 0
         return max(0, min(self.load.max_num_seqs, self.kv_cache // self.kv_per_sequence))
 
     @property
@@ -205,7 +212,7 @@ def fits_of(
     for each in TENSOR_PARALLEL:
         if any(one.sequences >= _ENOUGH_SEQUENCES for one in found):
             break
-        if model.heads % int(each) == 0:
+        if fit(each).splits:
             found.append(fit(each))
     return found
 
@@ -234,6 +241,20 @@ def known_gpu_gb(gpu_types: Iterable[str]) -> float | None:
     return min(known) if known and len(known) == len(sizes) else None
 
 
+def check_split(model: ModelShape, *, gpus: float) -> None:
+    """See that vLLM takes so many GPUs for one engine.
+
+    Raises:
+        ConfigError: they cannot share the model's heads evenly.
+    """
+    if not model.splits(max(1, int(gpus))):
+        raise ConfigError(
+            f"{model.name} cannot be spread over {gpus:g} GPUs, which would share "
+            f"{model.heads} attention heads and {model.kv_heads} KV heads unevenly: take another "
+            "--gpus-per-engine, such as 1, 2 or 4"
+        )
+
+
 def check_fit(fit: Fit, *, kv_cache_bytes: int | None = None) -> int:
     """The KV cache that an engine gets.
 
@@ -244,8 +265,10 @@ def check_fit(fit: Fit, *, kv_cache_bytes: int | None = None) -> int:
         bytes per GPU.
 
     Raises:
-        ConfigError: weights and one sequence do not fit; says what to change.
+        ConfigError: weights and one sequence do not fit, or the GPUs cannot share the model;
+            says what to change.
     """
+    check_split(fit.model, gpus=fit.gpus)
     wanted = fit.kv_per_sequence if kv_cache_bytes is None else kv_cache_bytes
     if wanted < fit.kv_per_sequence:
         raise ConfigError(
@@ -270,7 +293,8 @@ def _why_not(fit: Fit, wanted: int) -> str:
         share = needed / (MEMORY_SHARE * fit.gpu_bytes)
         changes.append(f"raise --gpus-per-engine to at least {math.ceil(share * 100) / 100:g}")
     else:
-        more = next((each for each in TENSOR_PARALLEL if each > fit.gpus), None)
+        wider = (replace(fit, gpus=each) for each in TENSOR_PARALLEL if each > fit.gpus)
+        more = next((each.gpus for each in wider if each.splits), None)
         if more is not None:
             changes.append(f"spread the engine over several GPUs (--gpus-per-engine {more:g})")
         changes.append("take GPUs with more memory")

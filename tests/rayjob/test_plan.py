@@ -60,6 +60,13 @@ def test_all_ways_are_shown_and_one_is_chosen() -> None:
     assert [row[2] for row in rows(one.stdout)] == ["2"]
 
 
+def test_gpus_that_cannot_share_the_model_are_never_best() -> None:
+    three = plan("--model", "Skywork/SkyCaptioner-V1", "--gpus-per-engine", "3", "--markdown")
+    assert {(row[7], row[9], row[-1]) for row in rows(three.stdout)} == {
+        ("cannot be split", "0", "")
+    }
+
+
 def test_a_job_is_planned_with_its_own_settings(tmp_path: Path) -> None:
     job = tmp_path / "job.yaml"
     job.write_text("engine: {model: models/tiny-omni, max_num_seqs: 8, gpu_memory_gb: 24}\n")

@@ -1,5 +1,6 @@
 """Sizing: parameters from shapes, KV cache as vLLM reports it, what fits a share of a GPU."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -203,6 +204,26 @@ def test_several_gpus_only_where_one_holds_too_little() -> None:
     # 28 heads are not shared by eight.
     assert tried(QWEN_VL, 4) == [0.25, 0.5, 1.0, 2.0, 4.0]
     assert sizing.best(sizing.fits_of(load_shape(QWEN), LOAD, gpu_gb=4)) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "gpus", "splits"),
+    # 28 heads with 4 for keys and values, and 40 with 8.
+    [(QWEN_VL, 4, True), (QWEN_VL, 3, False), (QWEN_VL, 7, False), (QWEN_VL, 8, False),
+     (QWEN, 5, False), (QWEN, 8, True), (QWEN, 40, True)],
+)  # fmt: skip
+def test_gpus_share_heads_evenly_or_not_at_all(model: str, gpus: int, splits: bool) -> None:
+    found = fit(model, gpu_gb=80, gpus=gpus)
+    assert (found.splits, found.fits) == (splits, splits)
+    # The memory of an A100 is not told by its type.
+    for type_ in ("L40S", "A100"):
+        config = EngineConfig(
+            model=model, device="gpu", engines=1, gpus_per_engine=gpus, max_model_len=8192
+        )
+        with contextlib.ExitStack() as stack:
+            if not splits:
+                stack.enter_context(pytest.raises(ConfigError, match="cannot be spread over"))
+            engine_pool(config, Omni.defaults, plan=SILENT, cluster_gpus=gpus, gpu_types={type_})
 
 
 @pytest.mark.parametrize(
