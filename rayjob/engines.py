@@ -15,7 +15,16 @@ from actors.engine import EngineSettings
 from rayjob.model_shapes import load_shape
 from rayjob.placement import gpu_shares
 from rayjob.recipes.settings import RecipeDefaults
-from rayjob.sizing import GB, MEMORY_SHARE, Fit, check_fit, check_split, engine_load, known_gpu_gb
+from rayjob.sizing import (
+    GB,
+    MEMORY_SHARE,
+    EngineLoad,
+    Fit,
+    check_fit,
+    check_split,
+    engine_load,
+    known_gpu_gb,
+)
 from schemas.config import EngineConfig
 from schemas.errors import ConfigError, ModelError
 from schemas.media import SamplingPlan
@@ -100,10 +109,11 @@ def engine_pool(
             "by itself"
         )
     max_num_seqs = config.max_num_seqs or defaults.max_num_seqs
+    load = engine_load(config, defaults)
     kv_cache_bytes = config.kv_cache_bytes
     if on_gpu:
         gpu_gb = config.gpu_memory_gb or known_gpu_gb(gpu_types)
-        kv_cache_bytes = _gpu_kv_cache_bytes(config, defaults, model=model, gpu_gb=gpu_gb)
+        kv_cache_bytes = _gpu_kv_cache_bytes(config, load, model=model, gpu_gb=gpu_gb)
     elif kv_cache_bytes is None:
         kv_cache_bytes = _CPU_KV_CACHE_BYTES
     settings = EngineSettings(
@@ -154,7 +164,7 @@ def _has_sound(plan: SamplingPlan | None) -> bool:
 
 
 def _gpu_kv_cache_bytes(
-    config: EngineConfig, defaults: RecipeDefaults, *, model: str, gpu_gb: float | None
+    config: EngineConfig, load: EngineLoad, *, model: str, gpu_gb: float | None
 ) -> int | None:
     """The KV cache of an engine on its share of a GPU, None to let vLLM measure.
 
@@ -173,7 +183,7 @@ def _gpu_kv_cache_bytes(
         return config.kv_cache_bytes
     fit = Fit(
         model=shape,
-        load=engine_load(config, defaults),
+        load=load,
         gpu_bytes=gpu_gb * GB,
         gpus=config.gpus_per_engine,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
@@ -134,7 +135,7 @@ def _sizes(text: str | None, engine: EngineConfig) -> Sequence[float]:
         sizes = [float(part) for part in text.split(",")]
     except ValueError:
         sizes = []
-    if not sizes or min(sizes) <= 0:
+    if not sizes or not all(0 < size < math.inf for size in sizes):
         raise ConfigError(f"--gpu-memory-gb {text}: write sizes in GB, such as 24,80")
     return sizes
 

@@ -70,9 +70,30 @@ class EngineLoad:
     memory_share: float | None = None
 
 
+def engines_per_gpu(gpus: float) -> float:
+    """Engines on one GPU; below 1 where each takes several."""
+    return math.floor(1 / gpus + 1e-9) if gpus <= 1 else 1 / gpus
+
+
 def engine_load(config: EngineConfig, defaults: RecipeDefaults) -> EngineLoad:
-    """What a configured engine is asked to hold."""
+    """What a configured engine is asked to hold.
+
+    Raises:
+        ConfigError: an argument of vLLM that counts here is no number, or together the engines
+            on a GPU may fill more than there is.
+    """
     args = config.vllm_args
+    for name in ("max_num_batched_tokens", "gpu_memory_utilization"):
+        value = args.get(name)
+        if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
+            raise ConfigError(f"engine.vllm_args.{name}: {value!r} is no number above 0")
+    share, engines = args.get("gpu_memory_utilization"), engines_per_gpu(config.gpus_per_engine)
+    if share is not None and config.device != "cpu" and share * engines > 1:
+        raise ConfigError(
+            f"engine.vllm_args.gpu_memory_utilization: {engines:g} engines share a GPU, and "
+            f"{share} of it for each is more than there is. Leave it out, and each gets "
+            f"{MEMORY_SHARE * config.gpus_per_engine:g}"
+        )
     fp8 = str(args.get("kv_cache_dtype", "auto")).startswith("fp8")
     return EngineLoad(
         context=config.max_model_len or defaults.max_model_len,
@@ -108,6 +129,11 @@ class Fit:
     def splits(self) -> bool:
         """Whether so many GPUs can share the model."""
         return self.model.splits(self.tensor_parallel)
+
+    @property
+    def oversold(self) -> bool:
+        """Whether together the engines on a GPU may fill more than there is."""
+        return (self.load.memory_share or 0.0) * self.engines_per_gpu > 1
 
     @property
     def budget(self) -> int:
@@ -166,7 +192,7 @@ class Fit:
     @property
     def sequences(self) -> int:
         """Sequences of full length in flight on the engine; none where its GPUs cannot share it."""
-        if not self.splits:
+        if self.oversold or not self.splits:
             return 0
         return max(0, min(self.load.max_num_seqs, self.kv_cache // self.kv_per_sequence))
 
@@ -178,7 +204,7 @@ class Fit:
     @property
     def engines_per_gpu(self) -> float:
         """Engines on one GPU; below 1 where an engine takes several."""
-        return math.floor(1 / self.gpus + 1e-9) if self.gpus <= 1 else 1 / self.gpus
+        return engines_per_gpu(self.gpus)
 
     @property
     def sequences_per_gpu(self) -> float:

@@ -60,6 +60,17 @@ def test_all_ways_are_shown_and_one_is_chosen() -> None:
     assert [row[2] for row in rows(one.stdout)] == ["2"]
 
 
+def test_a_share_that_is_sold_twice_holds_nothing() -> None:
+    share = "engine.vllm_args.gpu_memory_utilization=0.6"
+    found = rows(
+        plan("--model", OMNI, "--gpu-memory-gb", "80", "--set", share, "--markdown").stdout
+    )
+    assert [(row[2], row[7] == "does not fit") for row in found] == [
+        ("0.25", True), ("0.5", True), ("1", False),
+    ]  # fmt: skip
+    assert plan("--set", share, "--gpus-per-engine", "0.5").exit_code == 2
+
+
 def test_gpus_that_cannot_share_the_model_are_never_best() -> None:
     three = plan("--model", "Skywork/SkyCaptioner-V1", "--gpus-per-engine", "3", "--markdown")
     assert {(row[7], row[9], row[-1]) for row in rows(three.stdout)} == {
@@ -81,6 +92,10 @@ def test_a_job_is_planned_with_its_own_settings(tmp_path: Path) -> None:
     [
         (["--model", "no/such-model-at-all"], "Known without a network"),
         (["--gpu-memory-gb", "big"], "write sizes in GB"),
+        (["--gpu-memory-gb", "24,nan"], "write sizes in GB"),
+        (["--gpu-memory-gb", "inf"], "write sizes in GB"),
+        (["--set", "engine.vllm_args.max_num_batched_tokens=lots"], "'lots' is no number above 0"),
+        (["--set", "engine.vllm_args.gpu_memory_utilization=[1]"], "[1] is no number above 0"),
         (["--config", "missing.yaml"], "cannot be read"),
         (["--cluster", "missing.yaml"], "cannot be read"),
         (["--gpus-per-engine", "1.5"], "a fraction up to 1 or a whole number"),

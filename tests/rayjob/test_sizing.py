@@ -260,6 +260,24 @@ def test_a_job_that_cannot_fit_is_refused(engine: dict[str, Any], words: str) ->
         pool_args(**engine)
 
 
+@pytest.mark.parametrize("gpu_types", [{"L4"}, {"A100"}, set()])
+def test_engines_never_share_more_than_the_gpu(gpu_types: set[str]) -> None:
+    def started(gpus: float, share: float, device: str = "gpu") -> None:
+        config = EngineConfig.model_validate(
+            {"model": TINY, "device": device, "gpus_per_engine": gpus}
+            | {"vllm_args": {"gpu_memory_utilization": share}, "max_model_len": 1024}
+        )
+        engine_pool(config, Omni.defaults, plan=SILENT, cluster_gpus=2, gpu_types=gpu_types)
+
+    with pytest.raises(ConfigError, match=r"3 engines share a GPU.*each gets 0\.27"):
+        started(0.3, 0.9)
+    started(0.3, 0.3)
+    started(1, 0.95)
+    started(2, 0.95)
+    # A rehearsal's share is of the machine's memory, not of a GPU's.
+    started(0.3, 0.9, "cpu")
+
+
 def test_what_the_refusal_advises_is_accepted() -> None:
     with pytest.raises(ConfigError) as refused:
         pool_args(gpus_per_engine=0.5)
