@@ -377,6 +377,12 @@ def test_versions_agree() -> None:
     assert {spec["rayClusterSpec"]["rayVersion"] for spec in specs().values()} == {pins["ray"]}
 
 
+def test_the_docs_install_pinned_versions() -> None:
+    for path in ("README.md", "docs/cluster.md"):
+        lines = re.findall(r"^pip install .*", Path(path).read_text(), re.MULTILINE)
+        assert lines and all("-c deploy/constraints.txt" in line for line in lines), lines
+
+
 def test_image_has_what_the_manifests_name() -> None:
     text = Path("Dockerfile").read_text()
     copied = re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE)
