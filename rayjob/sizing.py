@@ -1,7 +1,6 @@
 """How many requests fit a GPU: weights, working memory and KV cache, from a model's shape.
 
-The formulas are in docs/plan.md. Memory is in bytes; a GB is 10**9 bytes, so that a GPU's
-advertised size is never taken for more than it is.
+The formulas are in docs/plan.md. Memory is in bytes; a GB is 10**9 bytes.
 """
 
 from __future__ import annotations

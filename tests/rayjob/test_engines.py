@@ -108,6 +108,9 @@ def test_vllm_args_win_and_are_checked(model: str) -> None:
     config = EngineConfig(model=model, vllm_args={"max_num_batched_tokens": 4096})
     pool = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=0)
     assert pool.settings.args["max_num_batched_tokens"] == 4096
+    lots = EngineConfig(model=model, vllm_args={"max_num_batched_tokens": "lots"})
+    with pytest.raises(ConfigError, match="'lots' is no number"):
+        engine_pool(lots, Omni.defaults, plan=SOUND, cluster_gpus=0)
     with pytest.raises(ConfigError, match="no_such_argument"):
         engine_pool(
             EngineConfig(model=model, vllm_args={"no_such_argument": 1}),
