@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import ray.data
+from fsspec.implementations.local import LocalFileSystem
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.stages import Captioner, Decoder
 from rayjob.cluster import Resources
@@ -163,7 +165,8 @@ def _read(row_groups: Sequence[tuple[str, int]], filesystem: Any, *, batch_size:
     """The run's manifest, packed: ``schemas.blocks.DECODED`` with nothing decoded yet.
 
     Reading asks for no CPU: the actors hold all CPUs for the whole run, and a task
-    that waited for one would wait for ever.
+    that waited for one would wait for ever. A local manifest is read where the driver wrote it,
+    as other nodes need not have its folder.
     """
 
     def read(batch: dict[str, Any]) -> Iterator[pa.Table]:
@@ -173,11 +176,15 @@ def _read(row_groups: Sequence[tuple[str, int]], filesystem: Any, *, batch_size:
             for first in range(0, inputs.num_rows, batch_size):
                 yield packed(undecoded_table(inputs.slice(first, batch_size).to_pylist()))
 
+    local = isinstance(filesystem, LocalFileSystem)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.data.from_items(
         [{"path": path, "group": group} for path, group in row_groups]
     ).map_batches(
         read,
         batch_size=1,
         num_cpus=0,
+        # Ray Data's own choice for tasks with small arguments is SPREAD.
+        scheduling_strategy=here if local else "SPREAD",
         compute=TaskPoolStrategy(size=min(_READERS, len(row_groups))),
     )
