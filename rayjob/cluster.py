@@ -8,7 +8,9 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 
@@ -27,11 +29,13 @@ class Resources:
 
     Attributes:
         gpu_types: accelerator types of its GPUs, as Ray names them; empty where unknown.
+        nodes: what each of its nodes offers, by Ray's names.
     """
 
     cpus: float
     gpus: float
     gpu_types: frozenset[str] = frozenset()
+    nodes: tuple[Mapping[str, float], ...] = ()
 
 
 def connect() -> Resources:
@@ -65,12 +69,14 @@ def connect() -> Resources:
             # Ray's own ends the process with the signal's number as if it was an exit code.
             signal.signal(signal.SIGTERM, handler)
     total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return Resources(
         cpus=total.get("CPU", 0.0),
         gpus=total.get("GPU", 0.0),
         gpu_types=frozenset(
             name.removeprefix(ACCELERATOR) for name in total if name.startswith(ACCELERATOR)
         ),
+        nodes=tuple(node["Resources"] for node in nodes if node["Alive"]),
     )
 
 
@@ -85,6 +91,5 @@ def peek() -> Resources:
     """What :func:`connect` would find, without starting anything on this machine."""
     if ray.is_initialized() or os.environ.get("RAY_ADDRESS"):
         return connect()
-    return Resources(
-        cpus=float(os.cpu_count() or 1), gpus=float(len(glob.glob("/dev/nvidia[0-9]*")))
-    )
+    cpus, gpus = float(os.cpu_count() or 1), float(len(glob.glob("/dev/nvidia[0-9]*")))
+    return Resources(cpus=cpus, gpus=gpus, nodes=({"CPU": cpus, "GPU": gpus},))

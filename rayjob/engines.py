@@ -6,20 +6,23 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from actors.engine import EngineSettings
 from rayjob.model_shapes import load_shape
+from rayjob.placement import gpu_shares
 from rayjob.recipes.settings import RecipeDefaults
 from rayjob.sizing import (
     BATCHED_TOKENS,
     GB,
     MEMORY_SHARE,
+    EngineLoad,
     Fit,
     check_fit,
+    check_split,
     engine_load,
     known_gpu_gb,
 )
@@ -74,6 +77,7 @@ def engine_pool(
     plan: SamplingPlan | None,
     cluster_gpus: float,
     gpu_types: Collection[str] = (),
+    nodes: Collection[Mapping[str, float]] = (),
 ) -> EnginePool:
     """Turn a configuration into a pool.
 
@@ -85,29 +89,32 @@ def engine_pool(
     Args:
         gpu_types: accelerator types of the cluster's GPUs, as Ray names them; they tell the
             GPUs' memory where the configuration does not.
+        nodes: what each node offers, by Ray's names; by default one has all GPUs.
 
     Raises:
-        ConfigError: the cluster has fewer GPUs than the pool asks for, an engine's share of
+        ConfigError: the nodes have fewer GPUs than the pool asks for, an engine's share of
             a GPU cannot hold the model and one sequence, or this vLLM does not know an
             argument.
     """
     on_gpu = config.device == "gpu" or (config.device == "auto" and cluster_gpus > 0)
     model = config.model or defaults.model
-    rehearses = config.device == "cpu" and "gpus_per_engine" in config.model_fields_set
-    holds_gpus = on_gpu or rehearses
-    gpus = config.gpus_per_engine if holds_gpus else 0.0
-    replicas = config.engines or (max(1, _fitting(cluster_gpus, gpus)) if holds_gpus else 1)
-    if holds_gpus and not config.autoscale and _fitting(cluster_gpus, gpus) < replicas:
+    gpus = gpus_asked(config, cluster_gpus=cluster_gpus)
+    node_gpus = [node.get("GPU", 0.0) for node in nodes] or [cluster_gpus]
+    fitting = sum(gpu_shares(each, gpus) for each in node_gpus) if gpus else 1
+    replicas = config.engines or max(1, fitting)
+    if gpus and not config.autoscale and fitting < replicas:
         raise ConfigError(
             f"{replicas} engines with {gpus:g} GPU each do not fit the {cluster_gpus:g} GPUs "
-            "of the cluster: lower --engines or --gpus-per-engine, add GPU nodes, or set "
-            "engine.autoscale where the cluster adds them by itself"
+            f"of the cluster, {max(node_gpus):g} on a node at most: lower --engines or "
+            "--gpus-per-engine, add GPU nodes, or set engine.autoscale where the cluster adds them "
+            "by itself"
         )
     max_num_seqs = config.max_num_seqs or defaults.max_num_seqs
+    load = engine_load(config, defaults)
     kv_cache_bytes = config.kv_cache_bytes
     if on_gpu:
         gpu_gb = config.gpu_memory_gb or known_gpu_gb(gpu_types)
-        kv_cache_bytes = _gpu_kv_cache_bytes(config, defaults, model=model, gpu_gb=gpu_gb)
+        kv_cache_bytes = _gpu_kv_cache_bytes(config, load, model=model, gpu_gb=gpu_gb)
     elif kv_cache_bytes is None:
         kv_cache_bytes = _CPU_KV_CACHE_BYTES
     settings = EngineSettings(
@@ -132,35 +139,51 @@ def engine_pool(
     )
 
 
+def gpus_asked(config: EngineConfig, *, cluster_gpus: float) -> float:
+    """GPUs that Ray is asked for with each engine; 0 where it runs on the CPU.
+
+    Raises:
+        ConfigError: GPUs are asked for, of a cluster that has none.
+    """
+    if config.device == "gpu" or (config.device == "auto" and cluster_gpus > 0):
+        return config.gpus_per_engine
+    if "gpus_per_engine" not in config.model_fields_set:
+        return 0.0
+    if config.device == "auto":
+        raise ConfigError(
+            f"engines ask for {config.gpus_per_engine:g} GPU each, and the cluster has none: set "
+            "engine.device=gpu and engine.autoscale where it adds GPU nodes by itself, or "
+            "engine.device=cpu to rehearse without GPUs, or leave out --gpus-per-engine "
+            "(engine.gpus_per_engine) to run on the CPU"
+        )
+    return config.gpus_per_engine
+
+
 def _has_sound(plan: SamplingPlan | None) -> bool:
     return plan is not None and plan.audio_rate is not None
 
 
-def _fitting(cluster_gpus: float, gpus: float) -> int:
-    """Engines that fit: a GPU is never shared beyond 1, nor an engine split over the rest."""
-    if gpus >= 1:
-        return int(cluster_gpus // gpus)
-    return int(cluster_gpus) * int(1 / gpus + 1e-9)
-
-
 def _gpu_kv_cache_bytes(
-    config: EngineConfig, defaults: RecipeDefaults, *, model: str, gpu_gb: float | None
+    config: EngineConfig, load: EngineLoad, *, model: str, gpu_gb: float | None
 ) -> int | None:
     """The KV cache of an engine on its share of a GPU, None to let vLLM measure.
 
     Raises:
-        ConfigError: weights and one sequence do not fit.
+        ConfigError: weights and one sequence do not fit, or so many GPUs cannot share the model.
     """
-    if gpu_gb is None:
+    if gpu_gb is None and config.gpus_per_engine <= 1:
         return config.kv_cache_bytes
     try:
         shape = load_shape(model, revision=config.revision, dtype=config.dtype)
     except ModelError as error:
         logger.info("not checked whether an engine fits its share of a GPU: %s", error)
         return config.kv_cache_bytes
+    check_split(shape, gpus=config.gpus_per_engine)
+    if gpu_gb is None:
+        return config.kv_cache_bytes
     fit = Fit(
         model=shape,
-        load=engine_load(config, defaults),
+        load=load,
         gpu_bytes=gpu_gb * GB,
         gpus=config.gpus_per_engine,
     )

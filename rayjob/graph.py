@@ -10,9 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import ray.data
+from fsspec.implementations.local import LocalFileSystem
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.stages import Captioner, Decoder
+from rayjob.cluster import Resources
 from rayjob.engines import EnginePool
 from schemas.blocks import packed, undecoded_table, unpacked
 from schemas.config import DecodeConfig
@@ -102,6 +105,7 @@ def _decoded(inputs: Dataset, plan: SamplingPlan | None, pool: DecodePool | None
         batch_format="pyarrow",
         zero_copy_batch=True,
         num_cpus=pool.cpus_per_actor,
+        resources=pool.custom_resources or None,
         compute=ActorPoolStrategy(size=pool.actors, max_tasks_in_flight_per_actor=2),
     )
 
@@ -114,22 +118,34 @@ def results(graph: Dataset) -> Iterator[pa.Table]:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodePool:
-    """The decode actors: how many, with which share of the CPUs, under which limits."""
+    """The decode actors: how many, with which share of which nodes' CPUs, under which limits."""
 
     actors: int
     cpus_per_actor: float
+    node_resource: str | None
     limits: DecodeLimits
     storage: StorageOptions
 
+    @property
+    def custom_resources(self) -> dict[str, float]:
+        """What an actor asks of Ray beside its CPUs."""
+        return {self.node_resource: self.cpus_per_actor} if self.node_resource else {}
+
 
 def decode_pool(
-    config: DecodeConfig, *, engines: EnginePool, cluster_cpus: float, storage: StorageOptions
+    config: DecodeConfig, *, engines: EnginePool, resources: Resources, storage: StorageOptions
 ) -> DecodePool:
-    """Decode actors as configured, else one per CPU that the engines leave free."""
-    free = cluster_cpus - engines.replicas * engines.cpus
+    """Decode actors as configured, else one per CPU of the nodes that are theirs alone, or that
+    the engines leave free.
+    """
+    if config.node_resource is None:
+        free = resources.cpus - engines.replicas * engines.cpus
+    else:
+        free = sum(node.get(config.node_resource, 0.0) for node in resources.nodes)
     return DecodePool(
         actors=config.actors or max(1, int(free // config.cpus_per_actor)),
         cpus_per_actor=config.cpus_per_actor,
+        node_resource=config.node_resource,
         limits=config.limits,
         storage=storage,
     )
@@ -149,7 +165,8 @@ def _read(row_groups: Sequence[tuple[str, int]], filesystem: Any, *, batch_size:
     """The run's manifest, packed: ``schemas.blocks.DECODED`` with nothing decoded yet.
 
     Reading asks for no CPU: the actors hold all CPUs for the whole run, and a task
-    that waited for one would wait for ever.
+    that waited for one would wait for ever. A local manifest is read where the driver wrote it,
+    as other nodes need not have its folder.
     """
 
     def read(batch: dict[str, Any]) -> Iterator[pa.Table]:
@@ -159,11 +176,15 @@ def _read(row_groups: Sequence[tuple[str, int]], filesystem: Any, *, batch_size:
             for first in range(0, inputs.num_rows, batch_size):
                 yield packed(undecoded_table(inputs.slice(first, batch_size).to_pylist()))
 
+    local = isinstance(filesystem, LocalFileSystem)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.data.from_items(
         [{"path": path, "group": group} for path, group in row_groups]
     ).map_batches(
         read,
         batch_size=1,
         num_cpus=0,
+        # Ray Data's own choice for tasks with small arguments is SPREAD.
+        scheduling_strategy=here if local else "SPREAD",
         compute=TaskPoolStrategy(size=min(_READERS, len(row_groups))),
     )

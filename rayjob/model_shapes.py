@@ -62,6 +62,11 @@ class ModelShape:
     item_bytes: int
     source: str
 
+    def splits(self, gpus: int) -> bool:
+        """Whether so many GPUs can share the heads: vLLM refuses other numbers of them."""
+        evenly = self.kv_heads % gpus == 0 or gpus % self.kv_heads == 0
+        return self.heads % gpus == 0 and evenly
+
     def kv_bytes_per_token(self, *, tensor_parallel: int = 1, item_bytes: int | None = None) -> int:
         """Bytes of keys and values of one token on one GPU.
 

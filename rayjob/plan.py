@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
@@ -134,7 +135,7 @@ def _sizes(text: str | None, engine: EngineConfig) -> Sequence[float]:
         sizes = [float(part) for part in text.split(",")]
     except ValueError:
         sizes = []
-    if not sizes or min(sizes) <= 0:
+    if not sizes or not all(0 < size < math.inf for size in sizes):
         raise ConfigError(f"--gpu-memory-gb {text}: write sizes in GB, such as 24,80")
     return sizes
 
@@ -204,11 +205,17 @@ def _row(fit: Fit, *, chosen: bool) -> tuple[str, ...]:
         f"{fit.overhead / GB:.1f}",
         f"{fit.kv_cache / GB:.1f}" if fit.kv_cache > 0 else "none",
         f"{fit.kv_per_sequence / GB:.2f}",
-        f"{fit.sequences}" if fit.fits else "does not fit",
+        _sequences(fit),
         f"{engines:g}" if engines >= 1 else f"1/{1 / engines:g}",
         f"{fit.sequences_per_gpu:g}",
         "best" if chosen else "",
     )
+
+
+def _sequences(fit: Fit) -> str:
+    if not fit.splits:
+        return "cannot be split"
+    return f"{fit.sequences}" if fit.fits else "does not fit"
 
 
 def _table(rows: Iterable[tuple[str, ...]], *, markdown: bool) -> Table:

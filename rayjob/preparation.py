@@ -15,6 +15,7 @@ from rayjob.layout import ResultTables
 from rayjob.ledger import Ledger
 from rayjob.manifest import InputLike, plan_manifest
 from rayjob.material import iter_material
+from rayjob.placement import Engines, check_places, running
 from rayjob.recipes import RecipeType, find_recipe
 from rayjob.recipes.settings import RecipeSettings, settings_for
 from rayjob.sources import iter_inputs
@@ -62,18 +63,29 @@ class Prepared:
             plan=self.settings.plan,
             cluster_gpus=resources.gpus,
             gpu_types=resources.gpu_types,
+            nodes=resources.nodes,
         )
 
     def decoders(
         self, resources: cluster.Resources, engines: EnginePool
     ) -> graph.DecodePool | None:
-        """The pool of decode actors; None where there is nothing to decode."""
+        """The pool of decode actors; None where there is nothing to decode.
+
+        Raises:
+            ConfigError: no node has a place for one beside the engines, and none will come.
+        """
         if not isinstance(self.config, JobConfig):
             return None
+        if not self.config.engine.autoscale:
+            check_places(
+                running(resources.nodes),
+                engines=Engines(count=engines.min_replicas, cpus=engines.cpus, gpus=engines.gpus),
+                decode=self.config.decode,
+            )
         return graph.decode_pool(
             self.config.decode,
             engines=engines,
-            cluster_cpus=resources.cpus,
+            resources=resources,
             storage=self.config.storage,
         )
 

@@ -1,14 +1,13 @@
 """How many requests fit a GPU: weights, working memory and KV cache, from a model's shape.
 
-The formulas are in docs/plan.md. Memory is in bytes; a GB is 10**9 bytes, so that a GPU's
-advertised size is never taken for more than it is.
+The formulas are in docs/plan.md. Memory is in bytes; a GB is 10**9 bytes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from rayjob.model_shapes import ModelShape
@@ -73,9 +72,30 @@ class EngineLoad:
     memory_share: float | None = None
 
 
+def engines_per_gpu(gpus: float) -> float:
+    """Engines on one GPU; below 1 where each takes several."""
+    return math.floor(1 / gpus + 1e-9) if gpus <= 1 else 1 / gpus
+
+
 def engine_load(config: EngineConfig, defaults: RecipeDefaults) -> EngineLoad:
-    """What a configured engine is asked to hold."""
+    """What a configured engine is asked to hold.
+
+    Raises:
+        ConfigError: an argument of vLLM that counts here is no number, or together the engines
+            on a GPU may fill more than there is.
+    """
     args = config.vllm_args
+    for name in ("max_num_batched_tokens", "gpu_memory_utilization"):
+        value = args.get(name)
+        if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
+            raise ConfigError(f"engine.vllm_args.{name}: {value!r} is no number above 0")
+    share, engines = args.get("gpu_memory_utilization"), engines_per_gpu(config.gpus_per_engine)
+    if share is not None and config.device != "cpu" and share * engines > 1:
+        raise ConfigError(
+            f"engine.vllm_args.gpu_memory_utilization: {engines:g} engines share a GPU, and "
+            f"{share} of it for each is more than there is. Leave it out, and each gets "
+            f"{MEMORY_SHARE * config.gpus_per_engine:g}"
+        )
     fp8 = str(args.get("kv_cache_dtype", "auto")).startswith("fp8")
     return EngineLoad(
         context=config.max_model_len or defaults.max_model_len,
@@ -106,6 +126,16 @@ class Fit:
     def tensor_parallel(self) -> int:
         """GPUs that hold one copy of the weights."""
         return max(1, int(self.gpus))
+
+    @property
+    def splits(self) -> bool:
+        """Whether so many GPUs can share the model."""
+        return self.model.splits(self.tensor_parallel)
+
+    @property
+    def oversold(self) -> bool:
+        """Whether together the engines on a GPU may fill more than there is."""
+        return (self.load.memory_share or 0.0) * self.engines_per_gpu > 1
 
     @property
     def budget(self) -> int:
@@ -165,7 +195,9 @@ class Fit:
 
     @property
     def sequences(self) -> int:
-        """Sequences of full length in flight on the engine."""
+        """Sequences of full length in flight on the engine; none where its GPUs cannot share it."""
+        if self.oversold or not self.splits:
+            return 0
         return max(0, min(self.load.max_num_seqs, self.kv_cache // self.kv_per_sequence))
 
     @property
@@ -176,7 +208,7 @@ class Fit:
     @property
     def engines_per_gpu(self) -> float:
         """Engines on one GPU; below 1 where an engine takes several."""
-        return math.floor(1 / self.gpus + 1e-9) if self.gpus <= 1 else 1 / self.gpus
+        return engines_per_gpu(self.gpus)
 
     @property
     def sequences_per_gpu(self) -> float:
@@ -210,7 +242,7 @@ def fits_of(
     for each in TENSOR_PARALLEL:
         if any(one.sequences >= _ENOUGH_SEQUENCES for one in found):
             break
-        if model.heads % int(each) == 0:
+        if fit(each).splits:
             found.append(fit(each))
     return found
 
@@ -239,6 +271,20 @@ def known_gpu_gb(gpu_types: Iterable[str]) -> float | None:
     return min(known) if known and len(known) == len(sizes) else None
 
 
+def check_split(model: ModelShape, *, gpus: float) -> None:
+    """See that vLLM takes so many GPUs for one engine.
+
+    Raises:
+        ConfigError: they cannot share the model's heads evenly.
+    """
+    if not model.splits(max(1, int(gpus))):
+        raise ConfigError(
+            f"{model.name} cannot be spread over {gpus:g} GPUs, which would share "
+            f"{model.heads} attention heads and {model.kv_heads} KV heads unevenly: take another "
+            "--gpus-per-engine, such as 1, 2 or 4"
+        )
+
+
 def check_fit(fit: Fit, *, kv_cache_bytes: int | None = None) -> int:
     """The KV cache that an engine gets.
 
@@ -249,8 +295,10 @@ def check_fit(fit: Fit, *, kv_cache_bytes: int | None = None) -> int:
         bytes per GPU.
 
     Raises:
-        ConfigError: weights and one sequence do not fit; says what to change.
+        ConfigError: weights and one sequence do not fit, or the GPUs cannot share the model;
+            says what to change.
     """
+    check_split(fit.model, gpus=fit.gpus)
     wanted = fit.kv_per_sequence if kv_cache_bytes is None else kv_cache_bytes
     if wanted < fit.kv_per_sequence:
         raise ConfigError(
@@ -275,7 +323,8 @@ def _why_not(fit: Fit, wanted: int) -> str:
         share = needed / (MEMORY_SHARE * fit.gpu_bytes)
         changes.append(f"raise --gpus-per-engine to at least {math.ceil(share * 100) / 100:g}")
     else:
-        more = next((each for each in TENSOR_PARALLEL if each > fit.gpus), None)
+        wider = (replace(fit, gpus=each) for each in TENSOR_PARALLEL if each > fit.gpus)
+        more = next((each.gpus for each in wider if each.splits), None)
         if more is not None:
             changes.append(f"spread the engine over several GPUs (--gpus-per-engine {more:g})")
         changes.append("take GPUs with more memory")

@@ -46,6 +46,12 @@ class DecodeConfig(_Model):
         default=None, ge=1, description="actors at most; by default one per CPU that is left"
     )
     cpus_per_actor: float = Field(default=1.0, gt=0)
+    node_resource: str | None = Field(
+        default=None,
+        min_length=1,
+        description="a resource of Ray that only decode nodes offer, as much of it as they have "
+        "CPUs: it keeps decoders off the CPUs beside GPUs. By default they run anywhere",
+    )
     limits: DecodeLimits = DecodeLimits()
 
 

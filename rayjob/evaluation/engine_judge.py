@@ -103,7 +103,9 @@ def _pool(config: EngineConfig) -> EnginePool:
     )
     config = config.model_copy(update={"vllm_args": _COMPACT | config.vllm_args})
     resources = cluster.connect()
-    return engine_pool(config, defaults, plan=None, cluster_gpus=resources.gpus)
+    return engine_pool(
+        config, defaults, plan=None, cluster_gpus=resources.gpus, nodes=resources.nodes
+    )
 
 
 def _cause(error: BaseException) -> str:

@@ -127,6 +127,7 @@ def test_the_job_brings_its_nodes(empty_cluster: EmptyCluster, tmp_path: Path) -
         *jobs.DEMO, "--input", tmp_path / "in", "--output", tmp_path / "out",
         "--set", "engine.engines=1", "--set", "engine.gpus_per_engine=1",
         "--set", "engine.autoscale=true", "--set", "decode.actors=2",
+        "--set", "decode.node_resource=decode",
         env={**empty_cluster.env, "RAY_ADDRESS": empty_cluster.address},
     )  # fmt: skip
     assert done.code == 0, done.stderr + empty_cluster.monitor_log()[-3000:]
@@ -135,3 +136,4 @@ def test_the_job_brings_its_nodes(empty_cluster: EmptyCluster, tmp_path: Path) -
     log = empty_cluster.monitor_log()
     assert "'GPU': 1.0}: 1+ pending" in log
     assert "Got 1 nodes to launch" in log
+    assert "'decode': 1.0}: " in log

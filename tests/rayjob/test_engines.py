@@ -1,11 +1,12 @@
 """From a configuration to a pool: fractions, shares, sound, and models that are not there."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from rayjob.engines import check_model, engine_pool, model_revision
+from rayjob.engines import EnginePool, check_model, engine_pool, model_revision
 from rayjob.recipes.clips import Clips
 from rayjob.recipes.omni import Omni
 from rayjob.sizing import engine_load
@@ -48,6 +49,21 @@ def test_a_pool_that_does_not_fit_is_an_error(model: str, engines: int, gpus: in
         engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=gpus)
 
 
+def test_an_engine_never_spans_nodes(model: str) -> None:
+    nodes = [{"CPU": 8.0}, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 1.0}]
+
+    def pool(**settings: Any) -> EnginePool:
+        config = EngineConfig(model=model, **settings)
+        return engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=2, nodes=nodes)
+
+    assert [pool(gpus_per_engine=share).replicas for share in (1, 0.5, 0.3)] == [2, 4, 6]
+    with pytest.raises(ConfigError, match=r"1 engines with 2 GPU each .* 1 on a node at most"):
+        pool(gpus_per_engine=2)
+    # Nodes that are still to come may have more.
+    later = pool(gpus_per_engine=2, engines=1, device="gpu", autoscale=True)
+    assert later.replicas == 1
+
+
 def test_a_pool_may_grow(model: str) -> None:
     config = EngineConfig(model=model, gpus_per_engine=0.5, engines=4, min_engines=2)
     pool = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=2)
@@ -73,9 +89,12 @@ def test_a_rehearsal_on_the_cpu_asks_ray_for_gpus(model: str) -> None:
     assert pool.describe() == f"4 engines of {model}, 0.5 GPU each, on the CPU"
     with pytest.raises(ConfigError, match="do not fit"):
         engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=0)
-    elsewhere = EngineConfig(model=model, gpus_per_engine=0.5)
-    pool = engine_pool(elsewhere, Omni.defaults, plan=SOUND, cluster_gpus=0)
-    assert (pool.gpus, pool.replicas) == (0.0, 1)
+
+
+def test_gpus_that_are_asked_for_are_not_replaced_by_the_cpu(model: str) -> None:
+    config = EngineConfig(model=model, gpus_per_engine=0.5, engines=4)
+    with pytest.raises(ConfigError, match=r"0\.5 GPU each, and the cluster has none: .*autoscale"):
+        engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=0)
 
 
 def test_caches_that_mix_up_sounds_are_off(model: str) -> None:
@@ -107,6 +126,9 @@ def test_vllm_args_win_and_are_checked(model: str) -> None:
     config = EngineConfig(model=model, vllm_args={"max_num_batched_tokens": 4096})
     pool = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=0)
     assert pool.settings.args["max_num_batched_tokens"] == 4096
+    lots = EngineConfig(model=model, vllm_args={"max_num_batched_tokens": "lots"})
+    with pytest.raises(ConfigError, match="'lots' is no number"):
+        engine_pool(lots, Omni.defaults, plan=SOUND, cluster_gpus=0)
     with pytest.raises(ConfigError, match="no_such_argument"):
         engine_pool(
             EngineConfig(model=model, vllm_args={"no_such_argument": 1}),

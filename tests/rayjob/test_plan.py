@@ -1,5 +1,6 @@
 """``rayjob plan``: the table in the docs, clusters that cannot hold a job, and costs."""
 
+import contextlib
 import re
 import shlex
 from pathlib import Path
@@ -59,6 +60,24 @@ def test_all_ways_are_shown_and_one_is_chosen() -> None:
     assert [row[2] for row in rows(one.stdout)] == ["2"]
 
 
+def test_a_share_that_is_sold_twice_holds_nothing() -> None:
+    share = "engine.vllm_args.gpu_memory_utilization=0.6"
+    found = rows(
+        plan("--model", OMNI, "--gpu-memory-gb", "80", "--set", share, "--markdown").stdout
+    )
+    assert [(row[2], row[7] == "does not fit") for row in found] == [
+        ("0.25", True), ("0.5", True), ("1", False),
+    ]  # fmt: skip
+    assert plan("--set", share, "--gpus-per-engine", "0.5").exit_code == 2
+
+
+def test_gpus_that_cannot_share_the_model_are_never_best() -> None:
+    three = plan("--model", "Skywork/SkyCaptioner-V1", "--gpus-per-engine", "3", "--markdown")
+    assert {(row[7], row[9], row[-1]) for row in rows(three.stdout)} == {
+        ("cannot be split", "0", "")
+    }
+
+
 def test_a_job_is_planned_with_its_own_settings(tmp_path: Path) -> None:
     job = tmp_path / "job.yaml"
     job.write_text("engine: {model: models/tiny-omni, max_num_seqs: 8, gpu_memory_gb: 24}\n")
@@ -73,6 +92,10 @@ def test_a_job_is_planned_with_its_own_settings(tmp_path: Path) -> None:
     [
         (["--model", "no/such-model-at-all"], "Known without a network"),
         (["--gpu-memory-gb", "big"], "write sizes in GB"),
+        (["--gpu-memory-gb", "24,nan"], "write sizes in GB"),
+        (["--gpu-memory-gb", "inf"], "write sizes in GB"),
+        (["--set", "engine.vllm_args.max_num_batched_tokens=lots"], "'lots' is no number above 0"),
+        (["--set", "engine.vllm_args.gpu_memory_utilization=[1]"], "[1] is no number above 0"),
         (["--config", "missing.yaml"], "cannot be read"),
         (["--cluster", "missing.yaml"], "cannot be read"),
         (["--gpus-per-engine", "1.5"], "a fraction up to 1 or a whole number"),
@@ -149,6 +172,55 @@ def test_a_job_that_nodes_hold(tmp_path: Path) -> None:
         assert [node.name for node in held] == ["engine"]
     with pytest.raises(ConfigError, match="9 CPUs for a decoder"):
         check_cluster(nodes, engine=EngineConfig(), decode=DecodeConfig(cpus_per_actor=9))
+
+
+@pytest.mark.parametrize(
+    ("engine", "changes", "held"),
+    [
+        # All nodes are engines', and all their cores too.
+        ({"engines": 6, "cpus_per_engine": 4}, {"max_workers": 3}, False),
+        ({"engines": 6, "cpus_per_engine": 4}, {"max_workers": 4}, True),
+        # The last of the engines' nodes has half its cores left, or one core each.
+        ({"engines": 5, "cpus_per_engine": 4}, {"max_workers": 3}, True),
+        ({"engines": 6, "cpus_per_engine": 3.5}, {"max_workers": 3}, True),
+        # The limit for all types together counts, too.
+        ({"engines": 6}, {"max_workers": 2}, False),
+    ],
+)
+def test_engines_leave_a_place_for_a_decoder(
+    tmp_path: Path, engine: dict[str, Any], changes: dict[str, Any], held: bool
+) -> None:
+    nodes = read_cluster(str(cluster_file(tmp_path, **changes)))
+    raises = pytest.raises(ConfigError, match=r"none is left for a decoder|holds at most 4")
+    with contextlib.nullcontext() if held else raises:
+        check_cluster(nodes, engine=EngineConfig(**engine), decode=DecodeConfig())
+
+
+def test_a_head_with_cores_holds_the_decoders(tmp_path: Path) -> None:
+    types = CLUSTER["available_node_types"] | {"head": {"resources": {"CPU": 1}, "node_config": {}}}
+    path = cluster_file(tmp_path, available_node_types=types, max_workers=3)
+    full = EngineConfig(engines=6, cpus_per_engine=4)
+    check_cluster(read_cluster(str(path)), engine=full, decode=DecodeConfig())
+    with pytest.raises(ConfigError, match="none is left for a decoder"):
+        check_cluster(read_cluster(str(path)), engine=full, decode=DecodeConfig(cpus_per_actor=1.5))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "max_workers: many",
+        "available_node_types: {a: {resources: {CPU: x}}}",
+        "available_node_types: {a: {resources: {CPU: .nan}}}",
+        "available_node_types: {a: {resources: {CPU: 1}, max_workers: [1]}}",
+    ],
+)
+def test_a_number_that_is_none_has_exit_code_2(tmp_path: Path, wrong: str) -> None:
+    path = tmp_path / "cluster.yaml"
+    types = "" if "types" in wrong else "available_node_types: {a: {resources: {CPU: 1}}}\n"
+    path.write_text(f"{types}{wrong}\n")
+    result = plan("--cluster", path)
+    assert result.exit_code == 2, result.output
+    assert "has a number that is none" in " ".join(result.stderr.split())
 
 
 def test_a_node_type_must_say_what_it_has(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Sizing: parameters from shapes, KV cache as vLLM reports it, what fits a share of a GPU."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -212,6 +213,26 @@ def test_several_gpus_only_where_one_holds_too_little() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "gpus", "splits"),
+    # 28 heads with 4 for keys and values, and 40 with 8.
+    [(QWEN_VL, 4, True), (QWEN_VL, 3, False), (QWEN_VL, 7, False), (QWEN_VL, 8, False),
+     (QWEN, 5, False), (QWEN, 8, True), (QWEN, 40, True)],
+)  # fmt: skip
+def test_gpus_share_heads_evenly_or_not_at_all(model: str, gpus: int, splits: bool) -> None:
+    found = fit(model, gpu_gb=80, gpus=gpus)
+    assert (found.splits, found.fits) == (splits, splits)
+    # The memory of an A100 is not told by its type.
+    for type_ in ("L40S", "A100"):
+        config = EngineConfig(
+            model=model, device="gpu", engines=1, gpus_per_engine=gpus, max_model_len=8192
+        )
+        with contextlib.ExitStack() as stack:
+            if not splits:
+                stack.enter_context(pytest.raises(ConfigError, match="cannot be spread over"))
+            engine_pool(config, Omni.defaults, plan=SILENT, cluster_gpus=gpus, gpu_types={type_})
+
+
+@pytest.mark.parametrize(
     ("types", "gb"),
     [
         (["L4"], 24), (["H100", "L4"], 24), (["A100"], None), (["A100", "A100-80G"], 80),
@@ -243,6 +264,24 @@ def pool_args(**engine: Any) -> dict[str, Any]:
 def test_a_job_that_cannot_fit_is_refused(engine: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         pool_args(**engine)
+
+
+@pytest.mark.parametrize("gpu_types", [{"L4"}, {"A100"}, set()])
+def test_engines_never_share_more_than_the_gpu(gpu_types: set[str]) -> None:
+    def started(gpus: float, share: float, device: str = "gpu") -> None:
+        config = EngineConfig.model_validate(
+            {"model": TINY, "device": device, "gpus_per_engine": gpus}
+            | {"vllm_args": {"gpu_memory_utilization": share}, "max_model_len": 1024}
+        )
+        engine_pool(config, Omni.defaults, plan=SILENT, cluster_gpus=2, gpu_types=gpu_types)
+
+    with pytest.raises(ConfigError, match=r"3 engines share a GPU.*each gets 0\.27"):
+        started(0.3, 0.9)
+    started(0.3, 0.3)
+    started(1, 0.95)
+    started(2, 0.95)
+    # A rehearsal's share is of the machine's memory, not of a GPU's.
+    started(0.3, 0.9, "cpu")
 
 
 def test_what_the_refusal_advises_is_accepted() -> None:

@@ -1,0 +1,44 @@
+"""A driver that reads a manifest through the graph, and prints the node of every reader."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from fsspec.implementations.local import LocalFileSystem
+
+from rayjob import graph
+from schemas.blocks import INPUTS
+
+GROUPS = 16
+
+
+class Noting(LocalFileSystem):
+    """Leaves a file beside the manifest for each time that it is opened."""
+
+    def open(self, path: str, *arguments: Any, **options: Any) -> Any:
+        node = ray.get_runtime_context().get_node_id()
+        count = len(list(Path(path).parent.glob("*.opened")))
+        Path(path).with_name(f"{node}-{count}.opened").touch()
+        return super().open(path, *arguments, **options)
+
+
+def main(where: str) -> None:
+    folder = Path(where)
+    ray.init(log_to_driver=False)
+    rows = [
+        {name: None for name in INPUTS.names}
+        | {"video_id": f"{n}.mp4", "uri": f"{n}.mp4", "attempts": 0}
+        for n in range(GROUPS)
+    ]
+    path = folder / "manifest.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, INPUTS), path, row_group_size=1)
+    groups = [(str(path), group) for group in range(GROUPS)]
+    dataset = graph._read(groups, Noting(), batch_size=1)
+    batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+    read = sum(batch.num_rows for batch in batches)
+    names = {node["NodeID"]: node["NodeName"] for node in ray.nodes()}
+    seen = {names[found.name.split("-")[0]] for found in folder.glob("*.opened")}
+    print(json.dumps({"read": read, "nodes": sorted(seen)}))
