@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from rayjob import validators
 from rayjob.material import Material
 from rayjob.recipes import fusing
-from rayjob.recipes.asking import ask
+from rayjob.recipes.asking import ask_for_video
 from rayjob.recipes.rows import caption_row
 from rayjob.recipes.settings import NoOptions, RecipeDefaults, RecipeSettings
 from rayjob.recipes.structured_text import ReadCaption, read_structured
 from schemas.config import GenerationConfig
-from schemas.recipe import Asker, Request, Video
+from schemas.recipe import Asker, Video
 from schemas.tables import CaptionRow
 
 
@@ -86,16 +86,11 @@ class _Fusion:
         source = material.video_caption()
         read = read_structured(source.structured or source.caption)
         fields = self.fields(read, video.video_id)
-        outcome = await ask(
+        outcome = await ask_for_video(
             engine,
-            Request(
-                prompt=settings.prompt.replace("{input}", json.dumps(fields, ensure_ascii=False)),
-                system=settings.system,
-                generation=settings.generation,
-            ),
+            settings,
             rules=self._rules,
-            max_attempts=settings.max_attempts,
-            drop_abnormal=settings.drop_abnormal,
+            prompt=settings.prompt.replace("{input}", json.dumps(fields, ensure_ascii=False)),
         )
         return [
             caption_row(

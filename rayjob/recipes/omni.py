@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rayjob import validators
-from rayjob.recipes.asking import ask
+from rayjob.recipes.asking import ask_for_video
 from rayjob.recipes.rows import caption_row
 from rayjob.recipes.settings import RecipeDefaults, RecipeSettings
 from schemas.config import GenerationConfig
 from schemas.media import SamplingPlan
-from schemas.recipe import Asker, Request, Video
+from schemas.recipe import Asker, Video
 from schemas.tables import CaptionRow
 
 
@@ -54,16 +54,5 @@ class Omni:
         """One row for the whole video; see :class:`schemas.recipe.Recipe`."""
         settings, clip = self._settings, video.clip
         assert clip is not None
-        outcome = await ask(
-            engine,
-            Request(
-                prompt=settings.prompt,
-                system=settings.system,
-                clip=clip,
-                generation=settings.generation,
-            ),
-            rules=self._rules,
-            max_attempts=settings.max_attempts,
-            drop_abnormal=settings.drop_abnormal,
-        )
+        outcome = await ask_for_video(engine, settings, rules=self._rules, clip=clip)
         return [caption_row(video, outcome, settings, info=clip.info, num_frames=clip.num_frames)]

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from rayjob import validators
-from rayjob.recipes.asking import ask
+from rayjob.recipes.asking import ask_for_video
 from rayjob.recipes.rows import caption_row
 from rayjob.recipes.settings import RecipeDefaults, RecipeSettings
 from schemas.config import GenerationConfig
 from schemas.media import SamplingPlan
-from schemas.recipe import Asker, Request, Video
+from schemas.recipe import Asker, Video
 from schemas.structured import StructuredCaption, json_schema
 from schemas.tables import CaptionRow
 
@@ -79,18 +79,8 @@ class Structured:
         """One row for the whole video; see :class:`schemas.recipe.Recipe`."""
         settings, clip = self._settings, video.clip
         assert clip is not None
-        outcome = await ask(
-            engine,
-            Request(
-                prompt=settings.prompt,
-                system=settings.system,
-                clip=clip,
-                generation=settings.generation,
-                json_schema=self._schema,
-            ),
-            rules=self._rules,
-            max_attempts=settings.max_attempts,
-            drop_abnormal=settings.drop_abnormal,
+        outcome = await ask_for_video(
+            engine, settings, rules=self._rules, clip=clip, json_schema=self._schema
         )
         valid = validators.structured(outcome.answer) is None
         read = StructuredCaption.model_validate_json(outcome.answer.text) if valid else None
