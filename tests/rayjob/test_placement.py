@@ -7,9 +7,14 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from rayjob.cli import app
+from rayjob.cluster import Resources
+from rayjob.engines import engine_pool
+from rayjob.graph import decode_pool
 from rayjob.placement import Engines, check_places, running
-from schemas.config import DecodeConfig
+from rayjob.recipes.omni import Omni
+from schemas.config import DecodeConfig, EngineConfig
 from schemas.errors import ConfigError
+from schemas.media import StorageOptions
 
 CPU_NODE = {"CPU": 4.0, "memory": 9e9, "node:10.0.0.1": 1.0, "object_store_memory": 3e9}
 GPU_NODE = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:L4": 1.0, "memory": 7e9}
@@ -33,6 +38,19 @@ def test_decoders_go_where_their_resource_is() -> None:
         nodes = running([GPU_NODE, CPU_NODE | few])
         with pytest.raises(ConfigError, match="has 2 CPUs and 2 of decode for a decoder"):
             check_places(nodes, engines=ENGINE, decode=decode)
+
+
+def test_by_default_decoders_take_what_is_theirs_alone_or_left() -> None:
+    engine = EngineConfig(model="models/tiny-omni", device="cpu", cpus_per_engine=3)
+    pool = engine_pool(engine, Omni.defaults, plan=None, cluster_gpus=0)
+    here = Resources(cpus=8, gpus=0, nodes=(CPU_NODE, DECODE_NODE))
+    actors = {
+        name: decode_pool(
+            DecodeConfig(node_resource=name), engines=pool, resources=here, storage=StorageOptions()
+        ).actors
+        for name in (None, "decode")
+    }
+    assert actors == {None: 5, "decode": 4}
 
 
 def test_engines_that_take_every_cpu_leave_no_decoder() -> None:
