@@ -108,11 +108,13 @@ def _omni_media(clip: Clip) -> tuple[list[str], ModelInput]:
         seconds = math.ceil(len(clip.audio) / clip.audio_rate) + 1
         options["audio_kwargs"] = {"max_length": seconds * _WHISPER_RATE}
     if "video" in kinds:
+        # vLLM 0.32 makes positions from `fps`, and the order of tokens from `second_per_grid_ts`.
+        # Where patches are farther apart than two seconds, its order has all the sound up to the
+        # next patch, but its positions two seconds of it: told two seconds at most, both agree.
         patch_sec = _to_bfloat16(_TEMPORAL_PATCH / clip.sampled_fps)
-        options |= {"fps": _TEMPORAL_PATCH / patch_sec, "second_per_grid_ts": [patch_sec]}
-        # vLLM 0.32 lays out tokens with two seconds of sound in turn where no patch falls too,
-        # and positions without: with patches farther apart they would not belong together.
-        if "audio" in kinds and patch_sec <= _INTERLEAVED_SEC:
+        options["fps"] = _TEMPORAL_PATCH / patch_sec
+        options["second_per_grid_ts"] = [min(patch_sec, _INTERLEAVED_SEC)]
+        if "audio" in kinds:
             kinds = ["video"]
             options["use_audio_in_video"] = True
     return kinds, {**extra, "mm_processor_kwargs": options} if options else extra
@@ -122,7 +124,7 @@ _TEMPORAL_PATCH = 2
 """Frames that Qwen's vision towers merge into one temporal patch."""
 
 _INTERLEAVED_SEC = 2.0
-"""Seconds of sound that stand together between the frames of a video."""
+"""Seconds of sound that stand together between the patches of a video."""
 
 _WHISPER_RATE = 16_000
 """Samples per second of the sound that Qwen2.5-Omni hears; vLLM resamples to it."""
@@ -131,7 +133,7 @@ _WHISPER_RATE = 16_000
 def _to_bfloat16(value: float) -> float:
     """The nearest bfloat16: 8 significant bits.
 
-    vLLM lays out tokens from the number that it is given, and positions from what the model's
+    vLLM orders tokens by the number that it is given, and makes positions from what the model's
     type keeps of it. Only where these are equal is every token in its place.
     """
     mantissa, exponent = math.frexp(value)

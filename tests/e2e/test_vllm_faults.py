@@ -129,10 +129,9 @@ def layout(renderer: Any, prompt: dict[str, Any]) -> Layout:
     model.config = renderer.model_config.hf_config.thinker_config
     tokens = np.array(prepared["prompt_token_ids"])
     given, _ = model.get_mrope_input_positions(tokens.tolist(), features)
-    # Of a video with its sound inside, positions begin at the opening of the sound, one token
-    # early: each token has the position of the next one. When vLLM mends that, this fails.
-    early = int(prompt["mm_processor_kwargs"].get("use_audio_in_video", False))
-    places = np.roll(np.asarray(given), early, axis=1)
+    # Positions begin at the opening of the sound, one token early: each token has the position
+    # of the next one. When vLLM mends that, this fails.
+    places = np.roll(np.asarray(given), 1, axis=1)
     sound = places[:, tokens == model.config.audio_token_index]
     pictures = places[0, tokens == model.config.video_token_index]
     return Layout(
@@ -166,23 +165,13 @@ def built(renderer: Any, shown: Clip) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "frames", "inside"),
-    [
-        (4, 8, True),
-        (11, 15, True),
-        (12.9, 16, True),
-        (31, 32, True),
-        (40, 32, False),
-        (60, 32, False),
-    ],
+    ("seconds", "frames"), [(4, 8), (11, 15), (12.9, 16), (31, 32), (40, 32), (60, 32)]
 )
 def test_sound_and_pictures_have_their_own_times(
-    renderer: Any, seconds: float, frames: int, inside: bool
+    renderer: Any, seconds: float, frames: int
 ) -> None:
     shown = long_clip(seconds=seconds, frames=frames)
-    prompt = built(renderer, shown)
-    assert prompt["mm_processor_kwargs"].get("use_audio_in_video", False) == inside
-    found = layout(renderer, prompt)
+    found = layout(renderer, built(renderer, shown))
     assert found.in_line.all()
     assert np.allclose(found.sound, np.arange(len(found.sound)) / TOKENS_PER_SEC)
     assert len(found.sound) == pytest.approx(seconds * TOKENS_PER_SEC, abs=1)
@@ -194,13 +183,12 @@ def test_sound_and_pictures_have_their_own_times(
 
 @pytest.mark.parametrize(("seconds", "frames"), [(31, 32), (40, 32), (60, 32)])
 def test_tokens_are_out_of_place_without_care(renderer: Any, seconds: float, frames: int) -> None:
-    """With exact times, and the sound inside the video however far apart its frames are.
+    """With the exact seconds, as models are otherwise asked.
 
-    When this fails, vLLM has mended the fault: sound may stand inside every video again.
+    When this fails, vLLM has mended the fault: the seconds need no care any more.
     """
     shown = long_clip(seconds=seconds, frames=frames)
-    # Built as if frames stood close together, so that the sound goes inside.
-    prompt = built(renderer, dataclasses.replace(shown, timestamps=np.arange(frames) / 4))
+    prompt = built(renderer, shown)
     prompt["mm_processor_kwargs"] |= {
         "fps": shown.sampled_fps,
         "second_per_grid_ts": [2 / shown.sampled_fps],
