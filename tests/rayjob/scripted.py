@@ -24,17 +24,20 @@ class ScriptedEngine:
     Args:
         script: makes the answer to a request, or raises.
         max_model_len: a request that could pass it is a failure of the test.
+        together: no request is answered before so many were open at the same time.
 
     Attributes:
         requests: in the order of their arrival.
         most_at_once: requests that were open at the same time, at most.
     """
 
-    def __init__(self, script: Script, *, max_model_len: int = 1 << 30) -> None:
+    def __init__(self, script: Script, *, max_model_len: int = 1 << 30, together: int = 1) -> None:
         self._script = script
         self.max_model_len = max_model_len
         self.requests: list[Request] = []
         self._open = 0
+        self._together = together
+        self._met = asyncio.Event()
         self.most_at_once = 0
 
     async def ask(self, request: Request) -> Answer:
@@ -44,6 +47,9 @@ class ScriptedEngine:
         self._open += 1
         self.most_at_once = max(self.most_at_once, self._open)
         try:
+            if self._open >= self._together:
+                self._met.set()
+            await asyncio.wait_for(self._met.wait(), 30)
             await asyncio.sleep(0)
             text = self._script(request)
         finally:

@@ -123,7 +123,7 @@ async def test_prompts_and_sound() -> None:
 
 
 async def test_frames_run_beside_the_chain_and_only_so_many() -> None:
-    engine = ScriptedEngine(answer)
+    engine = ScriptedEngine(answer, together=3)
     await recipe(frames_in_flight=2).caption(video(), engine)
     assert engine.most_at_once == 3
 
