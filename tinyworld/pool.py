@@ -117,11 +117,14 @@ def _timeline(rng: random.Random, split: Split) -> tuple[list[tuple[Scene, float
     seconds = rng.choice((2, 3, 3, 4, 4, 5, 6)) + rng.choice((0.0, 0.0, rng.uniform(-0.4, 0.4)))
     seconds = max(2.0, min(6.0, seconds))
     scene = random_scene(rng, split)
-    if kind < 0.3:
+    if kind < 0.36:
         share = rng.uniform(0.3, 0.7)
-        second = random_scene(rng, split)
-        return [(scene, seconds * share), (second, seconds * (1 - share))], 0.0, seconds
-    if kind < 0.45:  # a window out of a longer scene: part of a movement, maybe its repetition
+        shown = seconds * share, seconds * (1 - share)
+        # Often a window over a cut: the end of one movement and the beginning of another.
+        hidden = [rng.uniform(0, 2) * length if kind > 0.12 else 0.0 for length in shown]
+        pieces = [(scene, shown[0] + hidden[0]), (random_scene(rng, split), shown[1] + hidden[1])]
+        return pieces, hidden[0], seconds
+    if kind < 0.5:  # a window out of a longer scene: part of a movement, maybe its repetition
         whole = seconds * rng.uniform(1.0, 2.2)
         return [(scene, whole)], rng.uniform(0, whole - seconds), seconds
     return [(scene, seconds)], 0.0, seconds
