@@ -20,7 +20,7 @@ demo: setup ## caption sample clips from a local S3 gateway, output in out/demo
 test: setup ## run the test suite (PYTEST_ARGS="-k words" for a part)
 	$(PY) -m pytest $(PYTEST_ARGS)
 
-test-slow: setup ## kills, nights, long videos, clusters: about twenty minutes
+test-slow: setup ## kills, nights, long videos, clusters: about a quarter of an hour
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)
 
 lint: setup ## ruff and mypy
