@@ -12,7 +12,6 @@ import ray
 import ray.data
 from fsspec.implementations.local import LocalFileSystem
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.stages import Captioner, Decoder
 from rayjob.cluster import Resources
@@ -177,14 +176,13 @@ def _read(row_groups: Sequence[tuple[str, int]], filesystem: Any, *, batch_size:
                 yield packed(undecoded_table(inputs.slice(first, batch_size).to_pylist()))
 
     local = isinstance(filesystem, LocalFileSystem)
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     return ray.data.from_items(
         [{"path": path, "group": group} for path, group in row_groups]
     ).map_batches(
         read,
         batch_size=1,
         num_cpus=0,
-        # Ray Data's own choice for tasks with small arguments is SPREAD.
-        scheduling_strategy=here if local else "SPREAD",
+        label_selector=here if local else None,
         compute=TaskPoolStrategy(size=min(_READERS, len(row_groups))),
     )
