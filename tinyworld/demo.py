@@ -85,7 +85,8 @@ def main() -> int:
     summary = json.loads(done.stdout.strip().splitlines()[-1])
     captions = read_captions(arguments.output)
     code = _report(console, clips, captions, summary, arguments.output)
-    console.print(f"To look at them: {page.stdout.strip().splitlines()[-1]}", soft_wrap=True)
+    where = os.path.relpath(page.stdout.strip().splitlines()[-1])
+    console.print(f"To look at them: {where}", soft_wrap=True)
     if arguments.svg:
         console.save_svg(str(arguments.svg), title="make demo")
     return code
