@@ -221,3 +221,25 @@ def test_nodes_die_and_join_during_a_job(
     assert watch.samples > 20
     assert watch.most_engines == ENGINES
     assert watch.most_on_a_node == 1.0
+
+
+@pytest.mark.timeout(500)
+def test_a_lost_gpu_need_not_be_replaced(
+    cluster: RayCluster, gateway: S3Gateway, gate: Path, watch: Watch, tmp_path: Path
+) -> None:
+    """After the test above: a CPU node, and two with a GPU each."""
+    names = [f"held-{n:02d}.mp4" for n in range(HELD)]
+    bucket = upload(gateway, tmp_path, names)
+    process = submit(cluster, *held_job(bucket, "--engines", f"{ENGINES}"), working_dir=".")
+    try:
+        until(lambda: watch.engines == ENGINES, process, "four engines side by side")
+        cluster.kill("gpu-2")
+        gate.touch()
+        stdout, stderr = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 0, stdout + stderr
+    output = TableStore(f"{bucket}/out")
+    assert sorted(ids_in(output, "captions")) == names
+    assert ids_in(output, "failures") == []
+    assert watch.most_on_a_node == 1.0
