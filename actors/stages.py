@@ -47,20 +47,20 @@ _GRACE_SECONDS = 3.0
 
 def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> FailureRow:
     """The failure row for an error. ``row`` holds the columns of ``schemas.blocks.INPUTS``."""
-    known = isinstance(error, VideoError)
     message = str(error) or repr(error)
+    # An error that nobody foresaw may well lie in the machine and not in the video.
+    transient = row["attempts"] + 1 < _UNFORESEEN_TRIES
+    if isinstance(error, VideoError):
+        stage, transient = error.stage, error.transient
+    else:
+        message = f"unforeseen {type(error).__name__}: {message}"
     return FailureRow(
         video_id=row["video_id"],
         uri=public_uri(row["uri"]),
-        stage=error.stage if isinstance(error, VideoError) else stage,
+        stage=stage,
         error=type(error).__name__,
-        message=message if known else f"unforeseen {type(error).__name__}: {message}",
-        # An error that nobody foresaw may well lie in the machine and not in the video.
-        transient=(
-            error.transient
-            if isinstance(error, VideoError)
-            else row["attempts"] + 1 < _UNFORESEEN_TRIES
-        ),
+        message=message,
+        transient=transient,
         attempts=row["attempts"] + 1,
         metadata=row["metadata"],
         source_version=row["source_version"],
