@@ -16,26 +16,42 @@ import ray
 
 from schemas.errors import ConfigError
 
-ACCELERATOR = "accelerator_type:"
+_ACCELERATOR = "accelerator_type:"
 """Prefix of the resource by which a node of Ray says which GPUs it has."""
-
 
 _KNOCK_SECONDS = 10.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Resources:
     """What a cluster offers, in Ray's units.
 
     Attributes:
-        gpu_types: accelerator types of its GPUs, as Ray names them; empty where unknown.
         nodes: what each of its nodes offers, by Ray's names.
     """
 
-    cpus: float
-    gpus: float
-    gpu_types: frozenset[str] = frozenset()
-    nodes: tuple[Mapping[str, float], ...] = ()
+    nodes: tuple[Mapping[str, float], ...]
+
+    @property
+    def cpus(self) -> float:
+        """Logical CPUs of all nodes."""
+        return sum(node.get("CPU", 0.0) for node in self.nodes)
+
+    @property
+    def gpus(self) -> float:
+        """Logical GPUs of all nodes."""
+        return sum(node.get("GPU", 0.0) for node in self.nodes)
+
+    @property
+    def gpu_types(self) -> frozenset[str]:
+        """Accelerator types of its GPUs, as Ray names them; empty where unknown."""
+        return frozenset().union(*map(accelerators, self.nodes))
+
+
+def accelerators(resources: Mapping[str, float]) -> frozenset[str]:
+    """The accelerator types among a node's resources."""
+    names = (name for name in resources if name.startswith(_ACCELERATOR))
+    return frozenset(name.removeprefix(_ACCELERATOR) for name in names)
 
 
 def connect() -> Resources:
@@ -68,16 +84,8 @@ def connect() -> Resources:
         if threading.current_thread() is threading.main_thread():
             # Ray's own ends the process with the signal's number as if it was an exit code.
             signal.signal(signal.SIGTERM, handler)
-    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return Resources(
-        cpus=total.get("CPU", 0.0),
-        gpus=total.get("GPU", 0.0),
-        gpu_types=frozenset(
-            name.removeprefix(ACCELERATOR) for name in total if name.startswith(ACCELERATOR)
-        ),
-        nodes=tuple(node["Resources"] for node in nodes if node["Alive"]),
-    )
+    return Resources(tuple(node["Resources"] for node in nodes if node["Alive"]))
 
 
 def _knock(address: str) -> None:
@@ -92,4 +100,4 @@ def peek() -> Resources:
     if ray.is_initialized() or os.environ.get("RAY_ADDRESS"):
         return connect()
     cpus, gpus = float(os.cpu_count() or 1), float(len(glob.glob("/dev/nvidia[0-9]*")))
-    return Resources(cpus=cpus, gpus=gpus, nodes=({"CPU": cpus, "GPU": gpus},))
+    return Resources(({"CPU": cpus, "GPU": gpus},))

@@ -96,7 +96,7 @@ def engine_pool(
             a GPU cannot hold the model and one sequence, or this vLLM does not know an
             argument.
     """
-    on_gpu = config.device == "gpu" or (config.device == "auto" and cluster_gpus > 0)
+    on_gpu = _runs_on_gpu(config, cluster_gpus)
     model = config.model or defaults.model
     gpus = gpus_asked(config, cluster_gpus=cluster_gpus)
     node_gpus = [node.get("GPU", 0.0) for node in nodes] or [cluster_gpus]
@@ -145,7 +145,7 @@ def gpus_asked(config: EngineConfig, *, cluster_gpus: float) -> float:
     Raises:
         ConfigError: GPUs are asked for, of a cluster that has none.
     """
-    if config.device == "gpu" or (config.device == "auto" and cluster_gpus > 0):
+    if _runs_on_gpu(config, cluster_gpus):
         return config.gpus_per_engine
     if "gpus_per_engine" not in config.model_fields_set:
         return 0.0
@@ -157,6 +157,10 @@ def gpus_asked(config: EngineConfig, *, cluster_gpus: float) -> float:
             "(engine.gpus_per_engine) to run on the CPU"
         )
     return config.gpus_per_engine
+
+
+def _runs_on_gpu(config: EngineConfig, cluster_gpus: float) -> bool:
+    return config.device == "gpu" or (config.device == "auto" and cluster_gpus > 0)
 
 
 def _has_sound(plan: SamplingPlan | None) -> bool:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rayjob.cluster import ACCELERATOR
+from rayjob.cluster import accelerators
 from schemas.config import DecodeConfig
 from schemas.errors import ConfigError
 
@@ -54,8 +54,7 @@ class NodeType:
     @property
     def gpu_types(self) -> frozenset[str]:
         """Accelerator types that it declares."""
-        names = (name for name in self.resources if name.startswith(ACCELERATOR))
-        return frozenset(name.removeprefix(ACCELERATOR) for name in names)
+        return accelerators(self.resources)
 
     def engines(self, wanted: Engines) -> int:
         """Engines that one node holds."""
