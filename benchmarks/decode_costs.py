@@ -19,7 +19,7 @@ import av
 import numpy as np
 import psutil
 
-from actors.sandbox import DecodeSandbox
+from actors.decoding.sandbox import DecodeSandbox
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions, VideoInfo
 from tinyworld.s3 import S3Gateway
 

@@ -29,13 +29,13 @@ from typing import Any
 import av
 import pyarrow.dataset as ds
 
-from actors.decoder import decode
-from actors.engine import VllmEngine
-from actors.storage import open_range
+from actors.decoding.decoder import decode
+from actors.engine.vllm_engine import VllmEngine
+from actors.storage.access import open_range
 from benchmarks import process_memory
-from rayjob import cluster
-from rayjob.preparation import Prepared, prepare
-from rayjob.settings import load_config
+from rayjob.capacity import cluster
+from rayjob.prepare import Prepared, prepare
+from rayjob.settings.loading import load_config
 from schemas.recipe import Answer, Request, Video
 from tinyworld.render import write_video
 from tinyworld.world import sample_scenes

@@ -29,13 +29,13 @@ from typing import Any
 
 import psutil
 
-from actors.decoder import decode
-from actors.engine import VllmEngine
-from actors.storage import open_range
-from rayjob.engines import engine_pool
+from actors.decoding.decoder import decode
+from actors.engine.vllm_engine import VllmEngine
+from actors.storage.access import open_range
+from rayjob.capacity.pool import engine_pool
 from rayjob.recipes import find_recipe
 from rayjob.recipes.settings import settings_for
-from rayjob.settings import load_config
+from rayjob.settings.loading import load_config
 from schemas.media import Clip
 from schemas.recipe import Recipe, Video
 

@@ -6,8 +6,8 @@ import typer
 from rich.console import Console
 
 from rayjob import job
-from rayjob.options import job_command
-from rayjob.preparation import plan
+from rayjob.prepare import plan
+from rayjob.settings.flags import job_command
 from schemas.config import JobConfig
 
 

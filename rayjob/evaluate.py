@@ -11,7 +11,7 @@ from rich.console import Console
 
 from rayjob.evaluation import run as evaluation
 from rayjob.evaluation.config import load_config
-from rayjob.options import errors_told
+from rayjob.settings.flags import errors_told
 
 
 def command(

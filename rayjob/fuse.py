@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from rayjob import exports, job, options
-from rayjob.preparation import plan
+from rayjob import job
+from rayjob.output import exports
+from rayjob.prepare import plan
+from rayjob.settings import flags as options
 from schemas.config import FuseConfig
 
 

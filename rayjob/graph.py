@@ -14,8 +14,8 @@ from fsspec.implementations.local import LocalFileSystem
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from actors.stages import Captioner, Decoder
-from rayjob.cluster import Resources
-from rayjob.engines import EnginePool
+from rayjob.capacity.cluster import Resources
+from rayjob.capacity.pool import EnginePool
 from schemas.blocks import packed, undecoded_table, unpacked
 from schemas.config import DecodeConfig
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions

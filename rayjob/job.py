@@ -20,15 +20,13 @@ from rich.console import Console
 from rich.text import Text
 
 from actors.monitor import Monitor, Snapshot
-from rayjob import cluster, graph
-from rayjob.engines import EnginePool
-from rayjob.lock import RunLock
-from rayjob.manifest import ManifestInfo, unaccounted, write_manifest
-from rayjob.preparation import Config, Prepared, prepare
-from rayjob.progress import Progress, State
-from rayjob.redaction import shown_config
-from rayjob.shards import ShardSink
-from rayjob.summary import (
+from rayjob import graph
+from rayjob.capacity import cluster
+from rayjob.capacity.pool import EnginePool
+from rayjob.inputs.todo import ManifestInfo, unaccounted, write_manifest
+from rayjob.output.lock import RunLock
+from rayjob.output.shards import ShardSink
+from rayjob.output.summary import (
     Cost,
     RunSummary,
     clear_success,
@@ -37,7 +35,10 @@ from rayjob.summary import (
     write_success,
     write_summary,
 )
-from rayjob.timeline import Timeline
+from rayjob.output.timeline import Timeline
+from rayjob.prepare import Config, Prepared, prepare
+from rayjob.progress import Progress, State
+from rayjob.settings.redaction import shown_config
 from schemas.errors import RayjobError, UsageError
 
 logger = logging.getLogger(__name__)

@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.text import Text
 
 from rayjob import job
-from rayjob.layout import run_folder
-from rayjob.nightreport import NightReport
-from rayjob.options import job_command, show_error
-from rayjob.preparation import plan
-from rayjob.tablestore import TableStore
+from rayjob.output.layout import run_folder
+from rayjob.output.night_report import NightReport
+from rayjob.output.store import TableStore
+from rayjob.prepare import plan
+from rayjob.settings.flags import job_command, show_error
 from schemas.config import JobConfig
 from schemas.errors import LockLostError, OutputLockedError, RayjobError, UsageError
 

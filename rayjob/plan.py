@@ -13,14 +13,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from rayjob.clusterfile import check_cluster, read_cluster
-from rayjob.model_shapes import load_shape, published_models
-from rayjob.options import EXIT_USAGE, show_error
+from rayjob.capacity.cluster_file import check_cluster, read_cluster
+from rayjob.capacity.model_shapes import load_shape, published_models
+from rayjob.capacity.sizing import GB, Fit, best, check_fit, engine_load, fits_of, known_gpu_gb
+from rayjob.output.summary import RunSummary
 from rayjob.recipes import find_recipe
 from rayjob.recipes.settings import RecipeDefaults
-from rayjob.settings import load_config
-from rayjob.sizing import GB, Fit, best, check_fit, engine_load, fits_of, known_gpu_gb
-from rayjob.summary import RunSummary
+from rayjob.settings.flags import EXIT_USAGE, show_error
+from rayjob.settings.loading import load_config
 from schemas.config import EngineConfig, JobConfig
 from schemas.errors import ConfigError, UsageError
 

@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rayjob.layout import run_folder
-from rayjob.options import errors_told
+from rayjob.output.layout import run_folder
+from rayjob.output.store import TableStore
 from rayjob.reporting.page import Request, make_page
 from rayjob.reporting.runs import Run, find_runs
-from rayjob.settings import read_config
-from rayjob.tablestore import TableStore
+from rayjob.settings.flags import errors_told
+from rayjob.settings.loading import read_config
 from schemas.errors import UsageError
 from schemas.media import StorageOptions
 

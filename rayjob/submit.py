@@ -22,7 +22,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from rich.console import Console
 from rich.text import Text
 
-from rayjob.options import EXIT_OTHER, EXIT_USAGE, show_error
+from rayjob.settings.flags import EXIT_OTHER, EXIT_USAGE, show_error
 from schemas.errors import ConfigError, UsageError
 
 EXIT_STOPPED = 143

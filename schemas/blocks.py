@@ -28,7 +28,8 @@ INPUTS = pa.schema(
     ]
 )
 """What a run is to do: one row per video; ``attempts`` counts those of earlier runs. ``material``
-is null where the video itself is the input, else a JSON document (see ``rayjob.material``)."""
+is null where the video itself is the input, else a JSON document (see
+``rayjob.inputs.earlier_captions``)."""
 
 DECODED = pa.schema(
     [

@@ -107,7 +107,7 @@ class CaptionRow:
         prompt_hash: first 16 hex digits of the SHA-256 of the prompt template.
         metadata: JSON object of the manifest's other columns, None without any.
         source_version: which content of the input this is about, None where unknown;
-            see ``rayjob.sources``.
+            see ``rayjob.inputs.listing``.
     """
 
     video_id: str

@@ -7,7 +7,7 @@ gateway (session)         :class:`tinyworld.s3.S3Gateway`; its credentials and
 gateway_bucket            a new bucket on it
 moto_url (session)        endpoint URL of a moto server, which accepts any credentials
 moto_bucket               a new bucket on it
-fault_proxy               starts a :class:`tests.fault_proxy.FaultProxy` in front of a URL
+fault_proxy               starts a :class:`tests.support.fault_proxy.FaultProxy` in front of a URL
 local_ray (session)       Ray on this machine, two CPUs
 ========================  =========================================================
 """
@@ -23,8 +23,8 @@ from typing import Any
 import boto3
 import pytest
 
-from tests import services
-from tests.fault_proxy import FaultProxy
+from tests.support import services
+from tests.support.fault_proxy import FaultProxy
 from tinyworld.s3 import S3Gateway
 
 # Before any test module imports Ray or vLLM: both read their settings on import.

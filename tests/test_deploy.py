@@ -23,10 +23,10 @@ from ray.autoscaler._private.resource_demand_scheduler import ResourceDemandSche
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.tags import NODE_KIND_HEAD, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
-from actors._decode_child import BACKSTOP_MB
-from rayjob.clusterfile import check_cluster, read_cluster
+from actors.decoding.child import BACKSTOP_MB
+from rayjob.capacity.cluster_file import check_cluster, read_cluster
 from rayjob.graph import DecodePool
-from rayjob.settings import load_config
+from rayjob.settings.loading import load_config
 
 JOB = load_config("deploy/job.yaml", flags={"input": ["-"], "output": "-"})
 KUBERNETES = "1.33"

@@ -22,8 +22,8 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from tests.fault_proxy import KINDS, FaultProxy
-from tests.services import put_objects
+from tests.support.fault_proxy import KINDS, FaultProxy
+from tests.support.services import put_objects
 from tinyworld.s3 import S3Gateway, S3GatewayError
 
 Start = Callable[..., FaultProxy]

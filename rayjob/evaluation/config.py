@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rayjob.settings import read_config
+from rayjob.settings.loading import read_config
 from schemas.config import RUN_ID, EngineConfig
 from schemas.media import StorageOptions
 

@@ -9,9 +9,9 @@ from typing import Any
 import ray
 import ray.exceptions
 
-from actors.engine import VllmEngine
-from rayjob import cluster
-from rayjob.engines import EnginePool, check_model, engine_pool, model_revision
+from actors.engine.vllm_engine import VllmEngine
+from rayjob.capacity import cluster
+from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
 from rayjob.recipes.settings import RecipeDefaults
 from schemas.config import EngineConfig, GenerationConfig
 from schemas.errors import CaptionError, ModelError, RayjobError

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from rayjob.evaluation.config import Selection
 from rayjob.evaluation.tablefiles import Row, is_table, pick_column, read_rows, seconds
-from rayjob.tablestore import TableStore
+from rayjob.output.store import TableStore
 from schemas.errors import SourceError
 from schemas.media import StorageOptions
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rayjob.evaluation.measures import Difference, Figure
-from rayjob.tablestore import TableStore
+from rayjob.output.store import TableStore
 from schemas.tables import utc_now
 
 FOLDER = "scores/_evaluations"

@@ -40,7 +40,7 @@ from rayjob.evaluation.suites.long import LongSuite
 from rayjob.evaluation.suites.structured import StructuredSuite
 from rayjob.evaluation.suites.ugc import UgcSuite
 from rayjob.evaluation.tablefiles import is_table
-from rayjob.tablestore import TableStore
+from rayjob.output.store import TableStore
 from schemas.config import RUN_ID, EngineConfig
 from schemas.errors import ConfigError
 from schemas.recipe import Asker

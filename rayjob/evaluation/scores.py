@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from rayjob.tablestore import Entry, TableStore
+from rayjob.output.store import Entry, TableStore
 from schemas.tables import utc_now
 
 Method = Literal["judge", "equality", "normalised match", "formula"]

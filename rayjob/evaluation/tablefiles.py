@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rayjob.tablestore import TableStore
+from rayjob.output.store import TableStore
 from schemas.errors import SourceError
 from schemas.media import StorageOptions
 

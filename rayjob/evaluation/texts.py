@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rayjob.evaluation import fields
 from rayjob.evaluation.inputs import Item
-from rayjob.validators import complete, no_endless_repetition, non_empty
-from rayjob.wording import is_finished
+from rayjob.recipes.rules import complete, no_endless_repetition, non_empty
+from rayjob.recipes.wording import is_finished
 from schemas.recipe import Answer
 
 _GRAM = 4

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rayjob.recipes.rules import TRUNCATED, Validator, first_reason
 from rayjob.recipes.settings import RecipeSettings
-from rayjob.validators import TRUNCATED, Validator, first_reason
 from schemas.config import GenerationConfig
 from schemas.errors import AbnormalCaptionError
 from schemas.media import Clip

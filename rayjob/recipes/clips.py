@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rayjob import validators
+from rayjob.recipes import rules as validators
 from rayjob.recipes.asking import Outcome, ask
 from rayjob.recipes.rows import caption_row
 from rayjob.recipes.settings import RecipeDefaults, RecipeSettings

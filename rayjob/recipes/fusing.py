@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rayjob.recipes.structured_text import ReadCaption, ReadSubject
-from rayjob.wording import is_finished
+from rayjob.recipes.wording import is_finished
 from schemas.errors import UnusableMaterialError
 
 _EXPRESSIVE = ("human", "animal")

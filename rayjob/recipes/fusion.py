@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rayjob import validators
-from rayjob.material import Material
+from rayjob.inputs.earlier_captions import Material
 from rayjob.recipes import fusing
+from rayjob.recipes import rules as validators
 from rayjob.recipes.asking import ask_for_video
 from rayjob.recipes.rows import caption_row
 from rayjob.recipes.settings import NoOptions, RecipeDefaults, RecipeSettings

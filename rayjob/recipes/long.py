@@ -17,8 +17,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rayjob import validators
-from rayjob.material import Material, SourceRow
+from rayjob.inputs.earlier_captions import Material, SourceRow
+from rayjob.recipes import rules as validators
 from rayjob.recipes.asking import Outcome, ask
 from rayjob.recipes.reducing import TimedText, pack, stamp
 from rayjob.recipes.rows import caption_row

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rayjob import validators
+from rayjob.recipes import rules as validators
 from rayjob.recipes.asking import ask_for_video
 from rayjob.recipes.rows import caption_row
 from rayjob.recipes.settings import RecipeDefaults, RecipeSettings

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from actors.frame_pack import unpack
+from schemas.frame_pack import unpack
 from schemas.media import Clip
 
 

@@ -16,8 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import rayjob
-from actors.storage import display_uri
-from rayjob.redaction import shown_config
+from actors.storage.access import display_uri
 from rayjob.reporting.charts import (
     Chart,
     Series,
@@ -35,6 +34,7 @@ from rayjob.reporting.scored import find_verdicts, score_panels
 from rayjob.reporting.statistics import FailedVideo, collect
 from rayjob.reporting.throughput import throughput_charts
 from rayjob.reporting.track import Track, Window, draw_track
+from rayjob.settings.redaction import shown_config
 
 _STATUSES = ("ok", "truncated", "invalid")
 _MAX_REASONS = 8

@@ -17,12 +17,12 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import ValidationError
 
-from actors.frame_pack import unpack
-from actors.sandbox import DecodeSandbox
+from actors.decoding.sandbox import DecodeSandbox
 from rayjob.recipes import find_recipe
 from rayjob.reporting.reading import Part
 from rayjob.reporting.runs import Run, read_config, setting
 from schemas.errors import ConfigError, VideoError
+from schemas.frame_pack import unpack
 from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rayjob.tablestore import Entry, TableStore
+from rayjob.output.store import Entry, TableStore
 from schemas.errors import SourceError
 
 _BATCH_ROWS = 8192

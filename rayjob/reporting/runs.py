@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from rayjob.evaluation.outcome import ALL_RUNS, Evaluation, load_evaluations
-from rayjob.layout import run_folder
-from rayjob.tablestore import TableStore
-from rayjob.timeline import Point, read_timeline
+from rayjob.output.layout import run_folder
+from rayjob.output.store import TableStore
+from rayjob.output.timeline import Point, read_timeline
 from schemas.errors import SourceError
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rayjob.output.store import TableStore
 from rayjob.reporting.reading import Part, batches
 from rayjob.reporting.sampling import Smallest, ranks
-from rayjob.tablestore import TableStore
 
 MAX_WORDS = 5000
 """Captions beyond are counted as this long."""

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rayjob.output.timeline import Point
 from rayjob.reporting.charts import Chart, Series, line_chart
 from rayjob.reporting.gallery import RunTables
-from rayjob.timeline import Point
 
 BINS = 90
 

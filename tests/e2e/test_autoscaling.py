@@ -19,9 +19,9 @@ import psutil
 import pytest
 import yaml
 
-from tests import jobs
-from tests.ray_nodes import free_port
-from tests.services import HERMETIC_ENV
+from tests.support import jobs
+from tests.support.ray_nodes import free_port
+from tests.support.services import HERMETIC_ENV
 from tinyworld.render import write_video
 from tinyworld.world import sample_scenes
 

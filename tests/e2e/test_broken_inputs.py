@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import jobs, media
-from tests.media import Sound
+from tests.support import jobs, media
+from tests.support.media import Sound
 from tinyworld.render import write_video
 from tinyworld.world import sample_scenes
 

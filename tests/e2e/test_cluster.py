@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from ray.job_submission import JobSubmissionClient
 
-from rayjob.tablestore import TableStore
-from tests import jobs
-from tests.e2e.held import GATE
-from tests.ray_nodes import RayCluster
-from tests.rayjob.outputs import ids_in
-from tests.services import new_bucket
+from rayjob.output.store import TableStore
+from tests.support import jobs
+from tests.support.held import GATE
+from tests.support.outputs import ids_in
+from tests.support.ray_nodes import RayCluster
+from tests.support.services import new_bucket
 from tinyworld.render import write_video
 from tinyworld.s3 import S3Gateway
 from tinyworld.world import sample_scenes
@@ -161,7 +161,7 @@ def held_job(bucket: str, *options: str) -> list[str]:
     return [
         "--", "python", "-m", "rayjob.caption", *jobs.DEMO,
         "--input", f"{bucket}/in", "--output", f"{bucket}/out",
-        "--recipe", "tests.e2e.held:Held", "--run-id", "rehearsal",
+        "--recipe", "tests.support.held:Held", "--run-id", "rehearsal",
         "--gpus-per-engine", f"{GPUS_PER_ENGINE}", "--set", f"engine.videos_in_flight={IN_FLIGHT}",
         *options,
     ]  # fmt: skip

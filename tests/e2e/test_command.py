@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import jobs
+from tests.support import jobs
 from tinyworld.render import write_video
 from tinyworld.world import sample_scenes
 

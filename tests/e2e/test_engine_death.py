@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import jobs
+from tests.support import jobs
 from tinyworld.render import write_video
 from tinyworld.world import sample_scenes
 
@@ -17,7 +17,7 @@ def test_a_poisonous_video(tmp_path: Path) -> None:
         write_video(tmp_path / "in" / name, [(scene, 2.0)])
     done = jobs.caption(
         *jobs.DEMO,
-        *("--recipe", "tests.e2e.poison:Poisoned"),
+        *("--recipe", "tests.support.poison:Poisoned"),
         *("--input", tmp_path / "in", "--output", tmp_path / "out"),
         timeout=380,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import jobs
+from tests.support import jobs
 from tinyworld.demo import render_clips
 from tinyworld.tasks import structured_answer
 from tinyworld.world import sample_scenes

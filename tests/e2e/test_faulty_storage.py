@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import jobs
-from tests.fault_proxy import FaultProxy
+from tests.support import jobs
+from tests.support.fault_proxy import FaultProxy
 from tinyworld.render import write_video
 from tinyworld.s3 import S3Gateway
 from tinyworld.world import sample_scenes

@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 import pytest
 import s3fs
 
-from tests import jobs
+from tests.support import jobs
 from tinyworld.render import write_video
 from tinyworld.s3 import S3Gateway
 from tinyworld.world import sample_scenes

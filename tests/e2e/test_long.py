@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests import jobs
+from tests.support import jobs
 from tinyworld.render import write_video
 from tinyworld.world import Scene, last_thing, read_events, sample_scenes
 
@@ -198,7 +198,7 @@ def test_a_chain_that_fails(tmp_path: Path) -> None:
     for name in ("stumble-a.mp4", "b.mp4"):
         render(tmp_path / "in", name, pieces(13.0, seed=len(name)))
     arguments = (
-        *(*CLIPS, "--recipe", "tests.e2e.stumbling:Stumbling"),
+        *(*CLIPS, "--recipe", "tests.support.stumbling:Stumbling"),
         *("--input", tmp_path / "in", "--output", tmp_path / "out"),
     )
     done = jobs.caption(*arguments, "--set", "recipe.options.stumble_at=3")

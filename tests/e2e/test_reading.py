@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import jobs
-from tests.e2e.reading import GROUPS
-from tests.ray_nodes import RayCluster
+from tests.support import jobs
+from tests.support.ray_nodes import RayCluster
+from tests.support.reading import GROUPS
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests import jobs
+from tests.support import jobs
 from tinyworld.render import write_video
 from tinyworld.world import Scene, grade, reversed_in_time, sample_scenes
 

@@ -19,7 +19,7 @@ import pytest
 from rayjob.recipes import fusing
 from rayjob.recipes.structured_text import read_structured
 from schemas.structured import StructuredCaption
-from tests import jobs
+from tests.support import jobs
 from tinyworld import tasks
 from tinyworld.demo import render_clips
 from tinyworld.measure import mark_structured

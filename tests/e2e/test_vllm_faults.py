@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from actors.engine import EngineSettings, VllmEngine
-from actors.prompting import PromptBuilder
-from rayjob.engines import engine_pool
+from actors.engine.prompting import PromptBuilder
+from actors.engine.vllm_engine import EngineSettings, VllmEngine
+from rayjob.capacity.pool import engine_pool
 from rayjob.recipes.omni import Omni
 from rayjob.recipes.settings import settings_for
-from rayjob.settings import load_config
+from rayjob.settings.loading import load_config
 from schemas.media import Clip, VideoInfo
 from schemas.recipe import Request, Video
-from tests.renderers import OMNI, renderer_of
+from tests.support.renderers import OMNI, renderer_of
 from tinyworld.render import render_audio, render_frames
 from tinyworld.world import Scene, grade, sample_scenes
 

@@ -10,10 +10,10 @@ import yaml
 
 from rayjob.recipes import find_recipe
 from rayjob.recipes.settings import RecipeSettings, settings_for
-from rayjob.settings import read_config
+from rayjob.settings.loading import read_config
 from schemas.config import EngineConfig, FuseConfig, GenerationConfig, JobConfig
 from schemas.media import SamplingPlan
-from tests.jobs import ROOT
+from tests.support.jobs import ROOT
 
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
 PLACES: dict[str, Any] = {"input": "in", "output": "out"}

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from rayjob.layout import ResultTables
 from rayjob.nightly import night_id, run
-from rayjob.nightreport import NightReport
-from rayjob.shards import ShardSink
-from rayjob.summary import RunSummary, write_success, write_summary
-from rayjob.tablestore import TableStore
+from rayjob.output.layout import ResultTables
+from rayjob.output.night_report import NightReport
+from rayjob.output.shards import ShardSink
+from rayjob.output.store import TableStore
+from rayjob.output.summary import RunSummary, write_success, write_summary
 from schemas.config import JobConfig, ShardConfig
 from schemas.errors import OutputUnavailableError, UsageError
-from tests.rayjob.outputs import KINDS, NO_LOCK, failed, open_store
+from tests.support.outputs import KINDS, NO_LOCK, failed, open_store
 
 DAY = date(2026, 3, 9)
 

@@ -11,9 +11,9 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
+from rayjob.capacity.cluster_file import check_cluster, read_cluster
 from rayjob.cli import app
-from rayjob.clusterfile import check_cluster, read_cluster
-from rayjob.summary import Cost, RunSummary
+from rayjob.output.summary import Cost, RunSummary
 from schemas.config import DecodeConfig, EngineConfig
 from schemas.errors import ConfigError
 

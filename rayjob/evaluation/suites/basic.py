@@ -11,7 +11,7 @@ from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.measures import Bootstrap, Figure, Measure, figure, median_figure
 from rayjob.evaluation.rubrics import Question
 from rayjob.evaluation.scores import Score
-from rayjob.wording import words
+from rayjob.recipes.wording import words
 
 _MEASURES = (
     ("words", 1.0, "words"),

@@ -16,7 +16,7 @@ from rayjob.evaluation.labels import Reference
 from rayjob.evaluation.measures import Measure
 from rayjob.evaluation.rubrics import LIKERT, Question, Rubric
 from rayjob.evaluation.scores import Score
-from rayjob.wording import words
+from rayjob.recipes.wording import words
 
 QUALITY_DIMENSIONS = (
     "relevance", "accuracy", "coherence", "clarity", "breadth_and_depth", "readability",

@@ -10,12 +10,12 @@ import pytest
 from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.outcome import load_evaluations
 from rayjob.evaluation.texts import abnormality, repetition
-from rayjob.tablestore import TableStore
-from rayjob.wording import words
+from rayjob.output.store import TableStore
+from rayjob.recipes.wording import words
 from tests.rayjob.evaluation.test_inputs import write_run
 from tests.rayjob.evaluation.test_structured import truths
-from tests.rayjob.evaluation.tools import evaluate, jsonl, scores
-from tests.rayjob.outputs import caption
+from tests.support.evaluations import evaluate, jsonl, scores
+from tests.support.outputs import caption
 
 
 def test_words_and_repetition() -> None:

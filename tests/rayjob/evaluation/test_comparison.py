@@ -12,11 +12,11 @@ import pytest
 
 from rayjob.evaluation.measures import Bootstrap, Measure, compare, figure, median_figure
 from rayjob.evaluation.scores import Score
-from rayjob.tablestore import TableStore
+from rayjob.output.store import TableStore
 from tests.rayjob.evaluation.test_inputs import write_run
 from tests.rayjob.evaluation.test_structured import our_labels, spoil, truths
-from tests.rayjob.evaluation.tools import evaluate
-from tests.rayjob.outputs import caption
+from tests.support.evaluations import evaluate
+from tests.support.outputs import caption
 from tinyworld.world import sample_scenes
 
 BOOTSTRAP = Bootstrap(resamples=1000, seed=3)

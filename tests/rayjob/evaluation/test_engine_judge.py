@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs import ROOT
-from tests.rayjob.evaluation.tools import evaluate, jsonl, scores
+from tests.support.evaluations import evaluate, jsonl, scores
+from tests.support.jobs import ROOT
 
 SMALL = {
     "device": "cpu",

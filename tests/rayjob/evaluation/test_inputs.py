@@ -15,14 +15,14 @@ import pytest
 from rayjob.evaluation.config import Selection
 from rayjob.evaluation.inputs import Item, load_items, one_per_video
 from rayjob.evaluation.labels import load_quiz, load_references
-from rayjob.tablestore import TableStore
+from rayjob.output.store import TableStore
 from schemas.errors import SourceError
 from schemas.media import StorageOptions
 from schemas.tables import CaptionRow, captions_of, results_table
-from tests import services
-from tests.rayjob.evaluation.judge_server import JudgeServer, Reply
-from tests.rayjob.evaluation.tools import evaluate, jsonl
-from tests.rayjob.outputs import caption, together
+from tests.support import services
+from tests.support.evaluations import evaluate, jsonl
+from tests.support.judge_server import JudgeServer, Reply
+from tests.support.outputs import caption, together
 from tinyworld.s3 import S3Gateway
 
 STORAGE = StorageOptions()

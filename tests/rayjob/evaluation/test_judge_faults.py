@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.rayjob.evaluation.judge_server import JudgeServer, Reply, part, prompt_of
-from tests.rayjob.evaluation.tools import Done, evaluate, jsonl, scores
+from tests.support.evaluations import Done, evaluate, jsonl, scores
+from tests.support.judge_server import JudgeServer, Reply, part, prompt_of
 
 VIDEOS = 24
 GOOD = Reply('{"visual": 5, "audio": 3, "details": 4}')

@@ -12,7 +12,7 @@ from rayjob.evaluation.measures import Bootstrap, Measure, figure
 from rayjob.evaluation.scores import Score, ScoreStore
 from rayjob.evaluation.suites.long import QUALITY_DIMENSIONS, LongSuite, length_score
 from rayjob.evaluation.suites.ugc import DIMENSIONS, UgcSuite
-from rayjob.tablestore import TableStore
+from rayjob.output.store import TableStore
 
 FEW = Bootstrap(resamples=200, seed=0)
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rayjob.evaluation import fields
-from tests.rayjob.evaluation.judge_server import JudgeServer, Reply, part, prompt_of
-from tests.rayjob.evaluation.tools import evaluate, jsonl, scores
+from tests.support.evaluations import evaluate, jsonl, scores
+from tests.support.judge_server import JudgeServer, Reply, part, prompt_of
 from tinyworld.tasks import structured_answer
 from tinyworld.world import sample_scenes
 

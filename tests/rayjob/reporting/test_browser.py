@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from rayjob.tablestore import TableStore
-from tests.rayjob.outputs import caption, failure
-from tests.rayjob.reporting.made import make_run, page_of, render
+from rayjob.output.store import TableStore
+from tests.support.outputs import caption, failure
+from tests.support.reports import make_run, page_of, render
 from tools.browser import MISSING, find_browser
 
 FLAGS = (

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from rayjob.tablestore import TableStore
+from rayjob.output.store import TableStore
 from schemas.tables import CAPTIONS, utc_now
-from tests.rayjob.outputs import caption
-from tests.rayjob.reporting.made import make_run, page_of, render
+from tests.support.outputs import caption
+from tests.support.reports import make_run, page_of, render
 
 ROWS = 100_000
 FILES = 10

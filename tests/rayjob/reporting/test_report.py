@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from actors.sandbox import DecodeSandbox
+from actors.decoding.sandbox import DecodeSandbox
 from rayjob.cli import app
 from rayjob.evaluation.measures import Figure
 from rayjob.evaluation.outcome import Evaluation, GroupFigures, Unscored, save_evaluation
-from rayjob.redaction import HIDDEN
+from rayjob.output.store import TableStore
+from rayjob.output.timeline import Timeline
 from rayjob.reporting.pictures import pictures_of, take_pictures, watching
 from rayjob.reporting.reading import list_parts
 from rayjob.reporting.runs import find_runs
-from rayjob.tablestore import TableStore
-from rayjob.timeline import Timeline
+from rayjob.settings.redaction import HIDDEN
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
-from tests.rayjob.outputs import caption, failure
-from tests.rayjob.reporting.made import make_run, page_of, render
+from tests.support.outputs import caption, failure
+from tests.support.reports import make_run, page_of, render
 
 
 @pytest.fixture

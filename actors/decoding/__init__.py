@@ -1,0 +1,1 @@
+"""From a file to frames and sound, in a child process with limits."""

@@ -1,0 +1,129 @@
+"""From a file to a :class:`~schemas.media.Clip`: sampled frames and sound."""
+
+from __future__ import annotations
+
+import av.error
+import numpy as np
+import numpy.typing as npt
+
+from actors.decoding.extent import check_complete
+from actors.decoding.indexed_sound import indexed_packets
+from actors.decoding.pictures import Pictures, decode_pictures
+from actors.decoding.probe import Source, header_duration, header_start, last_log, open_source
+from actors.decoding.sample_index import extent_of, read_tables, schedule_from
+from actors.decoding.scan import scan
+from actors.decoding.schedule import Schedule
+from actors.decoding.sound import SoundTrack, decode_sound
+from actors.storage.range_reader import RangeReader
+from schemas.errors import CorruptMediaError, NoMediaStreamError
+from schemas.media import Clip, DecodeLimits, SamplingPlan, VideoInfo
+
+
+def decode(source: RangeReader, plan: SamplingPlan, limits: DecodeLimits) -> Clip:
+    """Decode what ``plan`` wants of a file.
+
+    Args:
+        source: the file, from :func:`actors.storage.access.open_range`.
+        plan: which frames, how large, and whether sound.
+        limits: pixels and duration; wall time and memory are the sandbox's to enforce.
+
+    Raises:
+        OpenError: not a media file, or the storage fails.
+        MemoryError: out of memory; the sandbox makes it a DecoderCrashedError.
+        DecodeError: nothing to decode, no decoder, nothing decodes, or over the limits.
+    """
+    opened = open_source(source, limits)
+    try:
+        return _decode(opened, plan, limits)
+    except MemoryError:
+        raise
+    except av.error.FFmpegError as error:
+        raise CorruptMediaError(f"cannot be decoded: {error.strerror or _reason()}") from None
+    finally:
+        opened.container.close()
+
+
+def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Clip:
+    if source.video is None and plan.audio_rate is None:
+        # A model that is shown nothing writes a caption all the same.
+        raise NoMediaStreamError("the file has no picture, and the plan takes no sound")
+    track = None
+    if source.audio is not None and plan.audio_rate is not None:
+        track = SoundTrack(
+            rate=plan.audio_rate,
+            start=header_start(source),
+            seconds=header_duration(source),
+            warn=source.warn,
+        )
+    schedule, tables = None, read_tables(source)
+    if tables is not None and source.video is not None:
+        schedule = schedule_from(source, source.video, tables[source.video.index])
+    if tables is not None and schedule is not None:
+        extent = extent_of(source, tables, sound=track is not None)
+    else:
+        tables = None
+        schedule, extent = scan(source, limits, track)
+    pictures = decode_pictures(source, schedule, plan) if schedule is not None else None
+    if tables is not None and track is not None and source.audio is not None:
+        spans = pictures.spans if pictures is not None else []
+        sound = tables[source.audio.index]
+        for packet in indexed_packets(source, source.audio, sound, spans):
+            decode_sound(source.audio, packet, track, source.warn)
+    start = schedule.start if schedule is not None else header_start(source)
+    audio = None
+    if track is not None:
+        audio = track.finish(start)
+        if audio is None:
+            source.warn("not one sample of the sound can be decoded")
+    if pictures is not None and not pictures.times:
+        # A caption of the sound alone would hide the loss.
+        raise CorruptMediaError(f"no frame of the picture can be decoded: {_reason()}")
+    if pictures is None and audio is None:
+        raise CorruptMediaError(f"no sample of the sound can be decoded: {_reason()}")
+    check_complete(source, extent)
+    sound_sec = 0.0
+    if audio is not None and plan.audio_rate is not None:
+        sound_sec = len(audio) / plan.audio_rate
+    elif track is None and extent.sound_end is not None:
+        sound_sec = extent.sound_end - start
+    return _clip(source, schedule, pictures, audio, sound_sec, plan)
+
+
+def _reason() -> str:
+    return last_log() or "the streams hold no data"
+
+
+def _clip(
+    source: Source,
+    schedule: Schedule | None,
+    pictures: Pictures | None,
+    audio: npt.NDArray[np.float32] | None,
+    sound_sec: float,
+    plan: SamplingPlan,
+) -> Clip:
+    video, sound, reader = source.video, source.audio, source.reader
+    converter = pictures.converter if pictures is not None else None
+    timeline = schedule.timeline if schedule is not None else None
+    info = VideoInfo(
+        duration_sec=max(timeline.duration if timeline is not None else 0.0, sound_sec),
+        fps=timeline.rate if timeline is not None else 0.0,
+        width=converter.width if converter is not None else 0,
+        height=converter.height if converter is not None else 0,
+        has_video=video is not None,
+        has_audio=sound is not None and (audio is not None or plan.audio_rate is None),
+        container=source.container.format.name,
+        video_codec=video.codec_context.name if video is not None else "",
+        audio_codec=sound.codec_context.name if sound is not None else "",
+        rotation=converter.rotation if converter is not None else 0,
+        bytes_read=reader.bytes_read,
+        bytes_stored=reader.size,
+    )
+    return Clip(
+        info=info,
+        frames=pictures.images if pictures is not None else np.empty((0, 0, 0, 3), np.uint8),
+        timestamps=np.array(pictures.times if pictures is not None else [], dtype=np.float64),
+        audio=audio,
+        audio_rate=plan.audio_rate or 0 if audio is not None else 0,
+        warnings=tuple(source.warnings),
+        pack=pictures.pack if pictures is not None else None,
+    )

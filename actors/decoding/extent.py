@@ -1,0 +1,67 @@
+"""Whether all of a file is there: what it announces against what it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actors.decoding.probe import Source
+from actors.storage.range_reader import RangeReader
+from schemas.errors import TruncatedMediaError
+
+_ROOM_SEC, _ROOM_SHARE = 0.5, 0.02
+"""How far headers and packets differ in whole files: a header may count what an encoder added
+to the sound, or guess how long the last frame is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How far a file goes, in seconds.
+
+    Attributes:
+        announced: by its header or index, 0.0 where neither says.
+        there: as far as it holds packets; ``announced`` for an indexed file that is whole.
+        sound_end: when the sound's packets end on the container's clock, None without any.
+    """
+
+    announced: float
+    there: float
+    sound_end: float | None
+
+
+def riff_bytes(reader: RangeReader) -> int:
+    """Bytes that an AVI or WAV file announces, 0 for other files and where it does not say.
+
+    FFmpeg makes the length of such a file up from the bytes that are there. Moves the reader.
+    """
+    at = end = 0
+    # A large AVI file is several chunks one after the other, of a gigabyte each.
+    while at < reader.size:
+        reader.seek(at)
+        header = reader.read(8)
+        if len(header) < 8 or header[:4] != b"RIFF":
+            break
+        size = int.from_bytes(header[4:], "little")
+        if size in (0, 0xFFFFFFFF):
+            return 0
+        end = at + 8 + size
+        at = end + size % 2
+    return end
+
+
+def check_complete(source: Source, extent: Extent) -> None:
+    """Tell a file that ends early from a whole one.
+
+    Raises:
+        TruncatedMediaError: less is there than the limits ask for.
+    """
+    announced, there = extent.announced, extent.there
+    room = 0.0 if source.cut else max(_ROOM_SEC, _ROOM_SHARE * announced)
+    if announced - there <= room:
+        return
+    sentence = f"the header announces {announced:.1f} s, {there:.1f} s are there"
+    if there < source.limits.min_complete * announced:
+        raise TruncatedMediaError(
+            f"the file is cut off: {sentence}. Upload it again, or set "
+            "decode.limits.min_complete to caption what is there"
+        )
+    source.warn(sentence)

@@ -1,0 +1,293 @@
+"""Opening a container and choosing the streams to decode."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, NoReturn, TypeVar, cast
+
+import av
+import av.error
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition, Stream
+from av.video.stream import VideoStream
+
+from actors.storage.range_reader import RangeReader
+from schemas.errors import (
+    MediaLimitError,
+    NoMediaStreamError,
+    NotAVideoError,
+    UnsupportedCodecError,
+)
+from schemas.media import DecodeLimits
+
+AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
+
+BUFFER_BYTES = 32 << 10
+"""FFmpeg's own read size; requests to the storage are the reader's business."""
+
+_REFUSED = {
+    # These read other files or the network, or a device.
+    "concat", "concatf", "dash", "hls", "imf", "image2", "image2pipe", "rtp", "rtsp", "sap",
+    "sdp", "webm_dash_manifest", "alsa", "fbdev", "kmsgrab", "lavfi", "oss", "v4l2",
+    "video4linux2,v4l2", "x11grab", "xcbgrab",
+    # These take any text for a picture.
+    "tty", "bin", "xbin", "adf", "idf",
+}  # fmt: skip
+_FORMATS = ",".join(sorted(av.formats_available - _REFUSED))
+
+# PyAV keeps FFmpeg's last error line only above level None; see last_log. Without a handler
+# Python would print every line.
+av.logging.set_level(av.logging.ERROR)
+logging.getLogger("libav").addHandler(logging.NullHandler())
+
+
+@dataclass(kw_only=True)
+class Source:
+    """An open container and the streams chosen from it.
+
+    Attributes:
+        container: FFmpeg's demuxer over ``reader``.
+        reader: the file.
+        video, audio: the streams to decode, or None.
+        warnings: what was noticed so far, one sentence each.
+        cut: whether the index names bytes beyond the end of the file.
+    """
+
+    container: InputContainer
+    reader: RangeReader
+    limits: DecodeLimits
+    video: VideoStream | None
+    audio: AudioStream | None
+    warnings: list[str] = field(default_factory=list)
+    cut: bool = False
+
+    def warn(self, sentence: str) -> None:
+        """Note what was wrong but could be worked around, once."""
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+
+    def packets(self, *streams: Stream) -> Iterator[Packet[Any]]:
+        """Yield the packets of some streams from the current position to the end.
+
+        The demuxer skips all other streams. Where the data ends early or is damaged beyond
+        the demuxer's help, the packets end there, with a warning. The last packet of each
+        stream is empty and drains its decoder.
+        """
+        for stream in self.container.streams:
+            stream.discard = Discard.default if stream in streams else Discard.all
+        iterator = self.container.demux(*streams)
+        while True:
+            try:
+                packet = next(iterator)
+            except StopIteration:
+                return
+            except (av.error.FFmpegError, ValueError) as error:
+                self.warn(f"the file cannot be read to its end: {_plain(error)}")
+                return
+            yield packet
+
+    def seek(self, seconds: float) -> bool:
+        """Go to the picture's last key frame that is not later; False where that fails.
+
+        Args:
+            seconds: on the container's clock.
+        """
+        assert self.video is not None and self.video.time_base is not None
+        try:
+            self.container.seek(math.floor(seconds / self.video.time_base), stream=self.video)
+        except av.error.FFmpegError:
+            return False
+        return True
+
+    def rewind(self) -> None:
+        """Go back to the file's start.
+
+        By opening the file again: seeking to the start misses packets without a timestamp,
+        and fails altogether where the index is damaged. The reader still has the bytes.
+        """
+        # Streams must not be touched once their container is closed: FFmpeg has freed them.
+        video = self.video.index if self.video is not None else None
+        audio = self.audio.index if self.audio is not None else None
+        self.container.close()
+        self.reader.seek(0)
+        self.container = _open(self.reader, self.limits)
+        streams = self.container.streams
+        self.video = cast("VideoStream", streams[video]) if video is not None else None
+        self.audio = cast("AudioStream", streams[audio]) if audio is not None else None
+
+
+def drain(stream: AnyStream) -> Packet[AnyStream]:
+    """Return the empty packet that makes a decoder hand out the frames it holds back."""
+    packet = cast("Packet[AnyStream]", Packet())
+    if stream.time_base is not None:
+        packet.time_base = stream.time_base
+    return packet
+
+
+def last_log() -> str:
+    """Return FFmpeg's last error line in this process, "" if there is none."""
+    count, line = av.logging.get_last_error()
+    return " ".join(str(line[2]).split()) if count and line else ""
+
+
+def open_source(reader: RangeReader, limits: DecodeLimits) -> Source:
+    """Open a container, choose its streams and check it against the limits.
+
+    Raises:
+        NotAVideoError: no known container, or its header is broken.
+        NoMediaStreamError: neither picture nor sound.
+        UnsupportedCodecError: no decoder for the picture, or for the only sound.
+        MediaLimitError: larger or longer than allowed, by the header.
+    """
+    container = _open(reader, limits)
+    video, audio = _choose_video(container), _choose_audio(container)
+    source = Source(container=container, reader=reader, limits=limits, video=video, audio=audio)
+    undecodable = [
+        stream
+        for stream in container.streams
+        if stream.type in ("video", "audio") and stream.codec_context is None
+    ]
+    if video is None:
+        for stream in undecodable:
+            if stream.type == "video" and not stream.disposition & Disposition.attached_pic:
+                raise UnsupportedCodecError(
+                    f"no decoder for the picture's codec {_codec_name(container, stream.index)}"
+                )
+    if audio is None:
+        for stream in undecodable:
+            if stream.type == "audio":
+                message = f"no decoder for the sound's codec {_codec_name(container, stream.index)}"
+                if video is None:
+                    raise UnsupportedCodecError(message)
+                source.warn(message)
+    if video is None and audio is None:
+        raise NoMediaStreamError("the container holds neither picture nor sound")
+    _check_limits(source, limits)
+    return source
+
+
+def _open(reader: RangeReader, limits: DecodeLimits) -> InputContainer:
+    before = av.logging.get_last_error()[0]
+    try:
+        return av.open(
+            reader,
+            mode="r",
+            buffer_size=BUFFER_BYTES,
+            metadata_errors="replace",
+            options={
+                "max_pixels": str(min(limits.max_frame_pixels, 2**31 - 1)),
+                "format_whitelist": _FORMATS,
+                "protocol_whitelist": "none",
+            },
+            io_open=_refuse_other_files,
+        )
+    except (av.error.FFmpegError, ValueError, EOFError) as error:
+        count, _ = av.logging.get_last_error()
+        reason = last_log() if count > before else _plain(error)
+        if "whitelist" in reason:
+            reason = "it is a playlist or a text"
+        raise NotAVideoError(f"not a media file, or its header is broken: {reason}") from None
+
+
+def _refuse_other_files(url: str, _flags: int, _options: dict[str, str]) -> NoReturn:
+    """Refuse to open what a playlist names: a video must not read other files."""
+    raise NotAVideoError(f"the file refers to another file, {url[:100]!r}, which is not opened")
+
+
+def _plain(error: Exception) -> str:
+    strerror = getattr(error, "strerror", None)
+    return str(strerror or error or type(error).__name__)
+
+
+def _codec_name(container: InputContainer, index: int) -> str:
+    """Return what FFmpeg prints of a stream without a decoder, such as ``XYZ1 / 0x315A5958``."""
+    av.logging.set_level(av.logging.INFO)  # the level of what dumps_format captures
+    try:
+        described: str = container.dumps_format()  # type: ignore[attr-defined]  # not in the stub
+    finally:
+        av.logging.set_level(av.logging.ERROR)
+    for line in described.splitlines():
+        found = re.search(rf"Stream #0:{index}\b.*?(?:Video|Audio): (.*)", line)
+        if found:
+            text = found.group(1)
+            tag = re.search(r"\((\S{1,16}) / 0x([0-9A-Fa-f]+)\)", text)
+            name = text.split(",")[0].split(" ")[0]
+            if tag:
+                fourcc = f"'{tag.group(1)}' (0x{tag.group(2)})"
+                return fourcc if name == "none" else f"{name}, {fourcc}"
+            return name
+    return "unknown"
+
+
+def _choose_video(container: InputContainer) -> VideoStream | None:
+    """Return the picture: the default one, else the largest; cover art is none."""
+    candidates = [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context is not None
+        and not stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails)
+    ]
+    return max(
+        candidates,
+        key=lambda stream: (
+            bool(stream.disposition & Disposition.default),
+            stream.width * stream.height,
+        ),
+        default=None,
+    )
+
+
+def _choose_audio(container: InputContainer) -> AudioStream | None:
+    """Return the sound: the default one, else the first that can be decoded."""
+    candidates = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    return max(
+        candidates,
+        key=lambda stream: bool(stream.disposition & Disposition.default),
+        default=None,
+    )
+
+
+def _check_limits(source: Source, limits: DecodeLimits) -> None:
+    video = source.video
+    if video is not None and video.width * video.height > limits.max_frame_pixels:
+        raise MediaLimitError(
+            f"the picture is {video.width}x{video.height}, "
+            f"more than {limits.max_frame_pixels} pixels"
+        )
+    duration = header_duration(source)
+    if duration > limits.max_duration_sec:
+        raise MediaLimitError(
+            f"{duration:.0f} s long by its header, more than {limits.max_duration_sec:.0f} s"
+        )
+
+
+def header_duration(source: Source) -> float:
+    """Return the length by the container's header in seconds, 0.0 if it does not say."""
+    lengths = [(source.container.duration or 0) / av.time_base]
+    for stream in (source.video, source.audio):
+        if stream is not None and stream.duration is not None and stream.time_base:
+            lengths.append(float(stream.duration * stream.time_base))
+    return max(lengths)
+
+
+def header_start(source: Source) -> float:
+    """Return the first moment of the picture, or else of the sound, on the container's clock."""
+    stream = source.video or source.audio
+    if stream is None or stream.start_time is None or stream.time_base is None:
+        return 0.0
+    return float(stream.start_time * stream.time_base)
+
+
+def frame_rate(video: VideoStream) -> float:
+    """Return the average frames per second by the header, 25.0 if it does not say."""
+    for rate in (video.average_rate, video.guessed_rate, video.base_rate):
+        if rate is not None and Fraction(0) < rate <= 1000:
+            return float(rate)
+    return 25.0

@@ -1,0 +1,127 @@
+"""When a video's frames are due, and which stretches of it to decode for given moments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.decoding.sampling import Timeline
+from actors.storage.range_reader import Span
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+MARGIN_PACKETS = 2
+"""Packets after a run that the demuxer reads before it is stopped."""
+
+GAP_BYTES = 64 << 10
+"""Gaps up to here are read: a request costs more."""
+
+_NO_FLOATS = np.empty(0)
+_NO_INTS = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A stretch of packets that is decoded from a key frame on, for some moments.
+
+    Attributes:
+        first, stop: the packets, by their number in decoding order; ``stop`` is not needed.
+        key_time: when the key frame at ``first`` is shown, in seconds from the first frame.
+        targets: moments in seconds from the first frame, increasing.
+    """
+
+    first: int
+    stop: int
+    key_time: float
+    targets: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """When a video's frames are due, and where decoding can begin.
+
+    All times are in seconds from the first frame, except ``start``.
+
+    Attributes:
+        timeline: the frames' times.
+        start: time of the first frame on the container's clock.
+        shown_from: for every packet in decoding order, a time before which neither it nor
+            any later packet is shown, float64, shape (P,), not decreasing. Empty where
+            timestamps are missing: then only decoding from the start is safe.
+        keys: numbers of the key packets, int64, shape (K,), increasing.
+        key_times: when those are shown, float64, shape (K,), increasing.
+        positions, sizes: where the packets are in the file, int64, shape (P,). Empty where
+            the container has no complete index: then seeking is not worth it, because
+            finding the packets out took reading the whole file.
+    """
+
+    timeline: Timeline
+    start: float
+    shown_from: Floats = field(default_factory=lambda: _NO_FLOATS)
+    keys: Ints = field(default_factory=lambda: _NO_INTS)
+    key_times: Floats = field(default_factory=lambda: _NO_FLOATS)
+    positions: Ints = field(default_factory=lambda: _NO_INTS)
+    sizes: Ints = field(default_factory=lambda: _NO_INTS)
+
+    def runs(self, targets: Floats | None) -> list[Run]:
+        """Return the stretches to decode; none means: everything, from the start.
+
+        A stretch ends where nothing more is shown by its last moment. Stretches that touch
+        become one.
+        """
+        if targets is None or len(self.shown_from) == 0 or len(self.keys) == 0:
+            return []
+        tolerance = self.timeline.tolerance
+        at = np.searchsorted(self.key_times, targets + tolerance, side="right") - 1
+        at = np.maximum(at, 0)
+        stops = np.searchsorted(self.shown_from, targets + tolerance, side="right")
+        runs: list[Run] = []
+        for key in np.unique(at):
+            mine = np.flatnonzero(at == key)
+            first, stop = int(self.keys[key]), int(stops[mine[-1]])
+            moments = tuple(targets[mine].tolist())
+            if runs and first <= runs[-1].stop:
+                last = runs.pop()
+                runs.append(
+                    Run(
+                        first=last.first,
+                        stop=max(stop, last.stop),
+                        key_time=last.key_time,
+                        targets=last.targets + moments,
+                    )
+                )
+            else:
+                runs.append(
+                    Run(
+                        first=first,
+                        stop=max(stop, first + 1),
+                        key_time=float(self.key_times[key]),
+                        targets=moments,
+                    )
+                )
+        return runs
+
+    def spans(self, runs: list[Run]) -> list[Span]:
+        """Return the byte ranges of some runs, sorted and disjoint, small gaps closed."""
+        if len(self.positions) == 0:
+            return []
+        ends = self.positions + self.sizes
+        found = []
+        for run in runs:
+            part = slice(run.first, max(run.stop + MARGIN_PACKETS, run.first + 1))
+            found.append((int(self.positions[part].min()), int(ends[part].max())))
+        return merge_spans(found, gap=GAP_BYTES)
+
+
+def merge_spans(spans: list[Span], *, gap: int) -> list[Span]:
+    """Return sorted disjoint ranges that cover ``spans``, closing gaps up to ``gap`` bytes."""
+    merged: list[Span] = []
+    for start, stop in sorted(spans):
+        if merged and start - merged[-1][1] <= gap:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+        else:
+            merged.append((start, stop))
+    return merged

@@ -1,0 +1,166 @@
+"""From a decoded frame to what a viewer sees: upright, square pixels, 8-bit RGB, scaled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.filter import Graph
+from av.sidedata.sidedata import SideDataContainer, Type
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from actors.decoding.sampling import fit_size
+
+Image = npt.NDArray[np.uint8]
+"""RGB, shape (H, W, 3)."""
+
+_UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How a decoded picture must be turned to stand upright.
+
+    Attributes:
+        degrees: clockwise rotation, after any mirroring.
+        transpose: whether width and height change places.
+        flip_x, flip_y: mirroring after that.
+    """
+
+    degrees: int = 0
+    transpose: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    def apply(self, image: Image) -> Image:
+        """Turn an image of shape (H, W, 3)."""
+        if self.transpose:
+            image = image.transpose(1, 0, 2)
+        if self.flip_y:
+            image = image[::-1]
+        if self.flip_x:
+            image = image[:, ::-1]
+        return image
+
+
+def read_orientation(frame: VideoFrame) -> Orientation:
+    """Read the display matrix that containers and codecs attach to frames.
+
+    The matrix maps a pixel (x, y) to (a x + c y, b x + d y). Angles that are no multiple of
+    90 degrees go to the nearest.
+    """
+    side_data = cast(SideDataContainer, frame.side_data)  # the stub knows one key only
+    if Type.DISPLAYMATRIX not in side_data:
+        return Orientation()
+    matrix = np.frombuffer(bytes(side_data[Type.DISPLAYMATRIX]), dtype=np.int32)
+    a, b, c, d = (float(matrix[at]) for at in (0, 1, 3, 4))
+    mirrored = a * d - b * c < 0
+    angle = math.degrees(math.atan2(-b, -a) if mirrored else math.atan2(b, a))
+    degrees = round(angle / 90) * 90 % 360
+    if abs(a) >= abs(b):
+        return Orientation(degrees, False, a < 0, d < 0)
+    return Orientation(degrees, True, c < 0, b < 0)
+
+
+class FrameConverter:
+    """Turn decoded frames of one stream into equally large RGB images.
+
+    Args:
+        max_pixels: largest width x height of an image.
+        stretch_to: width and height of every image, whatever its shape was; overrides the budget.
+        aspect: sample aspect ratio, the width of a pixel over its height.
+        warn: called with a sentence about what was worked around.
+
+    Attributes:
+        width, height: displayed size of the stream in square pixels, upright.
+        rotation: degrees clockwise that are applied.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_pixels: int,
+        aspect: Fraction | None,
+        warn: Callable[[str], None],
+        stretch_to: tuple[int, int] | None = None,
+    ) -> None:
+        self.width = self.height = self.rotation = 0
+        self._max_pixels = max_pixels
+        self._stretch_to = stretch_to
+        self._aspect = float(aspect) if aspect is not None and 0.1 <= aspect <= 10 else 1.0
+        self._warn = warn
+        self._reformatter = VideoReformatter()
+        self._size: tuple[int, int] | None = None
+        self._coded = (0, 0)
+        self._orientation = Orientation()
+        self._field_graphs: dict[tuple[int, int, str], Graph] = {}
+
+    def convert(self, frame: VideoFrame) -> Image:
+        """Return the image of a frame, uint8 RGB of shape (H, W, 3)."""
+        if self._size is None:
+            self._learn(frame)
+            assert self._size is not None
+        if (frame.width, frame.height) != self._coded:
+            self._warn("the picture changes its size; all frames were scaled to the first's")
+        width, height = self._size
+        source = frame.colorspace
+        if source == _UNSPECIFIED:
+            # What players do: BT.709 came with high definition.
+            source = Colorspace.ITU709 if frame.height > 576 else Colorspace.ITU601
+        if frame.interlaced_frame:
+            frame = self._one_field(frame)
+        scaled = self._reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="rgb24",
+            src_colorspace=source,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=Interpolation.BICUBIC,
+            threads=1,
+        )
+        return self._orientation.apply(scaled.to_ndarray().astype(np.uint8, copy=False))
+
+    def _learn(self, frame: VideoFrame) -> None:
+        self._coded = (frame.width, frame.height)
+        self._orientation = read_orientation(frame)
+        self.rotation = self._orientation.degrees
+        shown_width = max(1, round(frame.width * self._aspect))
+        self._size = fit_size(shown_width, frame.height, self._max_pixels)
+        if self._stretch_to is not None:
+            # Turned upright only afterwards.
+            wide, high = self._stretch_to
+            self._size = (high, wide) if self._orientation.transpose else (wide, high)
+        self.width, self.height = shown_width, frame.height
+        if self._orientation.transpose:
+            self.width, self.height = self.height, self.width
+
+    def _one_field(self, frame: VideoFrame) -> VideoFrame:
+        """Return the upper field, half as high.
+
+        An interlaced frame holds two moments in its odd and even lines. One of them, scaled
+        to the pixel budget, needs no neighbouring frames, unlike yadif or bwdif, so it works
+        after a seek; and the budget is mostly below a field's own height anyway.
+        """
+        key = (frame.width, frame.height, frame.format.name)
+        graph = self._field_graphs.get(key)
+        if graph is None:
+            graph = Graph()
+            source = graph.add_buffer(
+                width=frame.width,
+                height=frame.height,
+                format=frame.format,
+                time_base=frame.time_base or Fraction(1, av.time_base),
+            )
+            graph.link_nodes(source, graph.add("field", "top"), graph.add("buffersink"))
+            graph.configure()
+            self._field_graphs = {key: graph}
+        graph.vpush(frame)
+        return graph.vpull()

@@ -1,0 +1,1 @@
+"""The vLLM engine: how a request becomes the model's input, and how it is answered."""

@@ -1,0 +1,241 @@
+"""The vLLM engine: one ``AsyncLLM`` per replica, many requests in flight.
+
+``prepare`` and ``generate`` are separate steps: the first is CPU work (chat template, the
+model's image, video and audio processor), the second is the engine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import fcntl
+import itertools
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from actors.engine.prompting import ModelInput, PromptBuilder
+from schemas.config import GenerationConfig
+from schemas.errors import CaptionError, ModelError, PromptTooLongError, RequestRejectedError
+from schemas.recipe import Answer, Request
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """All that a replica needs to start; plain data, made on the driver.
+
+    Attributes:
+        model: checkpoint folder or hub name. A relative folder is looked for in the
+            worker's directory first, then in ``base_dir``.
+        base_dir: the driver's working directory.
+        on_gpu: run on the GPUs that Ray assigns, else on the CPU.
+        args: fields of ``vllm.AsyncEngineArgs``.
+        environment: variables that vLLM reads when it is imported.
+    """
+
+    model: str
+    base_dir: str
+    revision: str | None
+    on_gpu: bool
+    args: dict[str, Any]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def local_model(self) -> str:
+        """The model as vLLM takes it: an existing folder, or a hub name."""
+        for folder in (Path(self.model), Path(self.base_dir) / self.model):
+            if folder.is_dir():
+                return str(folder.resolve())
+        return self.model
+
+
+@dataclass
+class EngineStats:
+    """Counters of one replica since it started. Times in seconds.
+
+    Attributes:
+        running: requests in the engine now.
+        waiting: requests that are being prepared, or wait for it.
+        busy_sec: time with at least one request in the engine.
+        running_sec: integral of ``running`` over time, so that running_sec / busy_sec is
+            the mean number of requests while busy.
+    """
+
+    started_at: float = 0.0
+    running: int = 0
+    waiting: int = 0
+    busy_sec: float = 0.0
+    running_sec: float = 0.0
+    requests: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    _changed_at: float = 0.0
+
+    def step(self, change: int) -> None:
+        """Account for the time since the last change, then change ``running``."""
+        now = time.monotonic()
+        if self.running:
+            self.busy_sec += now - self._changed_at
+            self.running_sec += self.running * (now - self._changed_at)
+        self._changed_at = now
+        self.running += change
+
+
+class VllmEngine:
+    """One replica.
+
+    Raises:
+        ModelError: from the constructor, if the model cannot be loaded.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        os.environ.update(settings.environment)
+        # Imported late: the environment above must be set, and a driver that only plans
+        # need not pay for the import.
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        model = settings.local_model()
+        with _one_start_per_gpu() if settings.on_gpu else contextlib.nullcontext():
+            try:
+                self._llm = AsyncLLM.from_engine_args(
+                    AsyncEngineArgs(model=model, revision=settings.revision, **settings.args)
+                )
+            except (OSError, ValueError, TypeError) as error:
+                raise ModelError(f"vLLM cannot load {settings.model!r}: {error}") from error
+        # A copy, because a fast tokenizer refuses calls while another thread changes it.
+        self._counter: Any = copy.deepcopy(self._llm.get_tokenizer())
+        self.max_model_len = int(self._llm.model_config.max_model_len)
+        self._prompts = PromptBuilder(self._llm.renderer)
+        self._ids = itertools.count()
+        # The multimodal processor is one thread's work; a short queue before it keeps
+        # prepared tensors of many videos from piling up in memory.
+        self._preparing = asyncio.Semaphore(4)
+        self.stats = EngineStats(started_at=time.time())
+
+    async def prepare(self, request: Request) -> Any:
+        """Turn a request into vLLM's processed input.
+
+        Raises:
+            PromptTooLongError: it does not fit the model's context.
+            RequestRejectedError: the model's processor refuses it.
+        """
+        from vllm.exceptions import VLLMClientError
+
+        async with self._preparing:
+            try:
+                prompt: ModelInput = await self._prompts.build(request)
+                (prepared,) = await self._llm.renderer.render_cmpl_async([prompt])
+            except (ValueError, VLLMClientError) as error:
+                raise _rejection(error) from error
+        return prepared
+
+    async def generate(self, prepared: Any, request: Request) -> Answer:
+        """Sample an answer to a prepared request.
+
+        Raises:
+            CaptionError: the engine refuses the request.
+            EngineDeadError: vLLM's own; the replica cannot be used any more.
+        """
+        from vllm.exceptions import VLLMClientError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        final = None
+        self.stats.step(+1)
+        try:
+            async for output in self._llm.generate(
+                prepared, _sampling_params(request), f"r{next(self._ids)}"
+            ):
+                final = output
+        except EngineDeadError:
+            raise
+        except (ValueError, VLLMClientError) as error:
+            raise _rejection(error) from error
+        except EngineGenerateError as error:
+            raise RequestRejectedError(f"the engine failed on the request: {error}") from error
+        finally:
+            self.stats.step(-1)
+        if final is None or not final.outputs:
+            raise RequestRejectedError("the engine returned no answer")
+        output = final.outputs[0]
+        if output.finish_reason not in ("stop", "length"):
+            raise RequestRejectedError(f"the engine gave up on the request: {output.finish_reason}")
+        answer = Answer(
+            text=output.text.strip(),
+            finish_reason=output.finish_reason,
+            prompt_tokens=len(final.prompt_token_ids or ()),
+            output_tokens=len(output.token_ids),
+        )
+        self.stats.requests += 1
+        self.stats.prompt_tokens += answer.prompt_tokens
+        self.stats.output_tokens += answer.output_tokens
+        return answer
+
+    async def ask(self, request: Request) -> Answer:
+        """Prepare and generate. See there for what is raised."""
+        self.stats.waiting += 1
+        try:
+            prepared = await self.prepare(request)
+        finally:
+            self.stats.waiting -= 1
+        return await self.generate(prepared, request)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, without any chat markup."""
+        # Off the loop: a long video's captions are tens of thousands of tokens.
+        encoded = await asyncio.to_thread(self._counter, list(texts), add_special_tokens=False)
+        return [len(ids) for ids in encoded["input_ids"]]
+
+    def close(self) -> None:
+        """Stop the engine's processes."""
+        self._llm.shutdown()
+
+
+def _sampling_params(request: Request) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    chosen: GenerationConfig = request.generation
+    guided = StructuredOutputsParams(json=request.json_schema) if request.json_schema else None
+    return SamplingParams(
+        **chosen.model_dump(exclude_none=True),
+        structured_outputs=guided,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+_TOO_LONG = ("maximum context length", "maximum model length", "max_model_len", "longer than")
+"""What vLLM says of a prompt beyond the context, before and after media are put in."""
+
+
+def _rejection(error: Exception) -> CaptionError:
+    text = " ".join(str(error).split())
+    if any(words in text for words in _TOO_LONG):
+        return PromptTooLongError(
+            f"the prompt does not fit the model's context: {text}. "
+            "Sample fewer or smaller frames, or raise engine.max_model_len."
+        )
+    return RequestRejectedError(f"the engine refused the request: {text}")
+
+
+@contextlib.contextmanager
+def _one_start_per_gpu() -> Iterator[None]:
+    """Hold the start-up lock of every GPU this process may use.
+
+    vLLM measures free memory while it starts; two engines that start on one GPU at the
+    same moment mis-measure each other's share.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    with contextlib.ExitStack() as stack:
+        for gpu in sorted(filter(None, visible.split(","))):
+            path = Path(tempfile.gettempdir()) / f"rayjob-gpu-{gpu.strip()}-{os.getuid()}.lock"
+            handle = stack.enter_context(path.open("w"))
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,1 @@
+"""Reading what lies elsewhere, a range at a time."""

@@ -1,0 +1,1 @@
+"""What a cluster holds: engines, decoders, and what they cost."""

@@ -1,0 +1,238 @@
+"""What sizing must know of a model: its decoder's shape and the size of its weights.
+
+Weights are counted from the headers of the safetensors files where there are any (on disk or
+on the hub), else from the shapes in ``config.json``. The published models are shipped as
+shapes, so that they are sized without a network.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from rayjob.capacity import parameters
+from schemas.errors import ModelError
+
+_HALF = ("F16", "BF16")
+_FULL = ("F32", "F64")
+_ITEM_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderShape:
+    """The vision encoder, as far as its working memory goes.
+
+    Attributes:
+        patches_per_token: patches of the picture behind one token of the prompt.
+    """
+
+    hidden: int
+    intermediate: int
+    patches_per_token: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelShape:
+    """A model as sizing sees it.
+
+    Attributes:
+        parameters: of the part that vLLM loads (of Qwen2.5-Omni the thinker).
+        weight_bytes: what they take in the GPU's memory.
+        item_bytes: of one activation or cache entry: 2, or 4 for float32.
+        source: where the numbers come from.
+    """
+
+    name: str
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    encoder: EncoderShape | None
+    parameters: int
+    weight_bytes: int
+    item_bytes: int
+    source: str
+
+    def splits(self, gpus: int) -> bool:
+        """Whether so many GPUs can share the heads: vLLM refuses other numbers of them."""
+        evenly = self.kv_heads % gpus == 0 or gpus % self.kv_heads == 0
+        return self.heads % gpus == 0 and evenly
+
+    def kv_bytes_per_token(self, *, tensor_parallel: int = 1, item_bytes: int | None = None) -> int:
+        """Bytes of keys and values of one token on one GPU.
+
+        Args:
+            tensor_parallel: GPUs that share the heads; none has less than one head.
+            item_bytes: of one entry, by default as the model computes.
+        """
+        heads = max(1, self.kv_heads // tensor_parallel)
+        return 2 * self.layers * heads * self.head_dim * (item_bytes or self.item_bytes)
+
+
+def published_models() -> tuple[str, ...]:
+    """Names of the models whose shapes are shipped."""
+    return tuple(_published())
+
+
+@cache
+def _published() -> dict[str, dict[str, Any]]:
+    text = files("rayjob.capacity").joinpath("published_models.json").read_text("utf-8")
+    data: dict[str, dict[str, Any]] = json.loads(text)
+    return data
+
+
+def load_shape(model: str, *, revision: str | None = None, dtype: str = "auto") -> ModelShape:
+    """The shape of a checkpoint folder, a published model, or any other on the hub.
+
+    Args:
+        model: folder or hub name.
+        dtype: the engine's setting of that name.
+
+    Raises:
+        ModelError: the model cannot be had, or is of a kind that cannot be sized.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        return _from_folder(model, folder, dtype=dtype)
+    if model in _published():
+        entry = _published()[model]
+        return shape_of(model, entry["config"], tensors=None, dtype=dtype, source="shipped shapes")
+    return _from_hub(model, revision=revision, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One entry of a safetensors header."""
+
+    name: str
+    dtype: str
+    size: int
+
+
+def _from_folder(model: str, folder: Path, *, dtype: str) -> ModelShape:
+    from huggingface_hub import parse_local_safetensors_file_metadata
+
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        headers = [
+            parse_local_safetensors_file_metadata(path)
+            for path in sorted(folder.glob("*.safetensors"))
+        ]
+    except Exception as error:
+        # The parser has errors of its own, beside those of the file system and of JSON.
+        raise ModelError(f"the checkpoint {model} cannot be read: {error}") from error
+    tensors = [tensor for header in headers for tensor in _tensors(header)]
+    return shape_of(model, config, tensors=tensors or None, dtype=dtype, source="weights on disk")
+
+
+def _from_hub(model: str, *, revision: str | None, dtype: str) -> ModelShape:
+    from huggingface_hub import get_safetensors_metadata, hf_hub_download
+
+    try:
+        path = hf_hub_download(model, "config.json", revision=revision, etag_timeout=10)
+        config = json.loads(Path(path).read_text("utf-8"))
+        repository = get_safetensors_metadata(model, revision=revision)
+    except Exception as error:
+        # The hub's client raises many kinds for "not there", "not allowed" and "offline".
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise ModelError(
+            f"the model {model} is neither a folder nor to be had from the hub: {reason} "
+            f"Known without a network: {', '.join(published_models())}"
+        ) from error
+    tensors = [each for header in repository.files_metadata.values() for each in _tensors(header)]
+    return shape_of(model, config, tensors=tensors, dtype=dtype, source="headers on the hub")
+
+
+def _tensors(header: Any) -> Iterable[Tensor]:
+    for name, info in header.tensors.items():
+        yield Tensor(name, info.dtype, math.prod(info.shape))
+
+
+def shape_of(
+    name: str,
+    config: Mapping[str, Any],
+    *,
+    tensors: Iterable[Tensor] | None,
+    dtype: str,
+    source: str,
+) -> ModelShape:
+    """Read a shape from a ``config.json`` and, where there are any, the weights' headers.
+
+    Raises:
+        ModelError: the configuration is of a kind that cannot be sized.
+    """
+    root: Mapping[str, Any] = config.get("thinker_config", config)
+    text: Mapping[str, Any] = root.get("text_config", root)
+    vision, audio = root.get("vision_config"), root.get("audio_config")
+    needed = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
+    missing = [key for key in needed if not isinstance(text.get(key), int)]
+    if missing:
+        raise ModelError(f"the model {name} cannot be sized: its config.json has no {missing[0]}")
+    if "kv_lora_rank" in text or "layers_block_type" in text:
+        raise ModelError(f"the model {name} cannot be sized: its cache is not keys and values")
+    item_bytes = 4 if dtype in ("float32", "float") else 2
+    if tensors is None:
+        count = parameters.count(config, text=text, vision=vision, audio=audio)
+        if count is None:
+            raise ModelError(
+                f"the model {name} cannot be sized: a part of it is of a kind that is not "
+                "counted from shapes; pass a folder that holds its weights"
+            )
+        weight_bytes = count * item_bytes
+    else:
+        loaded = list(_loaded(config, tensors))
+        count = sum(tensor.size for tensor in loaded)
+        weight_bytes = sum(tensor.size * _bytes(tensor.dtype, item_bytes) for tensor in loaded)
+    heads = text["num_attention_heads"]
+    return ModelShape(
+        name=name,
+        layers=text["num_hidden_layers"],
+        hidden=text["hidden_size"],
+        intermediate=text.get("intermediate_size") or 4 * text["hidden_size"],
+        heads=heads,
+        kv_heads=text.get("num_key_value_heads") or heads,
+        head_dim=text.get("head_dim") or text["hidden_size"] // heads,
+        vocab=text["vocab_size"],
+        encoder=None if vision is None else _encoder(config, vision),
+        parameters=count,
+        weight_bytes=weight_bytes,
+        item_bytes=item_bytes,
+        source=source,
+    )
+
+
+def _loaded(config: Mapping[str, Any], tensors: Iterable[Tensor]) -> Iterable[Tensor]:
+    """The tensors that vLLM loads: of Qwen2.5-Omni only the thinker."""
+    omni = "thinker_config" in config
+    return (each for each in tensors if not omni or not each.name.startswith(_SPEECH))
+
+
+_SPEECH = ("talker.", "token2wav.")
+
+
+def _bytes(dtype: str, item_bytes: int) -> int:
+    """Bytes of one entry once loaded: floats are cast to the engine's type, the rest is kept."""
+    return item_bytes if dtype in (*_HALF, *_FULL) else _ITEM_BYTES.get(dtype, 1)
+
+
+def _encoder(config: Mapping[str, Any], vision: Mapping[str, Any]) -> EncoderShape:
+    hidden = vision.get("hidden_size") or vision.get("embed_dim") or 1280
+    if "query_num" in config:
+        # A slice of 448 x 448 pixels becomes query_num tokens.
+        patches = (448 // vision.get("patch_size", 14)) ** 2 / config["query_num"]
+    else:
+        patches = float(vision.get("spatial_merge_size", 2) ** 2)
+    return EncoderShape(
+        hidden=hidden,
+        intermediate=vision.get("intermediate_size") or 4 * hidden,
+        patches_per_token=patches,
+    )

@@ -1,0 +1,1 @@
+"""What a run is about: videos listed, manifests, earlier captions, what is to do."""

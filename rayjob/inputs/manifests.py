@@ -1,0 +1,318 @@
+"""Manifests: tables of videos as .csv, .jsonl, .parquet, or .txt with one uri per line.
+
+Columns: ``uri`` (or ``path``, ``video``, ``url``, ``video_path``; the first that is there,
+in upper or lower case) and optionally ``video_id``. The other columns become the metadata;
+of them, ``version`` also tells one content of a video from another.
+
+* A relative path counts from the manifest's folder; locally, from the current folder if the
+  file is only there.
+* Without a ``video_id`` column the id is the path relative to the manifest's folder; for a
+  video elsewhere, its uri without scheme, leading slash, user name and query.
+* A .txt file holds one uri per line; empty lines and lines that begin with ``#`` are left
+  out.
+
+Manifests are read as a stream: a few megabytes at a time, on S3 by range requests.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import datetime
+import decimal
+import io
+import json
+import math
+import os
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.storage.access import open_range
+from actors.storage.range_reader import RangeReader
+from rayjob.inputs.s3_listing import S3Location
+from schemas.errors import OpenError, SourceError
+from schemas.media import StorageOptions
+
+MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet", ".txt")
+
+URI_COLUMNS = ("uri", "path", "video", "url", "video_path")
+
+_BATCH_ROWS = 1024
+_BUFFER_BYTES = 1 << 20
+
+# Columns travel along as metadata; Python's own limit is 131,072 characters.
+csv.field_size_limit(16 << 20)
+
+_Row = tuple[str, Mapping[str, Any]]
+"""Where the row stands ("row 3", "line 3"), and its cells by column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One video to caption.
+
+    Attributes:
+        video_id: its key in every table.
+        uri: an absolute local path, ``s3://bucket/key``, or another URL from a manifest.
+        metadata: JSON object with sorted keys of the manifest's other columns, None
+            without any.
+        source_version: changes when the content changes; None where unknown.
+        material: JSON document of earlier captions, None where the video is the input.
+    """
+
+    video_id: str
+    uri: str
+    metadata: str | None = None
+    source_version: str | None = None
+    material: str | None = None
+
+    def __post_init__(self) -> None:
+        for text in (self.video_id, self.uri):
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raw = text.encode(errors="surrogateescape" if _is_file_name(text) else "replace")
+                raise SourceError(
+                    f"the name {raw!r} is not UTF-8, and the tables hold text only; rename it"
+                ) from None
+
+
+def read_manifest(uri: str, storage: StorageOptions) -> Iterator[Input]:
+    """List the videos of a manifest, in its order.
+
+    Args:
+        uri: an absolute local path or ``s3://bucket/key``.
+        storage: how to reach S3.
+
+    Raises:
+        SourceError: it cannot be read, a row is malformed or names no video; the message
+            says which row. Also if there is no row at all.
+    """
+    read = {
+        ".csv": _csv_rows,
+        ".jsonl": _jsonl_rows,
+        ".ndjson": _jsonl_rows,
+        ".parquet": _parquet_rows,
+        ".txt": _txt_rows,
+    }[os.path.splitext(uri)[1].lower()]
+    folder = uri.rpartition("/")[0] + "/"
+    none = True
+    try:
+        with (
+            open_range(uri, storage) as source,
+            io.BufferedReader(_Readable(source), _BUFFER_BYTES) as file,
+        ):
+            for where, row in read(file):
+                none = False
+                try:
+                    found = _input(row, folder)
+                except SourceError as error:
+                    raise SourceError(f"the manifest {uri}, {where}: {error}") from None
+                yield found
+    except OpenError as error:
+        raise SourceError(f"the manifest cannot be read: {error}") from None
+    except _Malformed as error:
+        raise SourceError(f"the manifest {uri}{error}") from None
+    except UnicodeDecodeError as error:
+        raise SourceError(f"the manifest {uri} is not UTF-8: {error}") from None
+    if none:
+        raise SourceError(f"the manifest {uri} has no rows")
+
+
+class _Malformed(Exception):
+    """The rest of a sentence that begins "the manifest URI"."""
+
+
+def _csv_rows(file: IO[bytes]) -> Iterator[_Row]:
+    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
+    number = 0
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        if len(set(header)) < len(header):
+            raise _Malformed(f" names a column twice: {', '.join(header)}")
+        for cells in reader:
+            if not cells:
+                continue
+            number += 1
+            if len(cells) != len(header):
+                raise _Malformed(
+                    f", row {number} (line {reader.line_num}): {len(cells)} cells, but the "
+                    f"header names {len(header)} columns"
+                )
+            yield f"row {number}", dict(zip(header, cells, strict=True))
+    except csv.Error as error:
+        raise _Malformed(f", line {reader.line_num}: {error}") from None
+
+
+def _jsonl_rows(file: IO[bytes]) -> Iterator[_Row]:
+    for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise _Malformed(f", line {number}: malformed JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise _Malformed(f", line {number}: not a JSON object but {line.strip()[:40]!r}")
+        yield f"line {number}", row
+
+
+def _txt_rows(file: IO[bytes]) -> Iterator[_Row]:
+    for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
+        text = line.strip()
+        if text and not text.startswith("#"):
+            yield f"line {number}", {"uri": text}
+
+
+def _parquet_rows(file: IO[bytes]) -> Iterator[_Row]:
+    number = 0
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"row {number}", row
+    except pa.ArrowException as error:
+        raise _Malformed(f" is not a readable Parquet file: {error}") from None
+
+
+def _input(row: Mapping[str, Any], folder: str) -> Input:
+    columns = {name.strip().lower(): name for name in row}
+    uri_column = next((columns[name] for name in URI_COLUMNS if name in columns), None)
+    if uri_column is None:
+        raise SourceError(
+            f"no column with the video's uri ({', '.join(URI_COLUMNS)}); "
+            f"it has the columns {', '.join(row) or 'none at all'}"
+        )
+    uri = row[uri_column]
+    if uri is None or uri == "" or (isinstance(uri, str) and not uri.strip()):
+        raise SourceError(f"the column {uri_column!r} is empty")
+    if not isinstance(uri, str):
+        raise SourceError(f"the column {uri_column!r} holds no text but {type(uri).__name__}")
+    uri = _resolved(uri.strip(), folder)
+    id_column = columns.get("video_id")
+    video_id = _default_id(uri, folder) if id_column is None else _given_id(row[id_column])
+    others = [name for name in row if name not in (uri_column, id_column)]
+    version = _plain(row[columns["version"]]) if "version" in columns else None
+    return Input(
+        video_id,
+        uri,
+        _metadata({name: row[name] for name in others}),
+        None if version in (None, "") else str(version),
+    )
+
+
+def _given_id(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        kind = "empty" if value is None else f"no text but {type(value).__name__}"
+        raise SourceError(f"the column 'video_id' is {kind}")
+    if not value.strip():
+        raise SourceError("the column 'video_id' is empty")
+    return value
+
+
+def _resolved(uri: str, folder: str) -> str:
+    """The uri as tables store it: an absolute path, or a URL."""
+    scheme, separator, rest = uri.partition("://")
+    if separator and scheme.lower() in ("s3", "s3a"):
+        location = S3Location.parse(uri)
+        if not location.key:
+            raise SourceError(f"{uri} names a bucket, not a video")
+        return str(location)
+    if separator and scheme.lower() != "file":
+        return uri
+    path = os.path.expanduser(unquote(rest) if separator else uri)
+    if os.path.isabs(path):
+        return os.path.abspath(path)
+    if not folder.startswith("s3://"):
+        beside = os.path.abspath(os.path.join(folder, path))
+        here = os.path.abspath(path)
+        return here if os.path.exists(here) and not os.path.exists(beside) else beside
+    base = S3Location.parse(folder)
+    key = posixpath.normpath(base.key + path)
+    if key.startswith("../") or key == "..":
+        raise SourceError(f"{uri} leads out of the bucket")
+    return str(S3Location(base.bucket, key))
+
+
+def _default_id(uri: str, folder: str) -> str:
+    if uri.startswith(folder):
+        return uri[len(folder) :]
+    if "://" not in uri:
+        return uri.lstrip("/")
+    parts = urlsplit(uri)
+    if parts.scheme == "s3":
+        return uri.split("://", 1)[1]
+    # A signed URL's query is different every time, and a secret.
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _metadata(columns: Mapping[str, Any]) -> str | None:
+    if not columns:
+        return None
+    plain = {str(name): _plain(value) for name, value in columns.items()}
+    text = json.dumps(plain, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can escape
+        return json.dumps(plain, sort_keys=True, allow_nan=False)
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON can hold it. NaN becomes null, bytes base64, times ISO 8601."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, decimal.Decimal):
+        return str(value)
+    raise SourceError(f"metadata cannot hold a value of the type {type(value).__name__}")
+
+
+def _is_file_name(text: str) -> bool:
+    """Whether the surrogates in it are undecodable bytes of a file name."""
+    return all(
+        not "\ud800" <= letter <= "\udfff" or "\udc80" <= letter <= "\udcff" for letter in text
+    )
+
+
+class _Readable(io.RawIOBase):
+    """The method of raw files that buffering needs, and RangeReader lacks."""
+
+    def __init__(self, source: RangeReader) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._source.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._source.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._source.tell()

@@ -1,0 +1,301 @@
+"""The manifest of a run: the inputs it is to process, as Parquet under ``runs/ID/manifest``.
+
+Written before the graph starts, it lets the graph stream its inputs with bounded memory,
+and lets the end of the run prove that every one of them reached a table.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from rayjob.ids import IdMap, has_changed, has_moved, places, stamps
+from rayjob.output.layout import run_folder
+from rayjob.output.ledger import Attempts, DoneIds
+from rayjob.output.store import TableStore
+from schemas.blocks import INPUTS
+from schemas.errors import SourceError
+
+ROWS_PER_FILE = 8192
+BYTES_PER_FILE = 64 << 20
+"""Of a file's rows in memory: captions that are to be fused can be long."""
+
+ROWS_PER_GROUP = 512
+"""What the graph reads at a time."""
+
+_EXAMPLES = 10
+_FEW = 256
+
+
+class InputLike(Protocol):
+    """An input, as sources list it."""
+
+    @property
+    def video_id(self) -> str:
+        """The key of the input in every table."""
+
+    @property
+    def uri(self) -> str:
+        """Where its bytes are."""
+
+    @property
+    def metadata(self) -> str | None:
+        """JSON object of the manifest's other columns, None without any."""
+
+    @property
+    def source_version(self) -> str | None:
+        """Changes when the content changes; None where unknown."""
+
+    @property
+    def material(self) -> str | None:
+        """JSON document of earlier captions; None where the video itself is the input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestInfo:
+    """What there is to do.
+
+    Attributes:
+        total: different inputs looked at; with a limit not more than it took to reach it.
+        skipped: inputs that earlier runs finished.
+        todo: inputs of this run; ``total - skipped``.
+        retried: inputs among ``todo`` that failed in an earlier run.
+        changed: inputs whose content changed since they were done; among ``todo`` if the run
+            takes them again, else among ``skipped``.
+        gone: inputs that earlier runs finished and that are not among ``total``;
+            0 with a limit, which does not look at all of them.
+        moved: inputs among ``skipped`` that were finished under another uri; the same
+            data in a new place, or different data under ids that are already taken.
+        moved_example: id of one of them, None without any.
+        path: folder of the manifest, from the root of the output.
+        files: its files, in order; none without anything to do.
+        rows: how many rows each of them has.
+    """
+
+    total: int
+    skipped: int
+    todo: int
+    retried: int
+    changed: int
+    gone: int
+    moved: int
+    moved_example: str | None
+    path: str
+    files: tuple[str, ...]
+    rows: tuple[int, ...]
+
+    def row_groups(self) -> list[tuple[str, int]]:
+        """Every row group of every file: path and number."""
+        return [
+            (file, group)
+            for file, rows in zip(self.files, self.rows, strict=True)
+            for group in range(-(-rows // ROWS_PER_GROUP))
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unaccounted:
+    """Inputs that reached neither table: how many, and the first few ids."""
+
+    count: int
+    examples: tuple[str, ...]
+
+
+def write_manifest(
+    store: TableStore,
+    run_id: str,
+    inputs: Iterable[InputLike],
+    done: DoneIds,
+    *,
+    attempts: Attempts | None = None,
+    limit: int | None = None,
+    retake_changed: bool = False,
+) -> ManifestInfo:
+    """Write the inputs that are not done, in their order.
+
+    A manifest that an earlier start under the same run id left is replaced.
+
+    Args:
+        limit: inputs to process at most in this run. Inputs that are done do not count,
+            so the same command with the same limit makes progress each time.
+        retake_changed: an input is not done if its content is known to have changed.
+
+    Raises:
+        SourceError: two inputs with different uris share an id.
+        UsageError, OutputUnavailableError: as :meth:`TableStore.write_bytes`.
+    """
+    path = _folder(run_id)
+    for entry in list(store.list(path)):
+        store.delete(entry.path)
+    selection = _Selection(done, attempts, limit, retake_changed)
+    files, rows = [], []
+    for number, table in enumerate(_files(selection.tables(inputs))):
+        file = f"{path}/part-{number:05d}.parquet"
+        store.write_table(file, table, row_group_size=ROWS_PER_GROUP)
+        files.append(file)
+        rows.append(table.num_rows)
+    return selection.info(path, tuple(files), tuple(rows))
+
+
+def plan_manifest(
+    run_id: str,
+    inputs: Iterable[InputLike],
+    done: DoneIds,
+    *,
+    limit: int | None = None,
+    retake_changed: bool = False,
+) -> ManifestInfo:
+    """What :func:`write_manifest` would find; writes nothing. Raises SourceError as it does."""
+    selection = _Selection(done, None, limit, retake_changed)
+    for _table in selection.tables(inputs):
+        pass
+    return selection.info(_folder(run_id), (), ())
+
+
+def unaccounted(store: TableStore, run_id: str, *, seen: IdMap, present: IdMap) -> Unaccounted:
+    """Inputs of the manifest that this run has not seen the end of, or that no table holds.
+
+    Args:
+        seen: the videos that came out of the graph.
+        present: the videos in the tables, as they are stored now.
+
+    Raises:
+        OutputUnavailableError: the manifest cannot be read.
+    """
+    count, examples = 0, list[str]()
+    for entry in store.list(_folder(run_id), suffix=".parquet"):
+        ids = store.read_table(entry, ["video_id"]).column("video_id").to_pylist()
+        missing = np.flatnonzero((seen.find(ids) < 0) | (present.find(ids) < 0))
+        count += len(missing)
+        examples += [ids[index] for index in missing[: _EXAMPLES - len(examples)]]
+    return Unaccounted(count=count, examples=tuple(examples))
+
+
+class _Selection:
+    """Picks the inputs to process, and counts the others."""
+
+    def __init__(
+        self, done: DoneIds, attempts: Attempts | None, limit: int | None, retake_changed: bool
+    ) -> None:
+        self._done = done
+        self._attempts = attempts
+        self._limit = limit
+        self._retake_changed = retake_changed
+        self._listed = IdMap()
+        self._skipped = self._todo = self._moved = 0
+        self._found = self._retried = self._changed = 0
+        self._moved_example: str | None = None
+
+    def info(self, path: str, files: tuple[str, ...], rows: tuple[int, ...]) -> ManifestInfo:
+        return ManifestInfo(
+            total=self._skipped + self._todo,
+            skipped=self._skipped,
+            todo=self._todo,
+            retried=self._retried,
+            changed=self._changed,
+            gone=len(self._done) - self._found if self._limit is None else 0,
+            moved=self._moved,
+            moved_example=self._moved_example,
+            path=path,
+            files=files,
+            rows=rows,
+        )
+
+    def tables(self, inputs: Iterable[InputLike]) -> Iterator[pa.Table]:
+        """Tables of :data:`INPUTS`, a few thousand rows or fewer each."""
+        iterator = iter(inputs)
+        while self._limit is None or self._todo < self._limit:
+            size = ROWS_PER_FILE
+            if self._limit is not None:
+                # Listing a storage costs requests: not thousands of names for a few videos.
+                size = min(size, max(_FEW, self._limit - self._todo))
+            batch = _batch(iterator, size)
+            if not batch:
+                return
+            yield self._select(batch)
+
+    def _select(self, batch: list[InputLike]) -> pa.Table:
+        ids = [each.video_id for each in batch]
+        uris = places(each.uri for each in batch)
+        earlier = self._listed.add(ids, uris)
+        for index in np.flatnonzero((earlier >= 0) & (earlier != uris)):
+            raise SourceError(
+                f"two inputs have the id {ids[index]!r}: {batch[index].uri} and one before it. "
+                "Ids are paths relative to each --input: use their common parent as the input, "
+                "or a manifest with a video_id column"
+            )
+        finished = self._done.stamps(ids)
+        now = stamps((each.uri for each in batch), (each.source_version for each in batch))
+        is_new, is_found = earlier < 0, finished >= 0
+        is_changed = is_new & has_changed(finished, now)
+        is_done = is_found & ~is_changed if self._retake_changed else is_found
+        chosen = np.flatnonzero(is_new & ~is_done)
+        stop = len(batch)
+        if self._limit is not None and len(chosen) >= self._limit - self._todo:
+            # What comes after the last one taken is not part of this run, nor counted.
+            chosen = chosen[: self._limit - self._todo]
+            stop = int(chosen[-1]) + 1
+        is_new, is_done = is_new[:stop], is_done[:stop]
+        moved = np.flatnonzero(is_new & is_done & has_moved(finished[:stop], now[:stop]))
+        if len(moved) and self._moved_example is None:
+            self._moved_example = ids[moved[0]]
+        self._moved += len(moved)
+        self._found += int((is_new & is_found[:stop]).sum())
+        self._changed += int(is_changed[:stop].sum())
+        self._skipped += int((is_new & is_done).sum())
+        self._todo += len(chosen)
+
+        taken = [batch[index] for index in chosen]
+        taken_ids = [each.video_id for each in taken]
+        tried = np.zeros(len(taken), dtype=np.int64)
+        if self._attempts is not None:
+            tried = self._attempts.of(taken_ids)
+        self._retried += int((tried > 0).sum())
+        return pa.table(
+            [
+                taken_ids,
+                [each.uri for each in taken],
+                [each.metadata for each in taken],
+                [each.source_version for each in taken],
+                pa.array(tried, pa.int32()),
+                [each.material for each in taken],
+            ],
+            schema=INPUTS,
+        )
+
+
+def _batch(inputs: Iterator[InputLike], size: int) -> list[InputLike]:
+    """The next ``size`` inputs, or fewer with much material."""
+    batch, room = list[InputLike](), BYTES_PER_FILE
+    for each in itertools.islice(inputs, size):
+        batch.append(each)
+        room -= len(each.material or "")
+        if room <= 0:
+            break
+    return batch
+
+
+def _files(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of ROWS_PER_FILE or BYTES_PER_FILE, the last one smaller; none of
+    them empty.
+    """
+    waiting = INPUTS.empty_table()
+    for table in tables:
+        waiting = pa.concat_tables([waiting, table])
+        while waiting.num_rows >= ROWS_PER_FILE or waiting.nbytes >= BYTES_PER_FILE:
+            rows = min(ROWS_PER_FILE, waiting.num_rows)
+            if waiting.nbytes > BYTES_PER_FILE:
+                rows = max(1, min(rows, waiting.num_rows * BYTES_PER_FILE // waiting.nbytes))
+            yield waiting.slice(0, rows).combine_chunks()
+            waiting = waiting.slice(rows)
+    if waiting.num_rows:
+        yield waiting.combine_chunks()
+
+
+def _folder(run_id: str) -> str:
+    return f"{run_folder(run_id)}/manifest"

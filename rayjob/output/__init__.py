@@ -1,0 +1,1 @@
+"""What a run writes: tables in shards, the ledger, the lock, the summary."""

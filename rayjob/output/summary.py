@@ -1,0 +1,117 @@
+"""What a run says about itself when it ends: summary, configuration, completion mark."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rayjob.output.layout import run_folder
+from rayjob.output.store import TableStore
+
+EXIT_OK = 0
+EXIT_TOO_MANY_FAILURES = 3
+
+
+class Cost(BaseModel):
+    """What the engines cost.
+
+    Attributes:
+        gpu_hours: GPUs of the whole pool times the time it was asked for, in hours; 0 on CPUs.
+        money: ``gpu_hours`` times the configured price, None without one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gpu_hours: float = 0.0
+    money: float | None = None
+
+    @classmethod
+    def of(cls, *, gpu_sec: float, price_per_gpu_hour: float | None) -> Cost:
+        """The cost of ``gpu_sec`` seconds of one GPU."""
+        hours = gpu_sec / 3600
+        money = None if price_per_gpu_hour is None else round(hours * price_per_gpu_hour, 4)
+        return cls(gpu_hours=round(hours, 6), money=money)
+
+
+class RunSummary(BaseModel):
+    """The figures of a finished run. Times in seconds of wall time."""
+
+    # A summary of a later version may tell more.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    run_id: str
+    videos_in: int = Field(ge=0, description="inputs of this run, with those skipped")
+    videos_captioned: int = Field(ge=0)
+    videos_failed: int = Field(ge=0)
+    videos_skipped: int = Field(ge=0, description="inputs that earlier runs finished")
+    videos_retried: int = Field(
+        default=0, ge=0, description="inputs of this run that failed in an earlier one"
+    )
+    videos_changed: int = Field(
+        default=0, ge=0, description="inputs whose content changed since they were done"
+    )
+    videos_gone: int = Field(
+        default=0, ge=0, description="inputs that earlier runs finished and that are not there now"
+    )
+    videos_moved: int = Field(
+        default=0,
+        ge=0,
+        description="inputs that count as finished by their id, under another uri",
+    )
+    captions: int = Field(ge=0, description="rows")
+    wall_sec: float = Field(ge=0)
+    startup_sec: float = Field(
+        default=0.0, ge=0, description="part of wall_sec before the first engine was ready"
+    )
+    videos_per_sec: float = Field(ge=0, description="captioned videos over wall time")
+    video_hours_per_hour: float = Field(ge=0, description="length of captioned videos over time")
+    prompt_tokens: int = Field(ge=0)
+    output_tokens: int = Field(ge=0)
+    engine_busy_fraction: float | None = Field(
+        ge=0,
+        le=1,
+        description="share of the time after start-up in which an engine had a request "
+        "running, averaged over engines; None where no engine started",
+    )
+    engine_mean_running: float | None = Field(
+        default=None,
+        ge=0,
+        description="requests in an engine while it was busy, on average; None where none was",
+    )
+    failures_by_error: dict[str, int]
+    cost: Cost = Cost()
+
+    def to_line(self) -> str:
+        """The summary as one line of JSON, without a line break."""
+        return self.model_dump_json()
+
+
+def exit_code(summary: RunSummary, *, max_failure_rate: float) -> int:
+    """0, or 3 where more than this share of the run's own videos failed."""
+    processed = summary.videos_captioned + summary.videos_failed
+    too_many = processed > 0 and summary.videos_failed / processed > max_failure_rate
+    return EXIT_TOO_MANY_FAILURES if too_many else EXIT_OK
+
+
+def write_config(store: TableStore, run_id: str, yaml: str) -> None:
+    """Record the run's configuration in ``config.yaml``."""
+    store.write_bytes(f"{run_folder(run_id)}/config.yaml", yaml.encode())
+
+
+def write_summary(store: TableStore, summary: RunSummary) -> None:
+    """Record the summary in ``summary.json``."""
+    path = f"{run_folder(summary.run_id)}/summary.json"
+    store.write_bytes(path, summary.to_line().encode() + b"\n")
+
+
+def write_success(store: TableStore, run_id: str) -> None:
+    """Mark the run as finished: every input stands in exactly one table."""
+    store.write_bytes(_success(run_id), b"")
+
+
+def clear_success(store: TableStore, run_id: str) -> None:
+    """Take the mark away, before a run goes on under an id that was finished before."""
+    store.delete(_success(run_id))
+
+
+def _success(run_id: str) -> str:
+    return f"{run_folder(run_id)}/_SUCCESS"

@@ -1,0 +1,188 @@
+"""What is read and checked before anything starts, and the plan that ``--dry-run`` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rayjob import graph
+from rayjob.capacity import cluster
+from rayjob.capacity.placement import Engines, check_places, running
+from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
+from rayjob.inputs.earlier_captions import iter_material
+from rayjob.inputs.listing import iter_inputs
+from rayjob.inputs.todo import InputLike, plan_manifest
+from rayjob.output.layout import ResultTables
+from rayjob.output.ledger import Ledger
+from rayjob.output.store import TableStore
+from rayjob.recipes import RecipeType, find_recipe
+from rayjob.recipes.settings import RecipeSettings, settings_for
+from schemas.config import FuseConfig, JobConfig
+from schemas.errors import ConfigError
+from schemas.recipe import Recipe
+
+Config = JobConfig | FuseConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A run that could start."""
+
+    config: Config
+    recipe_type: RecipeType
+    settings: RecipeSettings
+    recipe: Recipe
+    store: TableStore
+    tables: ResultTables
+    ledger: Ledger
+
+    def inputs(self) -> Iterable[InputLike]:
+        """List what the run is about, done or not: videos, or videos with their captions.
+
+        Raises:
+            SourceError: an input cannot be listed.
+        """
+        config = self.config
+        if isinstance(config, FuseConfig):
+            source = config.source_recipe or self.recipe_type.defaults.source_recipe
+            return iter_material(config.input, recipe=source, storage=config.storage)
+        return iter_inputs(config.input, source=config.source, storage=config.storage)
+
+    def engines(self, resources: cluster.Resources) -> EnginePool:
+        """The pool of engines on a cluster.
+
+        Raises:
+            ConfigError: the cluster cannot hold it.
+        """
+        return engine_pool(
+            self.config.engine,
+            self.recipe_type.defaults,
+            plan=self.settings.plan,
+            cluster_gpus=resources.gpus,
+            gpu_types=resources.gpu_types,
+            nodes=resources.nodes,
+        )
+
+    def decoders(
+        self, resources: cluster.Resources, engines: EnginePool
+    ) -> graph.DecodePool | None:
+        """The pool of decode actors; None where there is nothing to decode.
+
+        Raises:
+            ConfigError: no node has a place for one beside the engines, and none will come.
+        """
+        if not isinstance(self.config, JobConfig):
+            return None
+        if not self.config.engine.autoscale:
+            check_places(
+                running(resources.nodes),
+                engines=Engines(count=engines.min_replicas, cpus=engines.cpus, gpus=engines.gpus),
+                decode=self.config.decode,
+            )
+        return graph.decode_pool(
+            self.config.decode,
+            engines=engines,
+            resources=resources,
+            storage=self.config.storage,
+        )
+
+
+def prepare(config: Config) -> Prepared:
+    """Check recipe, model and output.
+
+    Raises:
+        UsageError: one of them is wrong.
+    """
+    recipe_type = find_recipe(config.recipe.name)
+    fuses = recipe_type.defaults.plan is None
+    if fuses != isinstance(config, FuseConfig):
+        does, command = ("fuses captions", "fuse") if fuses else ("captions videos", "caption")
+        raise ConfigError(
+            f"the recipe {recipe_type.name} {does}: run it with python -m rayjob.{command}"
+        )
+    model = config.engine.model or recipe_type.defaults.model
+    check_model(model, config.engine)
+    settings = settings_for(
+        recipe_type.defaults,
+        config.recipe,
+        model=model,
+        model_revision=model_revision(model, config.engine.revision),
+    )
+    store = TableStore(config.output, config.storage)
+    tables = ResultTables.of_recipe(recipe_type.name, fused=fuses)
+    return Prepared(
+        config=config,
+        recipe_type=recipe_type,
+        settings=settings,
+        recipe=recipe_type(settings),
+        store=store,
+        tables=tables,
+        ledger=Ledger(store, tables=tables),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run would do, for ``--dry-run``."""
+
+    recipe: str
+    inputs: int
+    done: int
+    changed: int
+    moved: int
+    todo: int
+    pool: EnginePool
+    decode_actors: int
+    output: str
+
+    def show(self, console: Console) -> None:
+        """Print it."""
+        table = Table.grid(padding=(0, 2))
+        table.add_row("recipe", escape(self.recipe))
+        table.add_row("inputs", f"{self.inputs}")
+        table.add_row("already done", f"{self.done}")
+        if self.changed:
+            table.add_row("changed since", f"{self.changed}")
+        if self.moved:
+            table.add_row("done under another uri", f"{self.moved}")
+        table.add_row("to do", f"{self.todo}")
+        table.add_row("engines", escape(self.pool.describe()))
+        if self.decode_actors:
+            table.add_row("decode actors", f"{self.decode_actors}")
+        table.add_row("output", escape(self.output))
+        console.print(table, highlight=False, soft_wrap=True)
+
+
+def plan(config: Config) -> Plan:
+    """What :func:`rayjob.job.run` would do; reads inputs and output, starts nothing.
+
+    Raises:
+        UsageError: as :func:`rayjob.job.run` does.
+    """
+    prepared = prepare(config)
+    resources = cluster.peek()
+    pool = prepared.engines(resources)
+    decoders = prepared.decoders(resources, pool)
+    done = prepared.ledger.load(retry_failed=config.retry_failed)
+    counts = plan_manifest(
+        config.run_id or "run",
+        prepared.inputs(),
+        done,
+        limit=config.limit,
+        retake_changed=config.retake_changed,
+    )
+    return Plan(
+        recipe=prepared.recipe_type.name,
+        inputs=counts.total,
+        done=counts.skipped,
+        changed=counts.changed,
+        moved=counts.moved,
+        todo=counts.todo,
+        pool=pool,
+        decode_actors=decoders.actors if decoders is not None else 0,
+        output=prepared.store.url,
+    )

@@ -1,0 +1,76 @@
+"""A real engine of a small text model of random weights: what it answers, what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from actors.engine.vllm_engine import VllmEngine
+from rayjob.capacity.pool import engine_pool
+from rayjob.recipes.fusion import TextToVideo
+from schemas.config import EngineConfig, GenerationConfig
+from schemas.errors import PromptTooLongError, RequestRejectedError
+from schemas.recipe import Request
+from tests.support.renderers import CHATML, text_model
+
+CONTEXT = 1024
+
+
+@dataclass(frozen=True)
+class Running:
+    """An engine, and the loop that it lives on."""
+
+    engine: VllmEngine
+    loop: asyncio.Runner
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    config = EngineConfig(
+        model=str(text_model(tmp_path_factory.mktemp("text") / "model", template=CHATML)),
+        device="cpu", load_format="dummy", max_model_len=CONTEXT, max_num_seqs=8,
+        kv_cache_bytes=16 << 20,
+    )  # fmt: skip
+    pool = engine_pool(config, TextToVideo.defaults, plan=None, cluster_gpus=0)
+    with asyncio.Runner() as loop:
+        engine = VllmEngine(pool.settings)
+        try:
+            yield Running(engine, loop)
+        finally:
+            engine.close()
+
+
+def asked(words: int = 1, *, tokens: int = 4) -> Request:
+    generation = GenerationConfig(temperature=0.0, max_tokens=tokens)
+    return Request(prompt="blue " * words, system="Be short.", generation=generation)
+
+
+def test_a_model_whose_template_joins_strings_answers(running: Running) -> None:
+    answer = running.loop.run(running.engine.ask(asked()))
+    assert (answer.finish_reason, answer.output_tokens) == ("length", 4)
+    (alone,) = running.loop.run(running.engine.count_tokens(["blue "]))
+    assert alone < answer.prompt_tokens < alone + 40
+
+
+@pytest.mark.parametrize("words", [CONTEXT, 100 * CONTEXT])
+def test_a_prompt_beyond_the_context(running: Running, words: int) -> None:
+    with pytest.raises(PromptTooLongError, match="does not fit the model"):
+        running.loop.run(running.engine.ask(asked(words)))
+    assert running.engine.stats.waiting == 0
+
+
+def test_an_answer_that_was_given_up_is_none(running: Running) -> None:
+    async def run() -> None:
+        task = asyncio.create_task(running.engine.ask(asked(tokens=900)))
+        while not running.engine.stats.running:
+            await asyncio.sleep(0.01)
+        llm = running.engine._llm
+        await llm.abort(list(llm.output_processor.external_req_ids))
+        await task
+
+    with pytest.raises(RequestRejectedError, match="gave up on the request: abort"):
+        running.loop.run(run())
+    assert running.engine.stats.running == 0

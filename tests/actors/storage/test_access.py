@@ -1,0 +1,221 @@
+"""Range reads: right bytes in spite of faults, few requests, and errors a person understands."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.storage.access import display_uri, open_range
+from actors.storage.range_reader import MIN_REQUEST_BYTES, RangeReader, Span
+from schemas.errors import (
+    CredentialsError,
+    EmptyFileError,
+    NotFoundError,
+    OpenError,
+    StorageUnavailableError,
+    VideoError,
+)
+from schemas.media import StorageOptions
+from tests.support.fault_proxy import FaultProxy
+
+DATA = random.Random(7).randbytes(3_000_000)
+
+
+class Memory:
+    """A fetcher over bytes that remembers its requests."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.spans: list[Span] = []
+
+    def fetch(self, start: int, stop: int) -> bytes:
+        self.spans.append((start, stop))
+        return self.data[start:stop]
+
+    def fetch_many(self, spans: Any) -> list[bytes]:
+        return [self.fetch(*span) for span in spans]
+
+
+def reader_of(data: bytes = DATA, **options: int) -> tuple[RangeReader, Memory]:
+    memory = Memory(data)
+    return RangeReader(memory, size=len(data), name="clip.mp4", **options), memory
+
+
+def read_all(reader: RangeReader, size: int = 10_000) -> bytes:
+    parts = []
+    while part := reader.read(size):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def test_reads_are_right_in_any_order() -> None:
+    reader, _ = reader_of(cache_bytes=500_000)
+    chance = random.Random(3)
+    for _ in range(500):
+        start, size = chance.randrange(len(DATA)), chance.randrange(1, 60_000)
+        reader.seek(start)
+        part = reader.read(size)
+        assert part
+        assert part == DATA[start : start + len(part)]
+        assert reader.tell() == start + len(part)
+
+
+def test_nothing_is_read_twice_while_it_fits() -> None:
+    reader, memory = reader_of()
+    for _ in range(2):
+        reader.seek(0)
+        assert read_all(reader) == DATA
+    assert reader.bytes_read == len(DATA)
+    assert len(memory.spans) == reader.requests < 12
+
+
+def test_a_small_file_is_one_request() -> None:
+    reader, memory = reader_of(DATA[:500_000])
+    reader.seek(100_000)
+    reader.read(10)
+    reader.seek(0)
+    assert read_all(reader) == DATA[:500_000]
+    assert len(memory.spans) == 1
+
+
+def test_announced_ranges_are_fetched_whole_and_nothing_beyond() -> None:
+    reader, memory = reader_of()
+    reader.expect([(100_000, 900_000), (2_000_000, 2_500_000)])
+    for start, stop in ((100_000, 900_000), (2_000_000, 2_500_000)):
+        reader.seek(start)
+        while reader.tell() < stop:
+            reader.read(min(32_768, stop - reader.tell()))
+    assert memory.spans == [(100_000, 900_000), (2_000_000, 2_500_000)]
+    reader.seek(1_500_000)
+    reader.read(10)
+    assert memory.spans[-1] == (1_500_000, 1_500_000 + MIN_REQUEST_BYTES)
+
+
+def test_seek_and_end() -> None:
+    reader, _ = reader_of(DATA[:1000])
+    assert reader.seek(-10, 2) == 990
+    assert reader.read(100) == DATA[990:1000]
+    assert reader.read(100) == b""
+    assert reader.seek(5000) == 5000
+    assert reader.read(1) == b""
+    assert reader.read_spans([(5, 9), (0, 0), (990, 1000)]) == [DATA[5:9], b"", DATA[990:1000]]
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_local_paths(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "a b.bin"
+    path.write_bytes(DATA)
+    with open_range(form.format(path), StorageOptions()) as reader:
+        assert read_all(reader) == DATA
+        assert reader.size == len(DATA)
+
+
+@pytest.fixture
+def stored(moto_client: Any, moto_bucket: str) -> str:
+    moto_client.put_object(Bucket=moto_bucket, Key="a folder/clip é?.mp4", Body=DATA)
+    moto_client.put_object(Bucket=moto_bucket, Key="empty.mp4", Body=b"")
+    return moto_bucket
+
+
+KEY = "a folder/clip é?.mp4"
+
+
+def test_s3(moto_url: str, stored: str) -> None:
+    with open_range(f"s3://{stored}/{KEY}", StorageOptions(endpoint_url=moto_url)) as reader:
+        assert read_all(reader, 32_768) == DATA
+        assert reader.size == reader.bytes_read == len(DATA)
+        assert reader.requests < 10
+
+
+def test_many_small_ranges_on_s3(moto_url: str, stored: str) -> None:
+    spans = [(at, at + 100) for at in range(0, 1_000_000, 12_345)]
+    with open_range(f"s3://{stored}/{KEY}", StorageOptions(endpoint_url=moto_url)) as reader:
+        assert reader.read_spans(spans) == [DATA[a:b] for a, b in spans]
+        assert reader.requests == len(spans)
+        assert reader.bytes_read == 100 * len(spans)
+
+
+@pytest.mark.parametrize("kind", ["slow_down", "reset", "cut", "cut_quietly"])
+def test_faults_are_retried(
+    moto_url: str, stored: str, fault_proxy: Callable[..., FaultProxy], kind: str
+) -> None:
+    proxy = fault_proxy(moto_url, seed=1)
+    proxy.break_requests({kind: 0.34})
+    options = StorageOptions(endpoint_url=proxy.endpoint_url, timeout_sec=5)
+    with open_range(f"s3://{stored}/{KEY}", options) as reader:
+        assert read_all(reader, 32_768) == DATA
+        spans = [(at, at + 100) for at in range(0, 1_000_000, 30_000)]
+        fresh = open_range(f"s3://{stored}/{KEY}", options)
+        assert fresh.read_spans(spans) == [DATA[a:b] for a, b in spans]
+
+
+def test_a_storage_that_never_answers_properly(
+    moto_url: str, stored: str, fault_proxy: Callable[..., FaultProxy]
+) -> None:
+    proxy = fault_proxy(moto_url)
+    proxy.break_requests({"slow_down": 1.0})
+    options = StorageOptions(endpoint_url=proxy.endpoint_url, retries=2)
+    with pytest.raises(StorageUnavailableError, match=r"3 attempts.*503") as caught:
+        open_range(f"s3://{stored}/{KEY}", options)
+    assert caught.value.transient
+
+
+def test_a_storage_that_does_not_answer_in_time(
+    moto_url: str, stored: str, fault_proxy: Callable[..., FaultProxy]
+) -> None:
+    proxy = fault_proxy(moto_url)
+    options = StorageOptions(endpoint_url=proxy.endpoint_url, retries=1, timeout_sec=0.5)
+    reader = open_range(f"s3://{stored}/{KEY}", options)
+    proxy.break_requests({"stall": 1.0}, stall_sec=3.0)
+    with pytest.raises(StorageUnavailableError, match="no answer in time"):
+        reader.read(10)
+
+
+def test_no_server_at_all() -> None:
+    options = StorageOptions(endpoint_url="http://127.0.0.1:9", retries=1)
+    with pytest.raises(StorageUnavailableError):
+        open_range("s3://bucket/clip.mp4", options)
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind"),
+    [
+        ("s3://{}/nothing.mp4", NotFoundError),
+        ("s3://{}/empty.mp4", EmptyFileError),
+        ("s3://no-such-bucket-here/clip.mp4", NotFoundError),
+        ("unknown://host/clip.mp4", OpenError),
+        ("/no/such/file.mp4", NotFoundError),
+    ],
+)
+def test_what_cannot_be_opened(
+    moto_url: str, stored: str, uri: str, kind: type[VideoError]
+) -> None:
+    with pytest.raises(kind):
+        open_range(uri.format(stored), StorageOptions(endpoint_url=moto_url, retries=1))
+
+
+def test_unreadable_key(gateway: Any, gateway_bucket: str, monkeypatch: Any) -> None:
+    gateway.client().put_object(Bucket=gateway_bucket, Key="clip.mp4", Body=b"x" * 100)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "Wr0ngS3cret")
+    # A region of its own, or s3fs would hand out the file system with the right secret.
+    options = StorageOptions(endpoint_url=gateway.endpoint_url, retries=1, timeout_sec=11)
+    with pytest.raises(CredentialsError, match="SignatureDoesNotMatch") as caught:
+        open_range(f"s3://{gateway_bucket}/clip.mp4", options)
+    assert "Wr0ngS3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("s3://bucket/key?a#b", "s3://bucket/key?a#b"),
+        ("https://user:pw@host/clip.mp4?X-Amz-Signature=abc#d", "https://host/clip.mp4"),
+        ("/a/b@c.mp4", "/a/b@c.mp4"),
+        ("s3://key:secret@bucket/clip.mp4", "s3://bucket/clip.mp4"),
+    ],
+)
+def test_messages_show_no_secrets(uri: str, shown: str) -> None:
+    assert display_uri(uri) == shown

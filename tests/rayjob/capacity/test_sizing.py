@@ -1,0 +1,322 @@
+"""Sizing: parameters from shapes, KV cache as vLLM reports it, what fits a share of a GPU."""
+
+import contextlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.engine.vllm_engine import VllmEngine
+from rayjob.capacity import parameters, sizing
+from rayjob.capacity.model_shapes import ModelShape, Tensor, load_shape, published_models, shape_of
+from rayjob.capacity.pool import engine_pool
+from rayjob.recipes.omni import Omni
+from schemas.config import EngineConfig
+from schemas.errors import ConfigError, ModelError
+from schemas.media import SamplingPlan
+
+TINY = "models/tiny-omni"
+SILENT = SamplingPlan(num_frames=8)
+OMNI, QWEN_VL, MINICPM, QWEN = published_models()
+LOAD = sizing.EngineLoad(context=16_384, max_num_seqs=64)
+
+
+def published(model: str) -> dict[str, Any]:
+    text = Path("rayjob/capacity/published_models.json").read_text()
+    config: dict[str, Any] = json.loads(text)[model]["config"]
+    return config
+
+
+@pytest.mark.parametrize(
+    ("model", "billions"), [(OMNI, 4.70), (QWEN_VL, 8.29), (MINICPM, 8.10), (QWEN, 32.76)]
+)
+def test_published_models_have_the_published_number_of_parameters(
+    model: str, billions: float
+) -> None:
+    shape = load_shape(model)
+    assert shape.parameters == pytest.approx(billions * 1e9, rel=0.001)
+    assert shape.weight_bytes == 2 * shape.parameters
+
+
+def test_parameters_are_those_of_transformers() -> None:
+    """Exactly, tensor by tensor: the same configurations, instantiated without memory."""
+    import torch
+    from transformers import (
+        Qwen2_5_VLConfig,
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2Config,
+        Qwen2ForCausalLM,
+    )
+    from transformers.models.qwen2_5_omni import (
+        Qwen2_5OmniThinkerConfig,
+        Qwen2_5OmniThinkerForConditionalGeneration,
+    )
+
+    omni, vision, text = published(OMNI)["thinker_config"], published(QWEN_VL), published(QWEN)
+    with torch.device("meta"):
+        models = {
+            OMNI: Qwen2_5OmniThinkerForConditionalGeneration(Qwen2_5OmniThinkerConfig(**omni)),
+            QWEN_VL: Qwen2_5_VLForConditionalGeneration(
+                Qwen2_5_VLConfig(
+                    text_config={key: vision[key] for key in vision if key != "vision_config"}
+                    | {"model_type": "qwen2_5_vl_text"},
+                    vision_config=vision["vision_config"],
+                    tie_word_embeddings=False,
+                )
+            ),
+            QWEN: Qwen2ForCausalLM(Qwen2Config(**text)),
+        }
+    for name, model in models.items():
+        assert load_shape(name).parameters == sum(each.numel() for each in model.parameters()), name
+
+
+def test_weights_on_disk_agree_with_the_shapes() -> None:
+    config = json.loads(Path(TINY, "config.json").read_text())
+    thinker = config["thinker_config"]
+    counted = parameters.count(
+        config,
+        text=thinker["text_config"],
+        vision=thinker["vision_config"],
+        audio=thinker["audio_config"],
+    )
+    shape = load_shape(TINY)
+    assert shape.parameters == counted
+    assert shape.weight_bytes == 2 * shape.parameters
+    assert load_shape(TINY, dtype="float32").weight_bytes == 4 * shape.parameters
+
+
+def test_only_the_thinker_is_loaded_and_quantised_weights_stay_small() -> None:
+    tensors = [
+        Tensor("thinker.model.norm.weight", "F32", 1000),
+        Tensor("talker.model.norm.weight", "F32", 77),
+        Tensor("token2wav.x", "BF16", 77),
+        Tensor("thinker.model.quantised", "F8_E4M3", 500),
+    ]
+    shape = shape_of("m", published(OMNI), tensors=tensors, dtype="auto", source="")
+    assert (shape.parameters, shape.weight_bytes) == (1500, 2500)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_hidden_layers": None}, "no num_hidden_layers"),
+        ({"kv_lora_rank": 512}, "not keys and values"),
+        ({"num_experts": 60}, "not counted from shapes"),
+        ({"vision_config": {"model_type": "other"}}, "not counted from shapes"),
+    ],
+)
+def test_models_that_cannot_be_sized_say_so(change: dict[str, Any], message: str) -> None:
+    config = published(QWEN) | change
+    with pytest.raises(ModelError, match=message):
+        shape_of("m", config, tensors=None, dtype="auto", source="")
+
+
+def variant(folder: Path, **text: int) -> str:
+    """A copy of the tiny model with another decoder and no weights."""
+    shutil.copytree(TINY, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    config = json.loads((folder / "config.json").read_text())
+    decoder = config["thinker_config"]["text_config"]
+    decoder |= text
+    decoder["layer_types"] = ["full_attention"] * decoder["num_hidden_layers"]
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+def test_kv_cache_is_what_vllm_reports(tmp_path: Path) -> None:
+    """With an odd size, and a decoder whose every factor of the formula is another one."""
+    kv_cache_bytes = 33_333_333
+    model = variant(tmp_path / "model", num_hidden_layers=3, num_key_value_heads=3)
+    config = EngineConfig(
+        model=model, device="cpu", dtype="bfloat16", max_model_len=1024, max_num_seqs=8,
+        kv_cache_bytes=kv_cache_bytes, load_format="dummy",
+    )  # fmt: skip
+    pool = engine_pool(config, Omni.defaults, plan=SILENT, cluster_gpus=0)
+    engine = VllmEngine(pool.settings)
+    try:
+        cache = engine._llm.vllm_config.cache_config
+        reported = cache.num_gpu_blocks * cache.block_size
+        block = cache.block_size
+    finally:
+        engine.close()
+    predicted = sizing.kv_cache_tokens(load_shape(model), kv_cache_bytes, block_tokens=block)
+    assert reported == predicted
+    assert 0 < reported * load_shape(model).kv_bytes_per_token() <= kv_cache_bytes
+
+
+def fit(model: str, *, gpu_gb: float, gpus: float = 1.0, **load: Any) -> sizing.Fit:
+    asked = sizing.EngineLoad(**{"context": 16_384, "max_num_seqs": 64, **load})
+    shape: ModelShape = load_shape(model)
+    return sizing.Fit(model=shape, load=asked, gpu_bytes=gpu_gb * sizing.GB, gpus=gpus)
+
+
+def test_kv_cache_of_a_sequence() -> None:
+    # Keys and values, 36 layers, 2 heads of 128, two bytes each.
+    assert load_shape(OMNI).kv_bytes_per_token() == 2 * 36 * 2 * 128 * 2
+    one = fit(OMNI, gpu_gb=80)
+    assert one.kv_per_sequence == 16_384 * 36_864
+    assert fit(OMNI, gpu_gb=80, context=16_385).kv_per_sequence == (16_384 + 16) * 36_864
+    assert fit(OMNI, gpu_gb=80, kv_item_bytes=1).kv_per_sequence * 2 == one.kv_per_sequence
+
+
+def test_tensor_parallel_shares_weights_and_heads() -> None:
+    alone, two, eight = (fit(QWEN_VL, gpu_gb=80, gpus=gpus) for gpus in (1.0, 2.0, 8.0))
+    assert two.weights * 2 == alone.weights
+    assert two.kv_per_sequence * 2 == alone.kv_per_sequence
+    # Four heads on eight GPUs: each GPU keeps one.
+    assert eight.kv_per_sequence * 4 == alone.kv_per_sequence
+    assert two.sequences_per_gpu == two.sequences / 2
+
+
+def test_parts_add_up_to_the_share() -> None:
+    for gpus in (0.25, 0.5, 1.0):
+        one = fit(OMNI, gpu_gb=141, gpus=gpus)
+        assert one.weights + one.overhead + one.kv_cache == int(0.9 * gpus * 141e9)
+    longer = fit(OMNI, gpu_gb=141, context=32_768)
+    assert longer.overhead > one.overhead
+    assert fit(OMNI, gpu_gb=141, enforce_eager=True).overhead < one.overhead
+    # Text alone needs no room for the encoder.
+    assert fit(OMNI, gpu_gb=141, media=False).overhead < one.overhead
+
+
+def test_a_step_may_compute_several_videos() -> None:
+    short, long = (fit(OMNI, gpu_gb=80, context=tokens) for tokens in (4096, 8192))
+    assert short.overhead == long.overhead
+    assert fit(OMNI, gpu_gb=80, context=4096, batched_tokens=2048).overhead < short.overhead
+
+
+def test_the_choice_has_most_sequences_in_flight() -> None:
+    shape = load_shape(OMNI)
+    for gpu_gb, gpus in ((24, 1.0), (80, 0.5), (141, 0.5)):
+        fits = sizing.fits_of(shape, LOAD, gpu_gb=gpu_gb)
+        choice = sizing.best(fits)
+        assert choice is not None and choice.gpus == gpus
+        assert choice.sequences_per_gpu == max(each.sequences_per_gpu for each in fits)
+    # Without a limit on the batch, one copy of the weights leaves most for sequences.
+    unlimited = sizing.EngineLoad(context=16_384, max_num_seqs=1000)
+    choice = sizing.best(sizing.fits_of(shape, unlimited, gpu_gb=141))
+    assert choice is not None and choice.gpus == 1.0
+
+
+def test_several_gpus_only_where_one_holds_too_little() -> None:
+    def tried(model: str, gpu_gb: float) -> list[float]:
+        return [each.gpus for each in sizing.fits_of(load_shape(model), LOAD, gpu_gb=gpu_gb)]
+
+    assert tried(QWEN, 141) == [0.25, 0.5, 1.0]
+    # One GPU of 80 GB holds the weights and a single sequence.
+    assert tried(QWEN, 80) == [0.25, 0.5, 1.0, 2.0]
+    assert tried(QWEN, 24) == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
+    # 28 heads are not shared by eight.
+    assert tried(QWEN_VL, 4) == [0.25, 0.5, 1.0, 2.0, 4.0]
+    assert sizing.best(sizing.fits_of(load_shape(QWEN), LOAD, gpu_gb=4)) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "gpus", "splits"),
+    # 28 heads with 4 for keys and values, and 40 with 8.
+    [(QWEN_VL, 4, True), (QWEN_VL, 3, False), (QWEN_VL, 7, False), (QWEN_VL, 8, False),
+     (QWEN, 5, False), (QWEN, 8, True), (QWEN, 40, True)],
+)  # fmt: skip
+def test_gpus_share_heads_evenly_or_not_at_all(model: str, gpus: int, splits: bool) -> None:
+    found = fit(model, gpu_gb=80, gpus=gpus)
+    assert (found.splits, found.fits) == (splits, splits)
+    # The memory of an A100 is not told by its type.
+    for type_ in ("L40S", "A100"):
+        config = EngineConfig(
+            model=model, device="gpu", engines=1, gpus_per_engine=gpus, max_model_len=8192
+        )
+        with contextlib.ExitStack() as stack:
+            if not splits:
+                stack.enter_context(pytest.raises(ConfigError, match="cannot be spread over"))
+            engine_pool(config, Omni.defaults, plan=SILENT, cluster_gpus=gpus, gpu_types={type_})
+
+
+@pytest.mark.parametrize(
+    ("types", "gb"),
+    [
+        (["L4"], 24), (["H100", "L4"], 24), (["A100"], None), (["A100", "A100-80G"], 80),
+        (["L4", "Unheard-Of"], None), ([], None),
+    ],
+)  # fmt: skip
+def test_memory_by_accelerator_type(types: list[str], gb: float | None) -> None:
+    assert sizing.known_gpu_gb(types) == gb
+
+
+def pool_args(**engine: Any) -> dict[str, Any]:
+    config = EngineConfig(**{"model": OMNI, "device": "gpu", **engine})
+    return engine_pool(
+        config, Omni.defaults, plan=SILENT, cluster_gpus=8, gpu_types={"L4"}
+    ).settings.args
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        ({"gpus_per_engine": 0.5}, "0.5 of a GPU of 24 GB.*--gpus-per-engine to at least 0.68"),
+        ({"model": QWEN, "max_model_len": 8192}, "several GPUs.*--gpus-per-engine 2"),
+        ({"max_model_len": 400_000}, "engine.max_model_len"),
+        ({"kv_cache_bytes": 20 * 10**9}, "KV cache needs 20.0 GB"),
+        ({"vllm_args": {"gpu_memory_utilization": 0.4}}, "GPU of 24 GB"),
+        ({"kv_cache_bytes": 2**20}, "hold no sequence of 20000 tokens"),
+    ],
+)
+def test_a_job_that_cannot_fit_is_refused(engine: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        pool_args(**engine)
+
+
+@pytest.mark.parametrize("gpu_types", [{"L4"}, {"A100"}, set()])
+def test_engines_never_share_more_than_the_gpu(gpu_types: set[str]) -> None:
+    def started(gpus: float, share: float, device: str = "gpu") -> None:
+        config = EngineConfig.model_validate(
+            {"model": TINY, "device": device, "gpus_per_engine": gpus}
+            | {"vllm_args": {"gpu_memory_utilization": share}, "max_model_len": 1024}
+        )
+        engine_pool(config, Omni.defaults, plan=SILENT, cluster_gpus=2, gpu_types=gpu_types)
+
+    with pytest.raises(ConfigError, match=r"3 engines share a GPU.*each gets 0\.27"):
+        started(0.3, 0.9)
+    started(0.3, 0.3)
+    started(1, 0.95)
+    started(2, 0.95)
+    # A rehearsal's share is of the machine's memory, not of a GPU's.
+    started(0.3, 0.9, "cpu")
+
+
+def test_what_the_refusal_advises_is_accepted() -> None:
+    with pytest.raises(ConfigError) as refused:
+        pool_args(gpus_per_engine=0.5)
+    advised = float(str(refused.value).split("at least ")[1].split(",")[0])
+    assert "kv_cache_memory_bytes" in pool_args(gpus_per_engine=advised)
+
+
+def test_engines_that_share_a_gpu_get_their_cache_outright() -> None:
+    args = pool_args(gpus_per_engine=0.5, gpu_memory_gb=80)
+    expected = fit(OMNI, gpu_gb=80, gpus=0.5, context=20_000).kv_cache
+    assert args["kv_cache_memory_bytes"] == expected > 0
+    assert args["gpu_memory_utilization"] == 0.45
+    # One that has its GPU alone is measured by vLLM.
+    assert "kv_cache_memory_bytes" not in pool_args(gpus_per_engine=1, gpu_memory_gb=80)
+
+
+def test_engines_may_wait_for_nodes_that_come_later(tmp_path: Path) -> None:
+    asked = EngineConfig(model=OMNI, device="gpu", engines=3, autoscale=True, gpu_memory_gb=24)
+    pool = engine_pool(asked, Omni.defaults, plan=SILENT, cluster_gpus=0)
+    assert (pool.replicas, pool.gpus, pool.settings.on_gpu) == (3, 1.0, True)
+    with pytest.raises(ConfigError, match="does not fit"):
+        engine_pool(
+            asked.model_copy(update={"gpus_per_engine": 0.25}),
+            Omni.defaults,
+            plan=SILENT,
+            cluster_gpus=0,
+        )
+    for missing in ({"engines": None}, {"device": "auto"}):
+        with pytest.raises(ValueError, match=r"autoscale needs"):
+            EngineConfig(**{"device": "gpu", "engines": 3, "autoscale": True, **missing})
+
+
+def test_nothing_is_refused_where_the_memory_is_unknown() -> None:
+    config = EngineConfig(model=QWEN, device="gpu", gpus_per_engine=0.25)
+    pool = engine_pool(config, Omni.defaults, plan=SILENT, cluster_gpus=1, gpu_types={"A100"})
+    assert "kv_cache_memory_bytes" not in pool.settings.args

@@ -1,0 +1,181 @@
+"""The recipes structured, t2v and i2v against a scripted asker: asked what, kept what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from rayjob.inputs.earlier_captions import Material, SourceRow
+from rayjob.recipes import find_recipe
+from rayjob.recipes.settings import settings_for
+from schemas.config import RecipeConfig
+from schemas.errors import AbnormalCaptionError, ConfigError, UnusableMaterialError
+from schemas.recipe import Recipe, Video
+from schemas.structured import json_schema
+from schemas.tables import CaptionRow
+from tests.rayjob.recipes.test_recipes import Scripted, clip
+from tests.rayjob.recipes.test_structured_text import DOCUMENT, TEXT
+
+CAMERA = "The camera follows Anna to the USS Hornet."
+
+
+def recipe(name: str, **config: Any) -> Recipe:
+    kind = find_recipe(name)
+    settings = settings_for(kind.defaults, RecipeConfig(**config), model="m", model_revision=None)
+    return kind(settings)
+
+
+async def captioned(engine: Scripted, **config: Any) -> CaptionRow:
+    video = Video(video_id="a.mp4", uri="/v/a.mp4", metadata=None, clip=clip(16))
+    (row,) = await recipe("structured", **config).caption(video, engine)
+    return row
+
+
+async def fused(
+    engine: Scripted, *, task: str = "t2v", caption: str = TEXT, level: str = "video", **config: Any
+) -> CaptionRow:
+    row = SourceRow(
+        level=level,
+        index=0,
+        start_sec=None,
+        end_sec=None,
+        caption=caption,
+        structured=None,
+        caption_status="ok",
+    )
+    material = Material(rows=(row,), info=None).to_json()
+    video = Video(video_id="a.mp4", uri="/v/a.mp4", metadata='{"k": 1}', material=material)
+    rows: Sequence[CaptionRow] = await recipe(task, **config).caption(video, engine)
+    (made,) = rows
+    return made
+
+
+async def test_the_schema_guides_and_types_the_answer() -> None:
+    engine = Scripted(TEXT)
+    row = await captioned(engine)
+    (request,) = engine.requests
+    assert request.json_schema == json_schema()
+    assert (request.generation.temperature, request.generation.max_tokens) == (0.05, 2048)
+    assert (row.caption, row.caption_status, row.num_frames) == (TEXT, "ok", 16)
+    assert row.structured_fields == DOCUMENT
+    assert json.loads(row.structured or "") == DOCUMENT
+
+
+async def test_an_answer_off_the_schema_is_asked_for_again() -> None:
+    row = await captioned(Scripted("{", TEXT.replace("long_shot", "wide_shot"), TEXT))
+    assert (row.caption_status, row.attempts, row.structured_fields) == ("ok", 3, DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "reason"),
+    [
+        # The scripted asker cuts off what ends in "~".
+        ("{~", "truncated", "cut off at the token limit"),
+        (f"{TEXT}~", "truncated", "cut off at the token limit"),
+        ("A dog.", "invalid", "not as the schema says"),
+        (
+            json.dumps(DOCUMENT | {"subjects": []}),
+            "invalid",
+            "subjects: List should have at least 1",
+        ),
+    ],
+)
+async def test_what_stays_wrong_is_kept_with_the_reason(
+    text: str, status: str, reason: str
+) -> None:
+    row = await captioned(Scripted(text, text, text))
+    assert (row.caption, row.caption_status, row.attempts) == (text, status, 3)
+    assert reason in (row.status_reason or "")
+    assert (row.structured, row.structured_fields) == (None, None)
+
+
+async def test_a_document_that_repeats_a_subject_is_typed_all_the_same() -> None:
+    twice = json.dumps(DOCUMENT | {"subjects": [*DOCUMENT["subjects"], DOCUMENT["subjects"][0]]})
+    row = await captioned(Scripted(twice), max_attempts=1)
+    assert (row.caption_status, row.status_reason) == ("invalid", "lists the subject 'Woman' twice")
+    assert row.structured_fields is not None and len(row.structured_fields["subjects"]) == 3
+
+
+def test_published_size() -> None:
+    plan = recipe("structured").plan
+    assert plan is not None and plan.stretch_to is None
+    plan = recipe("structured", options={"published_size": True}).plan
+    assert plan is not None and plan.stretch_to == (360, 420)
+
+
+async def test_without_guidance_answers_are_still_checked() -> None:
+    engine = Scripted("A dog.")
+    row = await captioned(engine, options={"guided": False}, max_attempts=1)
+    assert engine.requests[0].json_schema is None
+    assert row.caption_status == "invalid"
+
+
+def test_wrong_options() -> None:
+    with pytest.raises(ConfigError, match=r"drop_lightning.*no such option"):
+        recipe("t2v", options={"drop_lightning": 0.2})
+    with pytest.raises(ConfigError, match=r"drop_lighting.*less than or equal to 1"):
+        recipe("t2v", options={"drop_lighting": 10})
+
+
+# ---- fusion
+
+
+async def test_a_fused_row() -> None:
+    engine = Scripted("A woman walks.")
+    row = await fused(engine, options={"drop_appearance": 1.0})
+    assert row.caption == f"A woman walks. {CAMERA}"
+    assert (row.video_id, row.level, row.caption_status) == ("a.mp4", "video", "ok")
+    assert (row.duration_sec, row.num_frames, row.metadata) == (None, None, '{"k": 1}')
+    (request,) = engine.requests
+    fields = json.loads(row.details or "")["fields"]
+    assert json.dumps(fields, ensure_ascii=False) in request.prompt
+    assert (request.clip, request.json_schema) == (None, None)
+    # The camera does not pass through the model, nor does what was dropped.
+    assert "Hornet" not in request.prompt
+    assert "red coat" not in request.prompt and "smiling" in request.prompt
+
+
+async def test_a_concise_row() -> None:
+    engine = Scripted("A woman walks.")
+    row = await fused(engine, task="i2v")
+    assert row.caption == f"A woman walks. {CAMERA}"
+    assert json.loads(row.details or "") == {
+        "fields": {
+            "num_subjects": 2,
+            "subjects": [
+                {"name": "Woman", "action": "walks along the beach", "expression": "smiling"},
+                {"name": "Dog", "action": "runs ahead", "expression": ""},
+            ],
+        }
+    }
+
+
+async def test_a_repair_is_told() -> None:
+    row = await fused(Scripted("A woman."), caption=TEXT[:-1])
+    assert json.loads(row.details or "")["repaired"] is True
+    row = await fused(Scripted("A woman."))
+    assert "repaired" not in json.loads(row.details or "")
+
+
+@pytest.mark.parametrize("caption", ["", "-", "no JSON", '{"subjects": []}'])
+async def test_what_cannot_be_fused_never_reaches_the_model(caption: str) -> None:
+    engine = Scripted("A woman.")
+    with pytest.raises(UnusableMaterialError):
+        await fused(engine, caption=caption)
+    assert engine.requests == []
+
+
+async def test_captions_of_clips_are_no_structured_caption() -> None:
+    with pytest.raises(UnusableMaterialError, match="no caption of the whole video"):
+        await fused(Scripted(), level="clip")
+
+
+async def test_a_text_that_breaks_a_rule() -> None:
+    text = "One.\n\nTwo."
+    row = await fused(Scripted(text, text, text))
+    assert (row.caption_status, row.status_reason) == ("invalid", "more than one paragraph")
+    with pytest.raises(AbnormalCaptionError, match="more than one paragraph"):
+        await fused(Scripted(text, text, text), drop_abnormal=True)

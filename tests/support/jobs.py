@@ -1,0 +1,87 @@
+"""Runs the job as a user does: the command in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+
+ROOT = Path(__file__).parents[2]
+DEMO = ("--config", "configs/demo.yaml")
+FUSE = "rayjob.fuse"
+TIMEOUT = 240
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished command."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The last line of stdout."""
+        summary: dict[str, Any] = json.loads(self.stdout.strip().splitlines()[-1])
+        return summary
+
+
+def command(
+    arguments: Sequence[str | os.PathLike[str]], *, module: str = "rayjob.caption"
+) -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def caption(
+    *arguments: str | os.PathLike[str],
+    env: Mapping[str, str] | None = None,
+    timeout: float = TIMEOUT,
+) -> Done:
+    """``python -m rayjob.caption ARGUMENTS``, to its end."""
+    return _finished(command(arguments), env=env, timeout=timeout)
+
+
+def fuse(
+    *arguments: str | os.PathLike[str],
+    env: Mapping[str, str] | None = None,
+    timeout: float = TIMEOUT,
+) -> Done:
+    """``python -m rayjob.fuse ARGUMENTS``, to its end."""
+    return _finished(command(arguments, module=FUSE), env=env, timeout=timeout)
+
+
+def _finished(words: list[str], *, env: Mapping[str, str] | None, timeout: float) -> Done:
+    done = subprocess.run(
+        words,
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def read(output: Path, table: str) -> list[dict[str, Any]]:
+    """All rows of a table, by a plain read."""
+    if not (output / table).exists():
+        return []
+    rows: list[dict[str, Any]]
+    rows = ds.dataset(output / table, format="parquet", partitioning="hive").to_table().to_pylist()
+    return rows
+
+
+def captions(output: Path) -> dict[str, str]:
+    """video_id -> caption; fails on a key that stands twice."""
+    rows = read(output, "captions")
+    told = {row["video_id"]: row["caption"] for row in rows}
+    assert len(told) == len(rows), "a key stands twice"
+    return told
