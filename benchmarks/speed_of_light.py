@@ -34,7 +34,6 @@ from actors.engine.vllm_engine import VllmEngine
 from actors.storage.access import open_range
 from rayjob.capacity.pool import engine_pool
 from rayjob.recipes import find_recipe
-from rayjob.recipes.settings import settings_for
 from rayjob.settings.loading import load_config
 from schemas.media import Clip
 from schemas.recipe import Recipe, Video
@@ -53,11 +52,10 @@ def _decode_all(paths: list[Path], recipe: Recipe) -> list[Clip]:
 def _recipe_and_engine(config_file: str) -> tuple[Recipe, Any]:
     config = load_config(config_file, flags={"input": ["-"], "output": "-"})
     kind = find_recipe(config.recipe.name)
-    model = config.engine.model or kind.defaults.model
-    settings = settings_for(kind.defaults, config.recipe, model=model, model_revision=None)
+    recipe = kind(config.recipe, model=config.engine.model)
     gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    pool = engine_pool(config.engine, kind.defaults, plan=settings.plan, cluster_gpus=gpus)
-    return kind(settings), pool
+    pool = engine_pool(config.engine, kind, plan=recipe.plan, cluster_gpus=gpus)
+    return recipe, pool
 
 
 def _cpu_seconds() -> float:

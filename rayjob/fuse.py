@@ -33,7 +33,7 @@ def command(
     output: options.Output = None,
     config: options.ConfigFile = None,
     task: Annotated[
-        str | None, typer.Option(help="t2v, i2v or long, or module:object. [t2v]")
+        str | None, typer.Option(help="t2v, i2v or long, or FILE.py:CLASS. [t2v]")
     ] = None,
     source_recipe: Annotated[
         str | None, typer.Option(help="Which captions to fuse. [those the task is made for]")

@@ -18,7 +18,7 @@ from rayjob.capacity.model_shapes import load_shape, published_models
 from rayjob.capacity.sizing import GB, Fit, best, check_fit, engine_load, fits_of, known_gpu_gb
 from rayjob.output.summary import RunSummary
 from rayjob.recipes import find_recipe
-from rayjob.recipes.settings import RecipeDefaults
+from rayjob.recipes.base import BaseRecipe
 from rayjob.settings.flags import EXIT_USAGE, show_error
 from rayjob.settings.loading import load_config
 from schemas.config import EngineConfig, JobConfig
@@ -93,7 +93,7 @@ def command(
         # A plan reads neither input nor output.
         given |= {"input": ["none"], "output": "none"}
         job = load_config(config, assignments=set_ or (), flags=given)
-        defaults = find_recipe(job.recipe.name).defaults
+        defaults = find_recipe(job.recipe.name)
         names = model or _models(job, defaults, named=config is not None)
         sizes = _sizes(gpu_memory_gb, job.engine)
         notes = []
@@ -122,7 +122,7 @@ def command(
         typer.echo(note)
 
 
-def _models(job: JobConfig, defaults: RecipeDefaults, *, named: bool) -> Sequence[str]:
+def _models(job: JobConfig, defaults: type[BaseRecipe], *, named: bool) -> Sequence[str]:
     if job.engine.model is not None:
         return [job.engine.model]
     return [defaults.model] if named else published_models()
@@ -142,7 +142,7 @@ def _sizes(text: str | None, engine: EngineConfig) -> Sequence[float]:
 
 def _check(
     job: JobConfig,
-    defaults: RecipeDefaults,
+    defaults: type[BaseRecipe],
     models: Iterable[str],
     *,
     cluster: str,
@@ -180,7 +180,7 @@ def _check(
 def _rows(
     models: Iterable[str],
     engine: EngineConfig,
-    defaults: RecipeDefaults,
+    defaults: type[BaseRecipe],
     *,
     sizes: Iterable[float],
     gpus: Sequence[float] | None,

@@ -19,11 +19,10 @@ from rayjob.inputs.todo import InputLike, plan_manifest
 from rayjob.output.layout import ResultTables
 from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
-from rayjob.recipes import RecipeType, find_recipe
-from rayjob.recipes.settings import RecipeSettings, settings_for
+from rayjob.recipes import find_recipe
+from rayjob.recipes.base import BaseRecipe
 from schemas.config import FuseConfig, JobConfig
-from schemas.errors import ConfigError
-from schemas.recipe import Recipe
+from schemas.errors import ConfigError, ModelError
 
 Config = JobConfig | FuseConfig
 
@@ -33,9 +32,7 @@ class Prepared:
     """A run that could start."""
 
     config: Config
-    recipe_type: RecipeType
-    settings: RecipeSettings
-    recipe: Recipe
+    recipe: BaseRecipe
     store: TableStore
     tables: ResultTables
     ledger: Ledger
@@ -48,7 +45,7 @@ class Prepared:
         """
         config = self.config
         if isinstance(config, FuseConfig):
-            source = config.source_recipe or self.recipe_type.defaults.source_recipe
+            source = config.source_recipe or self.recipe.source_recipe
             return iter_material(config.input, recipe=source, storage=config.storage)
         return iter_inputs(config.input, source=config.source, storage=config.storage)
 
@@ -60,8 +57,8 @@ class Prepared:
         """
         return engine_pool(
             self.config.engine,
-            self.recipe_type.defaults,
-            plan=self.settings.plan,
+            type(self.recipe),
+            plan=self.recipe.plan,
             cluster_gpus=resources.gpus,
             gpu_types=resources.gpu_types,
             nodes=resources.nodes,
@@ -97,28 +94,28 @@ def prepare(config: Config) -> Prepared:
     Raises:
         UsageError: one of them is wrong.
     """
-    recipe_type = find_recipe(config.recipe.name)
-    fuses = recipe_type.defaults.plan is None
+    kind = find_recipe(config.recipe.name)
+    fuses = kind.plan is None
     if fuses != isinstance(config, FuseConfig):
         does, command = ("fuses captions", "fuse") if fuses else ("captions videos", "caption")
-        raise ConfigError(
-            f"the recipe {recipe_type.name} {does}: run it with python -m rayjob.{command}"
+        raise ConfigError(f"the recipe {kind.name} {does}: run it with python -m rayjob.{command}")
+    model = config.engine.model or kind.model
+    if not model:
+        raise ModelError(
+            f"the recipe {kind.name} names no model: give its class the attribute 'model', "
+            "or pass --model"
         )
-    model = config.engine.model or recipe_type.defaults.model
     check_model(model, config.engine)
-    settings = settings_for(
-        recipe_type.defaults,
+    recipe = kind(
         config.recipe,
         model=model,
         model_revision=model_revision(model, config.engine.revision),
     )
     store = TableStore(config.output, config.storage)
-    tables = ResultTables.of_recipe(recipe_type.name, fused=fuses)
+    tables = ResultTables.of_recipe(recipe.name, fused=fuses)
     return Prepared(
         config=config,
-        recipe_type=recipe_type,
-        settings=settings,
-        recipe=recipe_type(settings),
+        recipe=recipe,
         store=store,
         tables=tables,
         ledger=Ledger(store, tables=tables),
@@ -176,7 +173,7 @@ def plan(config: Config) -> Plan:
         retake_changed=config.retake_changed,
     )
     return Plan(
-        recipe=prepared.recipe_type.name,
+        recipe=prepared.recipe.name,
         inputs=counts.total,
         done=counts.skipped,
         changed=counts.changed,

@@ -68,7 +68,7 @@ class GenerationConfig(_Model):
 class RecipeConfig(_Model):
     """The recipe and what to change in it. None: as the recipe says."""
 
-    name: str = Field(default="omni", description="a recipe's name, or module:object")
+    name: str = Field(default="omni", description="a recipe's name, FILE.py:CLASS or MODULE:CLASS")
     prompt_file: str | None = Field(default=None, description="text file with the prompt")
     system_prompt: str | None = Field(default=None, description="system message; '' for none")
     plan: SamplingPlan | None = None

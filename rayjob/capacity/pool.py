@@ -25,7 +25,7 @@ from rayjob.capacity.sizing import (
     engine_load,
     known_gpu_gb,
 )
-from rayjob.recipes.settings import RecipeDefaults
+from rayjob.recipes.base import BaseRecipe
 from schemas.config import EngineConfig
 from schemas.errors import ConfigError, ModelError
 from schemas.media import SamplingPlan
@@ -72,7 +72,7 @@ class EnginePool:
 
 def engine_pool(
     config: EngineConfig,
-    defaults: RecipeDefaults,
+    defaults: type[BaseRecipe],
     *,
     plan: SamplingPlan | None,
     cluster_gpus: float,
@@ -198,7 +198,7 @@ def _gpu_kv_cache_bytes(
 
 def _engine_args(
     config: EngineConfig,
-    defaults: RecipeDefaults,
+    defaults: type[BaseRecipe],
     *,
     plan: SamplingPlan | None,
     on_gpu: bool,
@@ -207,7 +207,7 @@ def _engine_args(
     args: dict[str, Any] = {
         "max_model_len": config.max_model_len or defaults.max_model_len,
         "max_num_seqs": config.max_num_seqs or defaults.max_num_seqs,
-        "limit_mm_per_prompt": _media_limits(defaults, plan),
+        "limit_mm_per_prompt": _media_limits(plan),
         "mm_processor_kwargs": config.mm_processor_kwargs or None,
         "dtype": config.dtype,
         "load_format": config.load_format,
@@ -233,9 +233,10 @@ def _engine_args(
     return args | _checked(config.vllm_args)
 
 
-def _media_limits(defaults: RecipeDefaults, plan: SamplingPlan | None) -> dict[str, int]:
-    """How many items of each kind one request holds: a plan may ask for sound on its own."""
-    return NO_MEDIA | defaults.media | ({"audio": 1} if _has_sound(plan) else {})
+def _media_limits(plan: SamplingPlan | None) -> dict[str, int]:
+    """How many items of each kind one request holds."""
+    shown = {} if plan is None else {"image": 1, "video": 1, "audio": int(_has_sound(plan))}
+    return NO_MEDIA | shown
 
 
 def _checked(vllm_args: dict[str, Any]) -> dict[str, Any]:

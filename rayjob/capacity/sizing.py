@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from rayjob.capacity.model_shapes import ModelShape
-from rayjob.recipes.settings import RecipeDefaults
+from rayjob.recipes.base import BaseRecipe
 from schemas.config import EngineConfig
 from schemas.errors import ConfigError
 
@@ -77,7 +77,7 @@ def engines_per_gpu(gpus: float) -> float:
     return math.floor(1 / gpus + 1e-9) if gpus <= 1 else 1 / gpus
 
 
-def engine_load(config: EngineConfig, defaults: RecipeDefaults) -> EngineLoad:
+def engine_load(config: EngineConfig, defaults: type[BaseRecipe]) -> EngineLoad:
     """What a configured engine is asked to hold.
 
     Raises:
@@ -104,7 +104,7 @@ def engine_load(config: EngineConfig, defaults: RecipeDefaults) -> EngineLoad:
         kv_item_bytes=1 if fp8 else None,
         enforce_eager=config.enforce_eager,
         memory_share=args.get("gpu_memory_utilization"),
-        media=any(defaults.media.values()),
+        media=defaults.plan is not None,
     )
 
 

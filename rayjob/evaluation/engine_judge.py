@@ -12,8 +12,8 @@ import ray.exceptions
 from actors.engine.vllm_engine import VllmEngine
 from rayjob.capacity import cluster
 from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
-from rayjob.recipes.settings import RecipeDefaults
-from schemas.config import EngineConfig, GenerationConfig
+from rayjob.recipes.base import BaseRecipe
+from schemas.config import EngineConfig
 from schemas.errors import CaptionError, ModelError, RayjobError
 from schemas.recipe import Answer, Request
 
@@ -22,6 +22,12 @@ _CLOSE_SECONDS = 30.0
 _COMPACT = {"structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True}}
 """Guided decoding allows any white space between the parts of an answer, and some models
 never stop writing it."""
+
+
+class _TextOnly(BaseRecipe):
+    """What a judge's engine is made for."""
+
+    plan = None
 
 
 def judge_name(config: EngineConfig) -> str:
@@ -92,19 +98,10 @@ def _start(pool: EnginePool) -> list[Any]:
 
 def _pool(config: EngineConfig) -> EnginePool:
     assert config.model is not None
-    defaults = RecipeDefaults(
-        model=config.model,
-        prompt="",
-        system="",
-        plan=None,
-        generation=GenerationConfig(),
-        max_model_len=16_384,
-        max_num_seqs=64,
-    )
     config = config.model_copy(update={"vllm_args": _COMPACT | config.vllm_args})
     resources = cluster.connect()
     return engine_pool(
-        config, defaults, plan=None, cluster_gpus=resources.gpus, nodes=resources.nodes
+        config, _TextOnly, plan=None, cluster_gpus=resources.gpus, nodes=resources.nodes
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import fields
 from typing import Any
 
 import pyarrow as pa
@@ -17,68 +17,15 @@ import pyarrow as pa
 from rayjob.inputs.manifests import Input, read_manifest
 from rayjob.output.layout import ResultTables
 from rayjob.output.store import TableStore
-from schemas.errors import SourceError, UnusableMaterialError
+from rayjob.recipes.material import FACTS, Material, SourceRow
+from schemas.errors import SourceError
 from schemas.media import StorageOptions, VideoInfo
-from schemas.recipe import Video
 
 CSV_COLUMN = "structural_caption"
 """Where SkyCaptioner's scripts put what their model wrote."""
 
-_FACTS = ("duration_sec", "fps", "width", "height", "has_audio")
-_ROW = ("level", "index", "start_sec", "end_sec", "caption", "structured", "caption_status")
-_COLUMNS = ["video_id", "uri", "metadata", "source_version", *_ROW, *_FACTS]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceRow:
-    """A caption that is to be fused; see :class:`schemas.tables.CaptionRow`."""
-
-    level: str
-    index: int
-    start_sec: float | None
-    end_sec: float | None
-    caption: str
-    structured: str | None
-    caption_status: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Material:
-    """The captions of one video.
-
-    Attributes:
-        info: facts about the video's file, None where they are not known.
-    """
-
-    rows: tuple[SourceRow, ...]
-    info: VideoInfo | None
-
-    @classmethod
-    def read(cls, video: Video) -> Material:
-        """The material that an input carries."""
-        assert video.material is not None
-        document = json.loads(video.material)
-        facts = document["info"]
-        return cls(
-            rows=tuple(SourceRow(**row) for row in document["rows"]),
-            info=None if facts is None else VideoInfo(has_video=bool(facts["width"]), **facts),
-        )
-
-    def to_json(self) -> str:
-        """As an input carries it."""
-        info = None if self.info is None else {name: getattr(self.info, name) for name in _FACTS}
-        return json.dumps({"info": info, "rows": [asdict(row) for row in self.rows]})
-
-    def video_caption(self) -> SourceRow:
-        """The caption of the whole video.
-
-        Raises:
-            UnusableMaterialError: there is none.
-        """
-        for row in self.rows:
-            if row.level == "video":
-                return row
-        raise UnusableMaterialError("there is no caption of the whole video")
+_ROW = [field.name for field in fields(SourceRow)]
+_COLUMNS = ["video_id", "uri", "metadata", "source_version", *_ROW, *FACTS]
 
 
 def iter_material(
@@ -139,7 +86,7 @@ def _videos(table: pa.Table) -> Iterator[Input]:
         info = None
         if first["duration_sec"] is not None:
             info = VideoInfo(
-                has_video=bool(first["width"]), **{name: first[name] for name in _FACTS}
+                has_video=bool(first["width"]), **{name: first[name] for name in FACTS}
             )
         material = Material(
             rows=tuple(SourceRow(**{name: row[name] for name in _ROW}) for row in rows), info=info

@@ -38,7 +38,7 @@ def write(prepared: Prepared) -> None:
     config = prepared.config
     if not isinstance(config, FuseConfig):
         return
-    task = prepared.recipe_type.name
+    task = prepared.recipe.name
     if config.csv:
         name = f"{FOLDER}/{task}_fusion_caption.csv"
         prepared.store.write_lines(name, _csv_lines(prepared, task))

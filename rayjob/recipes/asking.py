@@ -5,13 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from rayjob.recipes.rules import TRUNCATED, Validator, first_reason
-from rayjob.recipes.settings import RecipeSettings
+from rayjob.recipes.rules import TRUNCATED, Rule, first_reason
 from schemas.config import GenerationConfig
 from schemas.errors import AbnormalCaptionError
-from schemas.media import Clip
 from schemas.recipe import Answer, Asker, Request
 from schemas.tables import CaptionStatus
 
@@ -47,7 +44,7 @@ async def ask(
     engine: Asker,
     request: Request,
     *,
-    rules: Sequence[Validator],
+    rules: Sequence[Rule],
     max_attempts: int,
     drop_abnormal: bool = False,
 ) -> Outcome:
@@ -81,39 +78,6 @@ async def ask(
         attempts=len(answers),
         prompt_tokens=sum(answer.prompt_tokens for answer in answers),
         output_tokens=sum(answer.output_tokens for answer in answers),
-    )
-
-
-async def ask_for_video(
-    engine: Asker,
-    settings: RecipeSettings,
-    *,
-    rules: Sequence[Validator],
-    prompt: str | None = None,
-    clip: Clip | None = None,
-    json_schema: dict[str, Any] | None = None,
-) -> Outcome:
-    """Ask, as a recipe's settings say, for the one caption that a video gets.
-
-    Args:
-        prompt: the settings' prompt with its places filled in, None where it has none.
-        clip, json_schema: see :class:`schemas.recipe.Request`.
-
-    Raises:
-        AbnormalCaptionError, CaptionError: see :func:`ask`.
-    """
-    return await ask(
-        engine,
-        Request(
-            prompt=settings.prompt if prompt is None else prompt,
-            system=settings.system,
-            clip=clip,
-            generation=settings.generation,
-            json_schema=json_schema,
-        ),
-        rules=rules,
-        max_attempts=settings.max_attempts,
-        drop_abnormal=settings.drop_abnormal,
     )
 
 

@@ -12,20 +12,17 @@ does not grow with the number of requests.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rayjob.recipes import rules as validators
-from rayjob.recipes.asking import Outcome, ask
-from rayjob.recipes.rows import caption_row
-from rayjob.recipes.settings import RecipeDefaults, RecipeSettings
+from rayjob.recipes.base import BaseRecipe
 from rayjob.recipes.windows import Window, cut, frames_within, windows_over
 from schemas.config import GenerationConfig
 from schemas.errors import CaptionError, IncompleteError, UnusableMaterialError
 from schemas.media import Clip, SamplingPlan
-from schemas.recipe import Asker, Request, Video
+from schemas.recipe import Engine, Video
 from schemas.tables import CaptionRow, Level
 
 
@@ -62,39 +59,20 @@ class ClipsOptions(BaseModel):
         return self
 
 
-class Clips:
+class Clips(BaseRecipe):
     """One caption per sampled frame and one per window."""
 
     name = "clips"
-    defaults = RecipeDefaults(
-        model="openbmb/MiniCPM-V-2_6",
-        prompt="clip.txt",
-        system="",
-        plan=SamplingPlan(fps=1.0, max_pixels=200_704, compress=True),
-        generation=GenerationConfig(temperature=0.2, max_tokens=2048, seed=42),
-        max_model_len=16_384,
-        max_num_seqs=64,
-        media={"video": 1, "image": 1},
-        # The chain, and some of the frames beside it.
-        requests_per_video=4,
-        prompts={"frame_prompt_file": "frame.txt"},
-        options=ClipsOptions,
-    )
+    model = "openbmb/MiniCPM-V-2_6"
+    prompt = "prompts/clip.txt"
+    plan = SamplingPlan(fps=1.0, max_pixels=200_704, compress=True)
+    generation = GenerationConfig(temperature=0.2, max_tokens=2048, seed=42)
+    options = ClipsOptions()
+    prompts: Mapping[str, str] = {"frame_prompt_file": "prompts/frame.txt"}
+    # The chain, and some of the frames beside it.
+    requests_per_video = 4
 
-    def __init__(self, settings: RecipeSettings) -> None:
-        assert settings.plan is not None
-        self.plan = settings.plan
-        self._settings = settings
-        self._options: ClipsOptions = settings.options
-        self._rules: list[validators.Validator] = [
-            validators.non_empty,
-            validators.complete,
-            validators.no_endless_repetition,
-        ]
-        if settings.min_words:
-            self._rules.append(validators.min_words(settings.min_words))
-
-    async def caption(self, video: Video, engine: Asker) -> Sequence[CaptionRow]:
+    async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
         """Rows of the levels "frame" and "clip"; see :class:`schemas.recipe.Recipe`.
 
         Raises:
@@ -108,8 +86,8 @@ class Clips:
         jobs = [self._chain(video, clip, engine, rows)]
         waiting = iter(self._frames(clip))
         jobs += [
-            self._some_frames(video, clip, engine, waiting, rows)
-            for _ in range(self._options.frames_at_once)
+            self._some_frames(video, engine, waiting, rows)
+            for _ in range(self.options.frames_at_once)
         ]
         # All come to their end, so that one failure does not waste what others can do.
         ends = await asyncio.gather(*jobs, return_exceptions=True)
@@ -126,36 +104,38 @@ class Clips:
             ) from first
         return rows
 
-    async def _chain(self, video: Video, clip: Clip, engine: Asker, rows: list[CaptionRow]) -> None:
+    async def _chain(
+        self, video: Video, clip: Clip, engine: Engine, rows: list[CaptionRow]
+    ) -> None:
         """Caption the windows one after the other."""
-        options = self._options
+        options = self.options
         windows = windows_over(
             clip.info.duration_sec, window_sec=options.window_sec, stride_sec=options.stride_sec
         )
         before = ""
         for window in windows:
             frames = _evenly(frames_within(clip, window), options.max_window_frames)
-            prompt = self._settings.prompt.replace("{context}", before)
+            prompt = self.prompt.replace("{context}", before)
             try:
-                outcome = await self._ask(engine, prompt, clip, window, frames, sound=True)
+                row = await self._captioned(video, engine, prompt, window, frames, level="clip")
             except CaptionError as error:
                 raise type(error)(
                     f"the chain stopped at window {window.index + 1} of {len(windows)}, "
                     f"{window.start_sec:g} s: {error}"
                 ) from error
-            rows.append(self._row(video, clip, window, outcome, len(frames), level="clip"))
-            if outcome.status == "ok":
+            rows.append(row)
+            if row.caption_status == "ok":
                 # A caption that broke a rule would lead the next one astray.
-                before = outcome.answer.text
+                before = row.caption
 
     def _frames(self, clip: Clip) -> Iterator[tuple[Window, int]]:
         """Frames to caption alone, each once and with the time it stands for."""
-        if self._options.frame_sec is None:
+        if self.options.frame_sec is None:
             return
         spans = windows_over(
             clip.info.duration_sec,
-            window_sec=self._options.frame_sec,
-            stride_sec=self._options.frame_sec,
+            window_sec=self.options.frame_sec,
+            stride_sec=self.options.frame_sec,
         )
         for span in spans:
             frame = frames_within(clip, span)[0]
@@ -166,59 +146,39 @@ class Clips:
     async def _some_frames(
         self,
         video: Video,
-        clip: Clip,
-        engine: Asker,
+        engine: Engine,
         waiting: Iterator[tuple[Window, int]],
         rows: list[CaptionRow],
     ) -> None:
         """Caption frames from a queue that several of these share."""
-        prompt = self._settings.prompts["frame_prompt_file"]
+        prompt = self.prompts["frame_prompt_file"]
         for span, frame in waiting:
             try:
-                outcome = await self._ask(engine, prompt, clip, span, [frame], sound=False)
+                row = await self._captioned(video, engine, prompt, span, [frame], level="frame")
             except CaptionError as error:
                 raise type(error)(f"the frame at {span.start_sec:g} s failed: {error}") from error
-            rows.append(self._row(video, clip, span, outcome, 1, level="frame"))
+            rows.append(row)
 
-    async def _ask(
+    async def _captioned(
         self,
-        engine: Asker,
+        video: Video,
+        engine: Engine,
         prompt: str,
-        clip: Clip,
         window: Window,
         frames: list[int],
         *,
-        sound: bool,
-    ) -> Outcome:
-        return await ask(
-            engine,
-            Request(
-                prompt=prompt,
-                system=self._settings.system,
-                # Unpacked now, one request at a time.
-                clip=await asyncio.to_thread(cut, clip, window, frames=frames, sound=sound),
-                generation=self._settings.generation,
-            ),
-            rules=self._rules,
-            max_attempts=self._settings.max_attempts,
-        )
-
-    def _row(
-        self,
-        video: Video,
-        clip: Clip,
-        window: Window,
-        outcome: Outcome,
-        num_frames: int,
-        *,
         level: Level,
     ) -> CaptionRow:
-        return caption_row(
+        """Caption some frames, with the sound of a window where they are a clip."""
+        clip = video.clip
+        assert clip is not None
+        # Unpacked now, one request at a time.
+        part = await asyncio.to_thread(cut, clip, window, frames=frames, sound=level == "clip")
+        outcome = await self.ask(engine, prompt=prompt, clip=part, drop_abnormal=False)
+        return self.row(
             video,
             outcome,
-            self._settings,
-            info=clip.info,
-            num_frames=num_frames,
+            num_frames=len(frames),
             level=level,
             index=window.index,
             start_sec=window.start_sec,

@@ -10,19 +10,17 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rayjob.inputs.earlier_captions import Material
 from rayjob.recipes import fusing
-from rayjob.recipes import rules as validators
-from rayjob.recipes.asking import ask_for_video
-from rayjob.recipes.rows import caption_row
-from rayjob.recipes.settings import NoOptions, RecipeDefaults, RecipeSettings
+from rayjob.recipes.base import BaseRecipe
+from rayjob.recipes.material import Material
+from rayjob.recipes.rules import complete, no_endless_repetition, non_empty, one_paragraph
 from rayjob.recipes.structured_text import ReadCaption, read_structured
 from schemas.config import GenerationConfig
-from schemas.recipe import Asker, Video
+from schemas.recipe import Engine, Video
 from schemas.tables import CaptionRow
 
 
@@ -37,36 +35,16 @@ class DenseOptions(BaseModel):
     drop_seed: int = Field(default=42, description="draws another thinning for all videos")
 
 
-def _defaults(prompt: str, options: type[BaseModel]) -> RecipeDefaults:
-    return RecipeDefaults(
-        model="Qwen/Qwen2.5-32B-Instruct",
-        prompt=prompt,
-        system="",
-        plan=None,
-        generation=GenerationConfig(temperature=0.1, max_tokens=512, seed=42),
-        max_model_len=4096,
-        max_num_seqs=256,
-        options=options,
-        source_recipe="structured",
-    )
-
-
-class _Fusion:
+class _Fusion(BaseRecipe):
     """One text per video out of its structured caption."""
 
-    defaults: ClassVar[RecipeDefaults]
+    model = "Qwen/Qwen2.5-32B-Instruct"
     plan = None
-
-    def __init__(self, settings: RecipeSettings) -> None:
-        self._settings = settings
-        self._rules: list[validators.Validator] = [
-            validators.non_empty,
-            validators.complete,
-            validators.one_paragraph,
-            validators.no_endless_repetition,
-        ]
-        if settings.min_words:
-            self._rules.append(validators.min_words(settings.min_words))
+    generation = GenerationConfig(temperature=0.1, max_tokens=512, seed=42)
+    rules = (non_empty, complete, one_paragraph, no_endless_repetition)
+    max_model_len = 4096
+    max_num_seqs = 256
+    source_recipe = "structured"
 
     @abstractmethod
     def fields(self, caption: ReadCaption, video_id: str) -> dict[str, Any]:
@@ -76,33 +54,25 @@ class _Fusion:
             UnusableMaterialError: there is nothing to show.
         """
 
-    async def caption(self, video: Video, engine: Asker) -> Sequence[CaptionRow]:
+    async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
         """One row for the whole video; see :class:`schemas.recipe.Recipe`.
 
         Raises:
             UnusableMaterialError: the structured caption cannot be read or names no subject.
         """
-        settings, material = self._settings, Material.read(video)
+        material = Material.read(video)
         source = material.video_caption()
         read = read_structured(source.structured or source.caption)
         fields = self.fields(read, video.video_id)
-        outcome = await ask_for_video(
-            engine,
-            settings,
-            rules=self._rules,
-            prompt=settings.prompt.replace("{input}", json.dumps(fields, ensure_ascii=False)),
-        )
+        shown = json.dumps(fields, ensure_ascii=False)
+        outcome = await self.ask(engine, prompt=self.prompt.replace("{input}", shown))
         return [
-            caption_row(
+            self.row(
                 video,
                 outcome,
-                settings,
                 info=material.info,
-                num_frames=None,
                 caption=fusing.with_camera(outcome.answer.text, read.camera_motion),
-                details={"fields": fields, "repaired": True}
-                if read.repaired
-                else {"fields": fields},
+                details={"fields": fields} | ({"repaired": True} if read.repaired else {}),
             )
         ]
 
@@ -111,11 +81,12 @@ class TextToVideo(_Fusion):
     """A dense text: all that is known, in a fixed order, randomly thinned."""
 
     name = "t2v"
-    defaults = _defaults("t2v.txt", DenseOptions)
+    prompt = "prompts/t2v.txt"
+    options = DenseOptions()
 
     def fields(self, caption: ReadCaption, video_id: str) -> dict[str, Any]:
         """See :func:`rayjob.recipes.fusing.dense_fields`."""
-        options: DenseOptions = self._settings.options
+        options = self.options
         return fusing.dense_fields(
             caption,
             video_id=video_id,
@@ -132,7 +103,7 @@ class ImageToVideo(_Fusion):
     """A concise text: who does what, for one who has the first picture."""
 
     name = "i2v"
-    defaults = _defaults("i2v.txt", NoOptions)
+    prompt = "prompts/i2v.txt"
 
     def fields(self, caption: ReadCaption, video_id: str) -> dict[str, Any]:
         """See :func:`rayjob.recipes.fusing.concise_fields`."""

@@ -10,22 +10,28 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rayjob.inputs.earlier_captions import Material, SourceRow
-from rayjob.recipes import rules as validators
-from rayjob.recipes.asking import Outcome, ask
+from rayjob.recipes.asking import Outcome
+from rayjob.recipes.base import BaseRecipe
+from rayjob.recipes.material import Material, SourceRow
 from rayjob.recipes.reducing import TimedText, pack, stamp
-from rayjob.recipes.rows import caption_row
-from rayjob.recipes.settings import RecipeDefaults, RecipeSettings
+from rayjob.recipes.rules import (
+    Rule,
+    complete,
+    ends_with_a_sentence,
+    no_endless_repetition,
+    non_empty,
+    without_words,
+)
 from schemas.config import GenerationConfig
 from schemas.errors import ConfigError, MissingMaterialError, UnusableMaterialError
-from schemas.recipe import Engine, Request, Video
+from schemas.recipe import Engine, Video
 from schemas.tables import CaptionRow
 
 _END_SEC = 0.1
@@ -54,39 +60,25 @@ class LongOptions(BaseModel):
     )
 
 
-class Long:
+class Long(BaseRecipe):
     """One long caption per video."""
 
     name = "long"
+    model = "Qwen/Qwen2.5-32B-Instruct"
+    prompt = "prompts/long.txt"
     plan = None
-    defaults = RecipeDefaults(
-        model="Qwen/Qwen2.5-32B-Instruct",
-        prompt="long.txt",
-        system="",
-        plan=None,
-        generation=GenerationConfig(temperature=0.2, max_tokens=2048, seed=42),
-        max_model_len=32_768,
-        max_num_seqs=64,
-        requests_per_video=2,
-        prompts={"part_prompt_file": "long_part.txt"},
-        options=LongOptions,
-        source_recipe="clips",
-    )
+    generation = GenerationConfig(temperature=0.2, max_tokens=2048, seed=42)
+    rules: Sequence[Rule] = (non_empty, complete, no_endless_repetition, ends_with_a_sentence)
+    options = LongOptions()
+    prompts: Mapping[str, str] = {"part_prompt_file": "prompts/long_part.txt"}
+    max_model_len = 32_768
+    requests_per_video = 2
+    source_recipe = "clips"
 
-    def __init__(self, settings: RecipeSettings) -> None:
-        self._settings = settings
-        self._options: LongOptions = settings.options
-        self._rules: list[validators.Validator] = [
-            validators.non_empty,
-            validators.complete,
-            validators.no_endless_repetition,
-            validators.ends_with_a_sentence,
-        ]
-        if self._options.sensitive_words_file is not None:
-            words = _words(self._options.sensitive_words_file)
-            self._rules.append(validators.without_words(words))
-        if settings.min_words:
-            self._rules.append(validators.min_words(settings.min_words))
+    def set_up(self) -> None:
+        """Apply the options."""
+        if self.options.sensitive_words_file is not None:
+            self.rules = [*self.rules, without_words(_words(self.options.sensitive_words_file))]
 
     async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
         """One row for the whole video; see :class:`schemas.recipe.Recipe`.
@@ -96,7 +88,7 @@ class Long:
                 too small for the material to become smaller part by part.
             MissingMaterialError: the windows end before the video does.
         """
-        settings, material = self._settings, Material.read(video)
+        material = Material.read(video)
         texts = await _counted(engine, _lines(material))
         material_tokens = _size(texts)
         budget = await self._budget(engine)
@@ -120,21 +112,15 @@ class Long:
                     f"{size} tokens of material do not become less in requests of {budget}: "
                     "raise engine.max_model_len or recipe.options.max_input_tokens"
                 )
-        outcome = await self._ask(
-            engine,
-            settings.prompt.replace("{words}", f"{self._options.target_words:,}"),
-            texts,
-            rules=self._rules,
-            drop_abnormal=settings.drop_abnormal,
+        outcome = await self.ask(
+            engine, prompt=_filled(self.prompt, texts, words=self.options.target_words)
         )
         outcomes.append(outcome)
         return [
-            caption_row(
+            self.row(
                 video,
                 outcome.with_tokens_of(outcomes),
-                settings,
                 info=material.info,
-                num_frames=None,
                 details={
                     "reduce_depth": len(levels),
                     "material_tokens": material_tokens,
@@ -149,13 +135,12 @@ class Long:
 
     async def _budget(self, engine: Engine) -> int:
         """Tokens of material that one request may hold."""
-        settings, options = self._settings, self._options
-        prompts = [settings.prompt, settings.prompts["part_prompt_file"]]
-        sizes = await engine.count_tokens([settings.system + prompt for prompt in prompts])
-        answer = settings.generation.max_tokens or 0
+        prompts = [self.prompt, *self.prompts.values()]
+        sizes = await engine.count_tokens([self.system + prompt for prompt in prompts])
+        answer = self.generation.max_tokens or 0
         room = engine.max_model_len - max(sizes) - 4 * _MARGIN_TOKENS
         # The text of a part takes a third of its material.
-        budget = min(room - answer, room * 3 // 4, options.max_input_tokens or room)
+        budget = min(room - answer, room * 3 // 4, self.options.max_input_tokens or room)
         if budget < 4 * _MARGIN_TOKENS:
             raise UnusableMaterialError(
                 f"the context of {engine.max_model_len} tokens leaves {budget} for the material: "
@@ -170,13 +155,13 @@ class Long:
         less to pack than the one before.
         """
         most = max(_MARGIN_TOKENS, min(budget // 3, _size(group)))
-        prompt = self._settings.prompts["part_prompt_file"]
-        outcome = await self._ask(
+        prompt = self.prompts["part_prompt_file"]
+        outcome = await self.ask(
             engine,
-            prompt.replace("{words}", f"{int(most * _WORDS_PER_TOKEN):,}"),
-            group,
-            rules=[validators.non_empty, validators.complete, validators.no_endless_repetition],
-            max_tokens=most,
+            prompt=_filled(prompt, group, words=int(most * _WORDS_PER_TOKEN)),
+            generation=self.generation.model_copy(update={"max_tokens": most}),
+            rules=BaseRecipe.rules,
+            drop_abnormal=False,
         )
         text = TimedText(
             start_sec=group[0].start_sec,
@@ -186,32 +171,10 @@ class Long:
         )
         return outcome, (await _counted(engine, [text]))[0]
 
-    async def _ask(
-        self,
-        engine: Engine,
-        prompt: str,
-        texts: Sequence[TimedText],
-        *,
-        rules: Sequence[validators.Validator],
-        max_tokens: int | None = None,
-        drop_abnormal: bool = False,
-    ) -> Outcome:
-        settings = self._settings
-        generation = settings.generation
-        if max_tokens is not None:
-            generation = generation.model_copy(update={"max_tokens": max_tokens})
-        material = "\n".join(text.stamped() for text in texts)
-        return await ask(
-            engine,
-            Request(
-                prompt=prompt.replace("{input}", material),
-                system=settings.system,
-                generation=generation,
-            ),
-            rules=rules,
-            max_attempts=settings.max_attempts,
-            drop_abnormal=drop_abnormal,
-        )
+
+def _filled(prompt: str, texts: Sequence[TimedText], *, words: int) -> str:
+    material = "\n".join(text.stamped() for text in texts)
+    return prompt.replace("{words}", f"{words:,}").replace("{input}", material)
 
 
 async def _counted(engine: Engine, texts: Sequence[TimedText]) -> list[TimedText]:

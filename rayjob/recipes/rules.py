@@ -16,7 +16,7 @@ from rayjob.recipes.wording import any_phrase, is_finished, sentences, words
 from schemas.recipe import Answer
 from schemas.structured import StructuredCaption
 
-Validator = Callable[[Answer], str | None]
+Rule = Callable[[Answer], str | None]
 
 _LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE)
 
@@ -94,7 +94,7 @@ def ends_with_a_sentence(answer: Answer) -> str | None:
     return None if not words(answer.text) or is_finished(answer.text) else "ends abruptly"
 
 
-def without_words(phrases: Sequence[str]) -> Validator:
+def without_words(phrases: Sequence[str]) -> Rule:
     """None of these words or phrases, in any case."""
     listed = any_phrase(phrases) if phrases else None
 
@@ -128,7 +128,7 @@ def no_repeated_subjects(answer: Answer) -> str | None:
     return None if twice is None else f"lists the subject {twice[0]!r} twice"
 
 
-def min_words(floor: int) -> Validator:
+def min_words(floor: int) -> Rule:
     """At least ``floor`` words, as :func:`words` counts."""
 
     def check(answer: Answer) -> str | None:
@@ -138,7 +138,7 @@ def min_words(floor: int) -> Validator:
     return check
 
 
-def first_reason(answer: Answer, rules: Sequence[Validator]) -> str | None:
+def first_reason(answer: Answer, rules: Sequence[Rule]) -> str | None:
     """The first broken rule's reason, or None for a valid answer."""
     for rule in rules:
         reason = rule(answer)

@@ -131,7 +131,7 @@ def _plan(run_id: str, config: dict[str, Any]) -> SamplingPlan | None:
     try:
         if setting(config, "recipe.plan"):
             return SamplingPlan.model_validate(setting(config, "recipe.plan"))
-        return find_recipe(name).defaults.plan if isinstance(name, str) else None
+        return find_recipe(name).plan if isinstance(name, str) else None
     except (ValueError, ConfigError) as error:
         logger.warning("how run %s sampled its videos is unknown: %s", run_id, error)
         return None
@@ -143,7 +143,7 @@ def _source(config: dict[str, Any], related: Sequence[Part]) -> Part | None:
     recipe = setting(config, "source_recipe")
     if recipe is None and isinstance(name, str):
         with suppress(ConfigError):
-            recipe = find_recipe(name).defaults.source_recipe
+            recipe = find_recipe(name).source_recipe
     found = [part for part in related if part.table == "captions" and part.recipe == recipe]
     return max(found, key=lambda part: max(file.modified for file in part.files), default=None)
 

@@ -91,7 +91,7 @@ def job_command(action: Action[JobConfig], *, help: str) -> Callable[..., None]:
         output: Output = None,
         config: ConfigFile = None,
         recipe: Annotated[
-            str | None, typer.Option(help="Recipe by name, or module:object. [omni]")
+            str | None, typer.Option(help="Recipe by name, or FILE.py:CLASS. [omni]")
         ] = None,
         model: Model = None,
         prompt_file: PromptFile = None,

@@ -13,7 +13,6 @@ from actors.engine.prompting import PromptBuilder
 from actors.engine.vllm_engine import EngineSettings, VllmEngine
 from rayjob.capacity.pool import engine_pool
 from rayjob.recipes.omni import Omni
-from rayjob.recipes.settings import settings_for
 from rayjob.settings.loading import load_config
 from schemas.media import Clip, VideoInfo
 from schemas.recipe import Request, Video
@@ -46,8 +45,7 @@ def clip(scene: Scene) -> Clip:
 
 def heard(settings: EngineSettings) -> list[tuple[bool, bool]]:
     """For each pair: whether the sounding and then the silenced clip were heard rightly."""
-    recipe_settings = settings_for(Omni.defaults, CONFIG.recipe, model="m", model_revision=None)
-    recipe = Omni(recipe_settings)
+    recipe = Omni(CONFIG.recipe)
     scenes = [scene for scene in sample_scenes(400, seed=41) if scene.sound != "silence"][:PAIRS]
 
     async def run() -> list[tuple[bool, bool]]:
@@ -72,7 +70,7 @@ def heard(settings: EngineSettings) -> list[tuple[bool, bool]]:
 @pytest.fixture(scope="module")
 def settings() -> EngineSettings:
     assert Path("models/tiny-omni/config.json").is_file()
-    pool = engine_pool(CONFIG.engine, Omni.defaults, plan=Omni.defaults.plan, cluster_gpus=0)
+    pool = engine_pool(CONFIG.engine, Omni, plan=Omni.plan, cluster_gpus=0)
     return pool.settings
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from rayjob.recipes import find_recipe
-from rayjob.recipes.settings import RecipeSettings, settings_for
+from rayjob.recipes.base import BaseRecipe
 from rayjob.settings.loading import read_config
 from schemas.config import EngineConfig, FuseConfig, GenerationConfig, JobConfig
 from schemas.media import SamplingPlan
@@ -19,16 +19,14 @@ CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
 PLACES: dict[str, Any] = {"input": "in", "output": "out"}
 
 
-def loaded(name: str, flags: Mapping[str, Any] = {}) -> tuple[EngineConfig, RecipeSettings]:
+def loaded(name: str, flags: Mapping[str, Any] = {}) -> tuple[EngineConfig, BaseRecipe]:
     """Its engine and its recipe, read by the command that the recipe belongs to."""
     path = ROOT / f"configs/{name}.yaml"
     recipe = yaml.safe_load(path.read_text())["recipe"]["name"]
-    kind = FuseConfig if find_recipe(recipe).defaults.plan is None else JobConfig
+    kind = FuseConfig if find_recipe(recipe).plan is None else JobConfig
     config = read_config(kind, str(path), flags={**PLACES, **flags})
-    defaults = find_recipe(config.recipe.name).defaults
     assert config.engine.model, "a configuration names its model"
-    settings = settings_for(defaults, config.recipe, model=config.engine.model, model_revision=None)
-    return config.engine, settings
+    return config.engine, find_recipe(config.recipe.name)(config.recipe)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -66,33 +64,33 @@ def test_no_configuration_is_forgotten() -> None:
 )
 def test_published_settings_are_the_defaults(name: str, recipe: str) -> None:
     """What a configuration spells out, a run without it does as well."""
-    engine, settings = loaded(name)
-    defaults = find_recipe(recipe).defaults
+    engine, configured = loaded(name)
+    defaults = find_recipe(recipe)
     assert engine.model == defaults.model
-    assert settings.plan == defaults.plan
-    assert settings.generation == defaults.generation
-    assert settings.options == defaults.options()
-    assert (engine.max_model_len, settings.max_attempts) == (defaults.max_model_len, 3)
+    assert configured.plan == defaults.plan
+    assert configured.generation == defaults.generation
+    assert configured.options == defaults.options
+    assert (engine.max_model_len, configured.max_attempts) == (defaults.max_model_len, 3)
     assert engine.max_num_seqs in (None, defaults.max_num_seqs)
 
 
 def test_skycaptioner_as_published() -> None:
-    engine, settings = loaded("skycaptioner-v1")
-    assert settings.plan == SamplingPlan(num_frames=16, include_last=False, max_pixels=360 * 420)
-    assert settings.generation == GenerationConfig(temperature=0.05, max_tokens=2048, seed=42)
+    engine, recipe = loaded("skycaptioner-v1")
+    assert recipe.plan == SamplingPlan(num_frames=16, include_last=False, max_pixels=360 * 420)
+    assert recipe.generation == GenerationConfig(temperature=0.05, max_tokens=2048, seed=42)
     assert engine.max_model_len == 31_920
     assert engine.vllm_args == {"gpu_memory_utilization": 0.6}
 
 
 @pytest.mark.parametrize("task", ["t2v", "i2v"])
 def test_fusion_as_published(task: str) -> None:
-    engine, settings = loaded("skycaptioner-v1-fusion", {"recipe.name": task})
-    assert settings.generation == GenerationConfig(temperature=0.1, max_tokens=512, seed=42)
+    engine, recipe = loaded("skycaptioner-v1-fusion", {"recipe.name": task})
+    assert recipe.generation == GenerationConfig(temperature=0.1, max_tokens=512, seed=42)
     assert engine.max_model_len == 4096
 
 
 def test_ugc_as_published() -> None:
-    engine, settings = loaded("ugc-videocaptioner")
-    assert settings.plan == SamplingPlan(num_frames=32, max_pixels=100_352, audio_rate=16_000)
-    assert settings.generation == GenerationConfig(temperature=0.2, max_tokens=1024, seed=42)
+    engine, recipe = loaded("ugc-videocaptioner")
+    assert recipe.plan == SamplingPlan(num_frames=32, max_pixels=100_352, audio_rate=16_000)
+    assert recipe.generation == GenerationConfig(temperature=0.2, max_tokens=1024, seed=42)
     assert engine.max_model_len == 20_000

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rayjob.recipes.omni import Omni
-from schemas.recipe import Asker, Video
+from schemas.recipe import Engine, Video
 from schemas.tables import CaptionRow
 
 GATE = "RAYJOB_TEST_GATE"
@@ -21,7 +21,7 @@ class Held(Omni):
 
     name = "held"
 
-    async def caption(self, video: Video, engine: Asker) -> Sequence[CaptionRow]:
+    async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
         while video.video_id.startswith("held") and not Path(os.environ[GATE]).exists():
             await asyncio.sleep(0.1)
         return await super().caption(video, engine)

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 
 from rayjob.recipes.omni import Omni
-from schemas.recipe import Asker, Video
+from schemas.recipe import Engine, Video
 from schemas.tables import CaptionRow
 
 
@@ -16,7 +16,7 @@ class Poisoned(Omni):
 
     name = "poisoned"
 
-    async def caption(self, video: Video, engine: Asker) -> Sequence[CaptionRow]:
+    async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
         if "poison" in video.video_id:
             os.kill(os.getpid(), signal.SIGKILL)
         return await super().caption(video, engine)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from pydantic import Field
 
 from rayjob.recipes.clips import Clips, ClipsOptions
-from rayjob.recipes.settings import RecipeSettings
 from schemas.errors import RequestRejectedError
-from schemas.recipe import Answer, Asker, Request, Video
+from schemas.recipe import Answer, Engine, Request, Video
 from schemas.tables import CaptionRow
 
 
@@ -22,21 +20,20 @@ class Stumbling(Clips):
     """Captions as ``clips`` does, but videos named ``stumble-...`` not to their end."""
 
     name = "stumbling"
-    defaults = dataclasses.replace(Clips.defaults, options=StumblingOptions)
+    options = StumblingOptions()
 
-    def __init__(self, settings: RecipeSettings) -> None:
-        super().__init__(settings)
-        self._at: int | None = settings.options.stumble_at
-
-    async def caption(self, video: Video, engine: Asker) -> Sequence[CaptionRow]:
-        if self._at is not None and video.video_id.startswith("stumble-"):
-            engine = _Stumble(engine, self._at)
+    async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
+        at = self.options.stumble_at
+        if at is not None and video.video_id.startswith("stumble-"):
+            engine = _Stumble(engine, at)
         return await super().caption(video, engine)
 
 
 class _Stumble:
-    def __init__(self, engine: Asker, at: int) -> None:
+    def __init__(self, engine: Engine, at: int) -> None:
         self._engine = engine
+        self.max_model_len = engine.max_model_len
+        self.count_tokens = engine.count_tokens
         self._windows_left = at
 
     async def ask(self, request: Request) -> Answer:

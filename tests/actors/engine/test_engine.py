@@ -34,7 +34,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         device="cpu", load_format="dummy", max_model_len=CONTEXT, max_num_seqs=8,
         kv_cache_bytes=16 << 20,
     )  # fmt: skip
-    pool = engine_pool(config, TextToVideo.defaults, plan=None, cluster_gpus=0)
+    pool = engine_pool(config, TextToVideo, plan=None, cluster_gpus=0)
     with asyncio.Runner() as loop:
         engine = VllmEngine(pool.settings)
         try:

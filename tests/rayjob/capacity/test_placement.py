@@ -42,7 +42,7 @@ def test_decoders_go_where_their_resource_is() -> None:
 
 def test_by_default_decoders_take_what_is_theirs_alone_or_left() -> None:
     engine = EngineConfig(model="models/tiny-omni", device="cpu", cpus_per_engine=3)
-    pool = engine_pool(engine, Omni.defaults, plan=None, cluster_gpus=0)
+    pool = engine_pool(engine, Omni, plan=None, cluster_gpus=0)
     here = Resources((CPU_NODE, DECODE_NODE))
     actors = {
         name: decode_pool(

@@ -35,7 +35,7 @@ def test_one_setting_decides_resource_share_and_number(
     model: str, fraction: float, gpus: int, replicas: int, share: float
 ) -> None:
     config = EngineConfig(model=model, gpus_per_engine=fraction)
-    pool = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=gpus)
+    pool = engine_pool(config, Omni, plan=SOUND, cluster_gpus=gpus)
     assert (pool.gpus, pool.replicas) == (fraction, replicas)
     assert pool.settings.args["gpu_memory_utilization"] == share
     assert pool.settings.args.get("tensor_parallel_size", 1) == max(1, int(fraction))
@@ -46,7 +46,7 @@ def test_one_setting_decides_resource_share_and_number(
 def test_a_pool_that_does_not_fit_is_an_error(model: str, engines: int, gpus: int) -> None:
     config = EngineConfig(model=model, device="gpu", gpus_per_engine=0.5, engines=engines)
     with pytest.raises(ConfigError, match="do not fit"):
-        engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=gpus)
+        engine_pool(config, Omni, plan=SOUND, cluster_gpus=gpus)
 
 
 def test_an_engine_never_spans_nodes(model: str) -> None:
@@ -54,7 +54,7 @@ def test_an_engine_never_spans_nodes(model: str) -> None:
 
     def pool(**settings: Any) -> EnginePool:
         config = EngineConfig(model=model, **settings)
-        return engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=2, nodes=nodes)
+        return engine_pool(config, Omni, plan=SOUND, cluster_gpus=2, nodes=nodes)
 
     assert [pool(gpus_per_engine=share).replicas for share in (1, 0.5, 0.3)] == [2, 4, 6]
     with pytest.raises(ConfigError, match=r"1 engines with 2 GPU each .* 1 on a node at most"):
@@ -66,7 +66,7 @@ def test_an_engine_never_spans_nodes(model: str) -> None:
 
 def test_a_pool_may_grow(model: str) -> None:
     config = EngineConfig(model=model, gpus_per_engine=0.5, engines=4, min_engines=2)
-    pool = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=2)
+    pool = engine_pool(config, Omni, plan=SOUND, cluster_gpus=2)
     assert (pool.min_replicas, pool.replicas) == (2, 4)
     assert pool.describe().startswith("2 to 4 engines of")
     for wrong in ({"min_engines": 2}, {"engines": 1, "min_engines": 2}):
@@ -75,7 +75,7 @@ def test_a_pool_may_grow(model: str) -> None:
 
 
 def test_without_gpus_it_runs_on_the_cpu(model: str) -> None:
-    pool = engine_pool(EngineConfig(model=model), Omni.defaults, plan=SOUND, cluster_gpus=0)
+    pool = engine_pool(EngineConfig(model=model), Omni, plan=SOUND, cluster_gpus=0)
     assert (pool.gpus, pool.replicas, pool.settings.on_gpu) == (0.0, 1, False)
     assert pool.settings.args["enforce_eager"]
     assert "gpu_memory_utilization" not in pool.settings.args
@@ -83,24 +83,24 @@ def test_without_gpus_it_runs_on_the_cpu(model: str) -> None:
 
 def test_a_rehearsal_on_the_cpu_asks_ray_for_gpus(model: str) -> None:
     config = EngineConfig(model=model, device="cpu", gpus_per_engine=0.5)
-    pool = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=2)
+    pool = engine_pool(config, Omni, plan=SOUND, cluster_gpus=2)
     assert (pool.gpus, pool.replicas, pool.settings.on_gpu) == (0.5, 4, False)
     assert "gpu_memory_utilization" not in pool.settings.args
     assert pool.describe() == f"4 engines of {model}, 0.5 GPU each, on the CPU"
     with pytest.raises(ConfigError, match="do not fit"):
-        engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=0)
+        engine_pool(config, Omni, plan=SOUND, cluster_gpus=0)
 
 
 def test_gpus_that_are_asked_for_are_not_replaced_by_the_cpu(model: str) -> None:
     config = EngineConfig(model=model, gpus_per_engine=0.5, engines=4)
     with pytest.raises(ConfigError, match=r"0\.5 GPU each, and the cluster has none: .*autoscale"):
-        engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=0)
+        engine_pool(config, Omni, plan=SOUND, cluster_gpus=0)
 
 
 def test_caches_that_mix_up_sounds_are_off(model: str) -> None:
     config = EngineConfig(model=model)
-    with_sound = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=0).settings.args
-    without = engine_pool(config, Omni.defaults, plan=SILENT, cluster_gpus=0).settings.args
+    with_sound = engine_pool(config, Omni, plan=SOUND, cluster_gpus=0).settings.args
+    without = engine_pool(config, Omni, plan=SILENT, cluster_gpus=0).settings.args
     assert with_sound["enable_prefix_caching"] is False
     assert without["enable_prefix_caching"] is True
     assert with_sound["mm_processor_cache_gb"] == 0
@@ -109,30 +109,30 @@ def test_caches_that_mix_up_sounds_are_off(model: str) -> None:
 def test_a_plan_may_ask_for_sound_on_its_own(model: str) -> None:
     config = EngineConfig(model=model)
     for plan, sounds in ((SOUND, 1), (SILENT, 0)):
-        pool = engine_pool(config, Clips.defaults, plan=plan, cluster_gpus=0)
+        pool = engine_pool(config, Clips, plan=plan, cluster_gpus=0)
         limits = pool.settings.args["limit_mm_per_prompt"]
         assert limits == {"image": 1, "video": 1, "audio": sounds}
 
 
 def test_a_step_on_gpus_is_as_large_as_the_sizing_takes_it_for(model: str) -> None:
     config = EngineConfig(model=model)
-    on_gpu = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=1).settings.args
-    assert on_gpu["max_num_batched_tokens"] == engine_load(config, Omni.defaults).batched_tokens
-    on_cpu = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=0).settings.args
+    on_gpu = engine_pool(config, Omni, plan=SOUND, cluster_gpus=1).settings.args
+    assert on_gpu["max_num_batched_tokens"] == engine_load(config, Omni).batched_tokens
+    on_cpu = engine_pool(config, Omni, plan=SOUND, cluster_gpus=0).settings.args
     assert "max_num_batched_tokens" not in on_cpu
 
 
 def test_vllm_args_win_and_are_checked(model: str) -> None:
     config = EngineConfig(model=model, vllm_args={"max_num_batched_tokens": 4096})
-    pool = engine_pool(config, Omni.defaults, plan=SOUND, cluster_gpus=0)
+    pool = engine_pool(config, Omni, plan=SOUND, cluster_gpus=0)
     assert pool.settings.args["max_num_batched_tokens"] == 4096
     lots = EngineConfig(model=model, vllm_args={"max_num_batched_tokens": "lots"})
     with pytest.raises(ConfigError, match="'lots' is no number"):
-        engine_pool(lots, Omni.defaults, plan=SOUND, cluster_gpus=0)
+        engine_pool(lots, Omni, plan=SOUND, cluster_gpus=0)
     with pytest.raises(ConfigError, match="no_such_argument"):
         engine_pool(
             EngineConfig(model=model, vllm_args={"no_such_argument": 1}),
-            Omni.defaults,
+            Omni,
             plan=SOUND,
             cluster_gpus=0,
         )

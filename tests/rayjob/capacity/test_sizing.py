@@ -132,7 +132,7 @@ def test_kv_cache_is_what_vllm_reports(tmp_path: Path) -> None:
         model=model, device="cpu", dtype="bfloat16", max_model_len=1024, max_num_seqs=8,
         kv_cache_bytes=kv_cache_bytes, load_format="dummy",
     )  # fmt: skip
-    pool = engine_pool(config, Omni.defaults, plan=SILENT, cluster_gpus=0)
+    pool = engine_pool(config, Omni, plan=SILENT, cluster_gpus=0)
     engine = VllmEngine(pool.settings)
     try:
         cache = engine._llm.vllm_config.cache_config
@@ -229,7 +229,7 @@ def test_gpus_share_heads_evenly_or_not_at_all(model: str, gpus: int, splits: bo
         with contextlib.ExitStack() as stack:
             if not splits:
                 stack.enter_context(pytest.raises(ConfigError, match="cannot be spread over"))
-            engine_pool(config, Omni.defaults, plan=SILENT, cluster_gpus=gpus, gpu_types={type_})
+            engine_pool(config, Omni, plan=SILENT, cluster_gpus=gpus, gpu_types={type_})
 
 
 @pytest.mark.parametrize(
@@ -245,9 +245,7 @@ def test_memory_by_accelerator_type(types: list[str], gb: float | None) -> None:
 
 def pool_args(**engine: Any) -> dict[str, Any]:
     config = EngineConfig(**{"model": OMNI, "device": "gpu", **engine})
-    return engine_pool(
-        config, Omni.defaults, plan=SILENT, cluster_gpus=8, gpu_types={"L4"}
-    ).settings.args
+    return engine_pool(config, Omni, plan=SILENT, cluster_gpus=8, gpu_types={"L4"}).settings.args
 
 
 @pytest.mark.parametrize(
@@ -273,7 +271,7 @@ def test_engines_never_share_more_than_the_gpu(gpu_types: set[str]) -> None:
             {"model": TINY, "device": device, "gpus_per_engine": gpus}
             | {"vllm_args": {"gpu_memory_utilization": share}, "max_model_len": 1024}
         )
-        engine_pool(config, Omni.defaults, plan=SILENT, cluster_gpus=2, gpu_types=gpu_types)
+        engine_pool(config, Omni, plan=SILENT, cluster_gpus=2, gpu_types=gpu_types)
 
     with pytest.raises(ConfigError, match=r"3 engines share a GPU.*each gets 0\.27"):
         started(0.3, 0.9)
@@ -302,12 +300,12 @@ def test_engines_that_share_a_gpu_get_their_cache_outright() -> None:
 
 def test_engines_may_wait_for_nodes_that_come_later(tmp_path: Path) -> None:
     asked = EngineConfig(model=OMNI, device="gpu", engines=3, autoscale=True, gpu_memory_gb=24)
-    pool = engine_pool(asked, Omni.defaults, plan=SILENT, cluster_gpus=0)
+    pool = engine_pool(asked, Omni, plan=SILENT, cluster_gpus=0)
     assert (pool.replicas, pool.gpus, pool.settings.on_gpu) == (3, 1.0, True)
     with pytest.raises(ConfigError, match="does not fit"):
         engine_pool(
             asked.model_copy(update={"gpus_per_engine": 0.25}),
-            Omni.defaults,
+            Omni,
             plan=SILENT,
             cluster_gpus=0,
         )
@@ -318,5 +316,5 @@ def test_engines_may_wait_for_nodes_that_come_later(tmp_path: Path) -> None:
 
 def test_nothing_is_refused_where_the_memory_is_unknown() -> None:
     config = EngineConfig(model=QWEN, device="gpu", gpus_per_engine=0.25)
-    pool = engine_pool(config, Omni.defaults, plan=SILENT, cluster_gpus=1, gpu_types={"A100"})
+    pool = engine_pool(config, Omni, plan=SILENT, cluster_gpus=1, gpu_types={"A100"})
     assert "kv_cache_memory_bytes" not in pool.settings.args

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rayjob.inputs.earlier_captions import Material, SourceRow, iter_material
+from rayjob.inputs.earlier_captions import iter_material
 from rayjob.inputs.manifests import Input
 from rayjob.output.store import TableStore
+from rayjob.recipes.material import Material, SourceRow
 from schemas.errors import SourceError, UnusableMaterialError
 from schemas.media import StorageOptions, VideoInfo
 from schemas.recipe import Video

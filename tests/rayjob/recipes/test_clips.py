@@ -10,7 +10,7 @@ import pytest
 from actors.decoding.decoder import decode
 from actors.storage.access import open_range
 from rayjob.recipes.clips import Clips
-from rayjob.recipes.settings import settings_for
+from rayjob.testing import ScriptedEngine
 from schemas.config import RecipeConfig
 from schemas.errors import (
     ConfigError,
@@ -23,7 +23,6 @@ from schemas.frame_pack import FramePacker
 from schemas.media import Clip, DecodeLimits, StorageOptions, VideoInfo
 from schemas.recipe import Request, Video
 from tests.support.media import numbers_of, render
-from tests.support.scripted import ScriptedEngine
 
 SECONDS = 12
 OPTIONS = {"window_sec": 4, "stride_sec": 2, "frame_sec": 1}
@@ -34,7 +33,7 @@ LEVEL = 20
 
 def recipe(**options: Any) -> Clips:
     config = RecipeConfig(options={**OPTIONS, **options})
-    return Clips(settings_for(Clips.defaults, config, model="m", model_revision=None))
+    return Clips(config)
 
 
 def video(*, seconds: float = SECONDS, packed: bool = True) -> Video:
@@ -119,7 +118,7 @@ async def test_prompts_and_sound() -> None:
             assert request.clip.timestamps.tolist() == [0, 1, 2, 3]
         else:
             assert request.clip.audio is None
-            assert request.prompt == recipe()._settings.prompts["frame_prompt_file"]
+            assert request.prompt == recipe().prompts["frame_prompt_file"]
 
 
 async def test_frames_run_beside_the_chain_and_only_so_many() -> None:

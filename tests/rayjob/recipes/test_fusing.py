@@ -10,9 +10,8 @@ import pytest
 
 from rayjob.recipes import find_recipe
 from rayjob.recipes.fusing import concise_fields, dense_fields, with_camera
-from rayjob.recipes.settings import settings_for
+from rayjob.recipes.fusion import TextToVideo
 from rayjob.recipes.structured_text import ReadCaption, ReadSubject
-from schemas.config import RecipeConfig
 from schemas.errors import UnusableMaterialError
 
 KEEP_ALL = {"appearance": 0.0, "position": 0.0, "lighting": 0.0}
@@ -239,16 +238,14 @@ def test_the_camera_is_a_sentence_of_its_own(text: str, motion: str, expected: s
 
 @pytest.mark.parametrize("task", ["t2v", "i2v"])
 def test_published_settings(task: str) -> None:
-    defaults = find_recipe(task).defaults
-    assert defaults.model == "Qwen/Qwen2.5-32B-Instruct"
-    assert (defaults.generation.temperature, defaults.generation.max_tokens) == (0.1, 512)
-    assert defaults.max_model_len == 4096
-    assert defaults.source_recipe == "structured"
+    recipe = find_recipe(task)
+    assert recipe.model == "Qwen/Qwen2.5-32B-Instruct"
+    assert (recipe.generation.temperature, recipe.generation.max_tokens) == (0.1, 512)
+    assert recipe.max_model_len == 4096
+    assert recipe.source_recipe == "structured"
 
 
 def test_published_rates() -> None:
-    options = settings_for(
-        find_recipe("t2v").defaults, RecipeConfig(), model="m", model_revision=None
-    ).options
+    options = TextToVideo().options
     rates = (options.drop_appearance, options.drop_position, options.drop_lighting)
     assert rates == (0.1, 0.1, 0.1)

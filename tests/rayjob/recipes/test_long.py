@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from rayjob.inputs.earlier_captions import Material, SourceRow
 from rayjob.recipes.long import Long
-from rayjob.recipes.settings import settings_for
+from rayjob.recipes.material import Material, SourceRow
+from rayjob.testing import CUT_OFF, ScriptedEngine, tokens
 from schemas.config import GenerationConfig, RecipeConfig
 from schemas.errors import (
     AbnormalCaptionError,
@@ -24,7 +24,6 @@ from schemas.errors import (
 )
 from schemas.media import VideoInfo
 from schemas.recipe import Request, Video
-from tests.support.scripted import CUT_OFF, ScriptedEngine, tokens
 
 EVENT = re.compile(r"event\d+")
 TEXT = "It all went well."
@@ -66,7 +65,7 @@ def recipe(
         max_attempts=max_attempts,
         options=options,
     )
-    return Long(settings_for(Long.defaults, config, model="m", model_revision=None))
+    return Long(config)
 
 
 def material_of(request: Request) -> list[str]:

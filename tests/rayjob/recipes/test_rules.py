@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from rayjob.recipes import rules as validators
+from rayjob.recipes import rules
 from rayjob.recipes.wording import words
 from schemas.recipe import Answer
 from schemas.structured import MAX_SUBJECTS
@@ -22,36 +22,36 @@ PROSE = (
 
 @pytest.mark.parametrize("text", ["", "   ", "...", "\n!\n"])
 def test_empty(text: str) -> None:
-    assert validators.non_empty(answer(text)) == "empty"
+    assert rules.non_empty(answer(text)) == "empty"
 
 
 def test_prose_keeps_every_rule() -> None:
-    rules = [
-        validators.non_empty,
-        validators.complete,
-        validators.one_paragraph,
-        validators.no_endless_repetition,
-        validators.min_words(40),
+    kept = [
+        rules.non_empty,
+        rules.complete,
+        rules.one_paragraph,
+        rules.no_endless_repetition,
+        rules.min_words(40),
     ]
-    assert validators.first_reason(answer(PROSE), rules) is None
+    assert rules.first_reason(answer(PROSE), kept) is None
 
 
 def test_cut_off() -> None:
-    assert validators.complete(answer(PROSE, "length")) == validators.TRUNCATED
+    assert rules.complete(answer(PROSE, "length")) == rules.TRUNCATED
 
 
 @pytest.mark.parametrize(
     "text", ["One.\n\nTwo.", "One.\n \nTwo.", "- a dog\n- a cat", "1. a dog\n2. a cat"]
 )
 def test_more_than_one_paragraph(text: str) -> None:
-    assert validators.one_paragraph(answer(text)) is not None
+    assert rules.one_paragraph(answer(text)) is not None
 
 
 @pytest.mark.parametrize(
     "text", ["A dog.\nIt barks.", "Well - a dog - barks.", "5. March is cold."]
 )
 def test_one_paragraph(text: str) -> None:
-    assert validators.one_paragraph(answer(text)) is None
+    assert rules.one_paragraph(answer(text)) is None
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_one_paragraph(text: str) -> None:
     ],
 )
 def test_endless_repetition(text: str) -> None:
-    assert "repeats" in (validators.no_endless_repetition(answer(text)) or "")
+    assert "repeats" in (rules.no_endless_repetition(answer(text)) or "")
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,12 @@ def test_endless_repetition(text: str) -> None:
     ],
 )
 def test_natural_repetition(text: str) -> None:
-    assert validators.no_endless_repetition(answer(text)) is None
+    assert rules.no_endless_repetition(answer(text)) is None
 
 
 def test_word_floor() -> None:
-    assert validators.min_words(3)(answer("two words")) == "2 words, fewer than 3"
-    assert validators.min_words(3)(answer("it's three words")) is None
+    assert rules.min_words(3)(answer("two words")) == "2 words, fewer than 3"
+    assert rules.min_words(3)(answer("it's three words")) is None
 
 
 @pytest.mark.parametrize(
@@ -141,21 +141,21 @@ def test_words_of_any_script(text: str, told: list[str]) -> None:
     ],
 )
 def test_end_of_a_sentence(text: str, ends: bool) -> None:
-    assert validators.ends_with_a_sentence(answer(text)) == (None if ends else "ends abruptly")
+    assert rules.ends_with_a_sentence(answer(text)) == (None if ends else "ends abruptly")
 
 
 def test_sensitive_words() -> None:
-    rule = validators.without_words(["gun", "dead body"])
+    rule = rules.without_words(["gun", "dead body"])
     for text in ("A gun.", "a GUN lies there", "A Dead Body is found."):
         reason = rule(answer(text))
         assert reason == "holds a word of the sensitive list"
     for text in ("A gunner's mate.", "The body of a dead man.", ""):
         assert rule(answer(text)) is None
-    assert validators.without_words(["c++ (x)"])(answer("A c++ programmer.")) is None
-    assert validators.without_words(["c++"])(answer("A C++ programmer.")) is not None
-    assert validators.without_words(["枪"])(answer("桌上有一把枪在发光。")) is not None
-    assert validators.without_words(["आदम"])(answer("एक आदमी")) is None
-    assert validators.without_words([])(answer("A gun.")) is None
+    assert rules.without_words(["c++ (x)"])(answer("A c++ programmer.")) is None
+    assert rules.without_words(["c++"])(answer("A C++ programmer.")) is not None
+    assert rules.without_words(["枪"])(answer("桌上有一把枪在发光。")) is not None
+    assert rules.without_words(["आदम"])(answer("एक आदमी")) is None
+    assert rules.without_words([])(answer("A gun.")) is None
 
 
 # ---- structured captions
@@ -190,8 +190,8 @@ def document(*subjects: dict[str, Any], **changes: Any) -> str:
 
 def test_a_document_of_the_schema_keeps_the_rules() -> None:
     for text in (document(), document(*(subject(action=f"does {n}") for n in range(MAX_SUBJECTS)))):
-        assert validators.structured(answer(text)) is None
-        assert validators.no_repeated_subjects(answer(text)) is None
+        assert rules.structured(answer(text)) is None
+        assert rules.no_repeated_subjects(answer(text)) is None
 
 
 @pytest.mark.parametrize(
@@ -215,19 +215,19 @@ def test_a_document_of_the_schema_keeps_the_rules() -> None:
     ],
 )
 def test_not_as_the_schema_says(text: str, reason: str) -> None:
-    assert reason in (validators.structured(answer(text)) or "")
+    assert reason in (rules.structured(answer(text)) or "")
 
 
 @pytest.mark.parametrize("field", ["appearance", "action", "position"])
 def test_subjects_that_differ(field: str) -> None:
     text = document(subject(), subject(**{field: "another"}))
-    assert validators.no_repeated_subjects(answer(text)) is None
+    assert rules.no_repeated_subjects(answer(text)) is None
 
 
 def test_a_subject_listed_twice() -> None:
     twin = subject(expression="another", is_main_subject=False)
     text = document(subject(), subject(action="sits"), twin)
-    reason = validators.no_repeated_subjects(answer(text))
+    reason = rules.no_repeated_subjects(answer(text))
     assert reason == "lists the subject 'Woman' twice"
 
 
@@ -236,7 +236,7 @@ def test_many_subjects_alike_are_no_endless_repetition() -> None:
         subject(TYPES={"type": "Plant", "sub_type": "Tree"}, action="", position=f"number {at}")
         for at in range(8)
     ]
-    rule = validators.no_endless_repetition_in_fields
+    rule = rules.no_endless_repetition_in_fields
     assert rule(answer(document(*trees))) is None
     for times in (4, 40):
         stuck = document(subject(), subject(action="walks and " * times))

@@ -8,34 +8,36 @@ from typing import Any
 
 import pytest
 
-from rayjob.inputs.earlier_captions import Material, SourceRow
 from rayjob.recipes import find_recipe
-from rayjob.recipes.settings import settings_for
+from rayjob.recipes.material import Material, SourceRow
+from rayjob.testing import ScriptedEngine, sample_video
 from schemas.config import RecipeConfig
 from schemas.errors import AbnormalCaptionError, ConfigError, UnusableMaterialError
 from schemas.recipe import Recipe, Video
 from schemas.structured import json_schema
 from schemas.tables import CaptionRow
-from tests.rayjob.recipes.test_recipes import Scripted, clip
 from tests.rayjob.recipes.test_structured_text import DOCUMENT, TEXT
 
 CAMERA = "The camera follows Anna to the USS Hornet."
 
 
 def recipe(name: str, **config: Any) -> Recipe:
-    kind = find_recipe(name)
-    settings = settings_for(kind.defaults, RecipeConfig(**config), model="m", model_revision=None)
-    return kind(settings)
+    return find_recipe(name)(RecipeConfig(**config))
 
 
-async def captioned(engine: Scripted, **config: Any) -> CaptionRow:
-    video = Video(video_id="a.mp4", uri="/v/a.mp4", metadata=None, clip=clip(16))
-    (row,) = await recipe("structured", **config).caption(video, engine)
+async def captioned(engine: ScriptedEngine, **config: Any) -> CaptionRow:
+    asking = recipe("structured", **config)
+    (row,) = await asking.caption(sample_video(asking.plan), engine)
     return row
 
 
 async def fused(
-    engine: Scripted, *, task: str = "t2v", caption: str = TEXT, level: str = "video", **config: Any
+    engine: ScriptedEngine,
+    *,
+    task: str = "t2v",
+    caption: str = TEXT,
+    level: str = "video",
+    **config: Any,
 ) -> CaptionRow:
     row = SourceRow(
         level=level,
@@ -54,7 +56,7 @@ async def fused(
 
 
 async def test_the_schema_guides_and_types_the_answer() -> None:
-    engine = Scripted(TEXT)
+    engine = ScriptedEngine([TEXT])
     row = await captioned(engine)
     (request,) = engine.requests
     assert request.json_schema == json_schema()
@@ -65,7 +67,7 @@ async def test_the_schema_guides_and_types_the_answer() -> None:
 
 
 async def test_an_answer_off_the_schema_is_asked_for_again() -> None:
-    row = await captioned(Scripted("{", TEXT.replace("long_shot", "wide_shot"), TEXT))
+    row = await captioned(ScriptedEngine(["{", TEXT.replace("long_shot", "wide_shot"), TEXT]))
     assert (row.caption_status, row.attempts, row.structured_fields) == ("ok", 3, DOCUMENT)
 
 
@@ -86,7 +88,7 @@ async def test_an_answer_off_the_schema_is_asked_for_again() -> None:
 async def test_what_stays_wrong_is_kept_with_the_reason(
     text: str, status: str, reason: str
 ) -> None:
-    row = await captioned(Scripted(text, text, text))
+    row = await captioned(ScriptedEngine([text, text, text]))
     assert (row.caption, row.caption_status, row.attempts) == (text, status, 3)
     assert reason in (row.status_reason or "")
     assert (row.structured, row.structured_fields) == (None, None)
@@ -94,7 +96,7 @@ async def test_what_stays_wrong_is_kept_with_the_reason(
 
 async def test_a_document_that_repeats_a_subject_is_typed_all_the_same() -> None:
     twice = json.dumps(DOCUMENT | {"subjects": [*DOCUMENT["subjects"], DOCUMENT["subjects"][0]]})
-    row = await captioned(Scripted(twice), max_attempts=1)
+    row = await captioned(ScriptedEngine([twice]), max_attempts=1)
     assert (row.caption_status, row.status_reason) == ("invalid", "lists the subject 'Woman' twice")
     assert row.structured_fields is not None and len(row.structured_fields["subjects"]) == 3
 
@@ -107,7 +109,7 @@ def test_published_size() -> None:
 
 
 async def test_without_guidance_answers_are_still_checked() -> None:
-    engine = Scripted("A dog.")
+    engine = ScriptedEngine(["A dog."])
     row = await captioned(engine, options={"guided": False}, max_attempts=1)
     assert engine.requests[0].json_schema is None
     assert row.caption_status == "invalid"
@@ -124,7 +126,7 @@ def test_wrong_options() -> None:
 
 
 async def test_a_fused_row() -> None:
-    engine = Scripted("A woman walks.")
+    engine = ScriptedEngine(["A woman walks."])
     row = await fused(engine, options={"drop_appearance": 1.0})
     assert row.caption == f"A woman walks. {CAMERA}"
     assert (row.video_id, row.level, row.caption_status) == ("a.mp4", "video", "ok")
@@ -139,7 +141,7 @@ async def test_a_fused_row() -> None:
 
 
 async def test_a_concise_row() -> None:
-    engine = Scripted("A woman walks.")
+    engine = ScriptedEngine(["A woman walks."])
     row = await fused(engine, task="i2v")
     assert row.caption == f"A woman walks. {CAMERA}"
     assert json.loads(row.details or "") == {
@@ -154,15 +156,15 @@ async def test_a_concise_row() -> None:
 
 
 async def test_a_repair_is_told() -> None:
-    row = await fused(Scripted("A woman."), caption=TEXT[:-1])
+    row = await fused(ScriptedEngine(["A woman."]), caption=TEXT[:-1])
     assert json.loads(row.details or "")["repaired"] is True
-    row = await fused(Scripted("A woman."))
+    row = await fused(ScriptedEngine(["A woman."]))
     assert "repaired" not in json.loads(row.details or "")
 
 
 @pytest.mark.parametrize("caption", ["", "-", "no JSON", '{"subjects": []}'])
 async def test_what_cannot_be_fused_never_reaches_the_model(caption: str) -> None:
-    engine = Scripted("A woman.")
+    engine = ScriptedEngine(["A woman."])
     with pytest.raises(UnusableMaterialError):
         await fused(engine, caption=caption)
     assert engine.requests == []
@@ -170,12 +172,12 @@ async def test_what_cannot_be_fused_never_reaches_the_model(caption: str) -> Non
 
 async def test_captions_of_clips_are_no_structured_caption() -> None:
     with pytest.raises(UnusableMaterialError, match="no caption of the whole video"):
-        await fused(Scripted(), level="clip")
+        await fused(ScriptedEngine([]), level="clip")
 
 
 async def test_a_text_that_breaks_a_rule() -> None:
     text = "One.\n\nTwo."
-    row = await fused(Scripted(text, text, text))
+    row = await fused(ScriptedEngine([text, text, text]))
     assert (row.caption_status, row.status_reason) == ("invalid", "more than one paragraph")
     with pytest.raises(AbnormalCaptionError, match="more than one paragraph"):
-        await fused(Scripted(text, text, text), drop_abnormal=True)
+        await fused(ScriptedEngine([text, text, text]), drop_abnormal=True)

@@ -1,0 +1,261 @@
+"""The class that recipes are made of: attributes say what a recipe does, a run may change them.
+
+See ``docs/recipes.md`` for a recipe of one's own, and ``omni`` for one that ships.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rayjob.recipes.asking import Outcome, ask
+from rayjob.recipes.rules import Rule, complete, min_words, no_endless_repetition, non_empty
+from schemas.config import GenerationConfig, RecipeConfig
+from schemas.errors import ConfigError
+from schemas.media import Clip, SamplingPlan, VideoInfo
+from schemas.recipe import Engine, Request, Video
+from schemas.structured import StructuredCaption
+from schemas.tables import CaptionRow, Level
+
+_PLACES = ("{input}", "{context}")
+
+
+class NoOptions(BaseModel):
+    """Of a recipe that has no options of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BaseRecipe:
+    """A recipe that asks once per video; override :meth:`caption` for more.
+
+    Attributes of the class are the recipe's defaults. An instance holds the same attributes
+    with a run's configuration applied, and texts where the class names files.
+
+    Args:
+        config: what the run changes.
+        model, model_revision: what the run loads, by default the recipe's own model.
+
+    Attributes:
+        name: the ``recipe`` partition of the tables; letters, digits, '_' and '-'.
+        model: checkpoint folder or hub name.
+        prompt: the text, or a file that ends in ".txt", relative to the file of its class.
+        system: the system message, "" for none.
+        plan: what is extracted from each video; None for a recipe that works on earlier
+            captions, which overrides :meth:`caption`.
+        generation: how answers are sampled.
+        rules: what an answer must keep, the first broken one is its reason; it is asked for
+            again where it does not.
+        options: what only this recipe can be told (``recipe.options``): a pydantic model.
+        prompts: further prompts as ``prompt``, by the name of the option that holds a user's
+            file for each.
+        max_model_len: context in tokens.
+        max_num_seqs: requests that an engine batches at once.
+        requests_per_video: requests that one video has in the engine at once, about; an
+            engine works on so many fewer videos.
+        source_recipe: whose captions it works on, for a recipe without a plan.
+        prompt_hash: of an instance, first 16 hex digits of the SHA-256 of system message and
+            prompts.
+
+    Raises:
+        ConfigError: a prompt file cannot be read or is empty, or lacks a place that the
+            recipe's prompt fills in; an option is wrong.
+    """
+
+    name: str = ""
+    model: str = ""
+    prompt: str = ""
+    system: str = ""
+    plan: SamplingPlan | None = SamplingPlan(num_frames=32)
+    generation: GenerationConfig = GenerationConfig(temperature=0.2, max_tokens=1024, seed=42)
+    rules: Sequence[Rule] = (non_empty, complete, no_endless_repetition)
+    options: BaseModel = NoOptions()
+    prompts: Mapping[str, str] = {}
+    max_model_len: int = 16_384
+    max_num_seqs: int = 64
+    requests_per_video: int = 1
+    source_recipe: str = ""
+
+    def __init__(
+        self,
+        config: RecipeConfig | None = None,
+        *,
+        model: str | None = None,
+        model_revision: str | None = None,
+    ) -> None:
+        config = config or RecipeConfig()
+        if config.plan is not None and self.plan is None:
+            raise ConfigError(f"recipe.plan: the recipe {self.name} decodes nothing")
+        self.options = _options(self.options, config.options)
+        self.prompts = {
+            option: self._text("prompts", default, getattr(self.options, option))
+            for option, default in self.prompts.items()
+        }
+        self.prompt = self._text("prompt", self.prompt, config.prompt_file)
+        if config.system_prompt is not None:
+            self.system = config.system_prompt
+        texts = "\0".join([self.system, self.prompt, *self.prompts.values()])
+        self.prompt_hash = hashlib.sha256(texts.encode()).hexdigest()[:16]
+        self.plan = config.plan or self.plan
+        self.generation = self.generation.model_copy(
+            update=config.generation.model_dump(exclude_none=True)
+        )
+        if config.min_words:
+            self.rules = [*self.rules, min_words(config.min_words)]
+        self.max_attempts = config.max_attempts
+        self.drop_abnormal = config.drop_abnormal
+        self.model = model or self.model
+        self.model_revision = model_revision
+        self.set_up()
+
+    def set_up(self) -> None:
+        """What else follows from the attributes, once they are those of the run."""
+
+    async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
+        """One row for the whole video; see :class:`schemas.recipe.Recipe`."""
+        return [self.row(video, await self.ask(engine, clip=video.clip))]
+
+    async def ask(
+        self,
+        engine: Engine,
+        *,
+        prompt: str | None = None,
+        clip: Clip | None = None,
+        json_schema: dict[str, Any] | None = None,
+        generation: GenerationConfig | None = None,
+        rules: Sequence[Rule] | None = None,
+        drop_abnormal: bool | None = None,
+    ) -> Outcome:
+        """Ask as the recipe's attributes say, but for what is given here.
+
+        Args:
+            prompt: the prompt with its places filled in.
+            clip, json_schema: see :class:`schemas.recipe.Request`.
+            drop_abnormal: False for what is not the caption of a whole video.
+
+        Raises:
+            AbnormalCaptionError, CaptionError: see :func:`rayjob.recipes.asking.ask`.
+        """
+        return await ask(
+            engine,
+            Request(
+                prompt=self.prompt if prompt is None else prompt,
+                system=self.system,
+                clip=clip,
+                generation=generation or self.generation,
+                json_schema=json_schema,
+            ),
+            rules=self.rules if rules is None else rules,
+            max_attempts=self.max_attempts,
+            drop_abnormal=self.drop_abnormal if drop_abnormal is None else drop_abnormal,
+        )
+
+    def row(
+        self,
+        video: Video,
+        outcome: Outcome,
+        *,
+        info: VideoInfo | None = None,
+        num_frames: int | None = None,
+        caption: str | None = None,
+        level: Level = "video",
+        index: int = 0,
+        start_sec: float | None = 0.0,
+        end_sec: float | None = None,
+        structured: StructuredCaption | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> CaptionRow:
+        """From an outcome to a row of ``captions``.
+
+        Args:
+            info: facts about the file, by default those of the clip.
+            num_frames: frames that the model saw, by default all of the clip.
+            caption: what to store, by default the answer's text.
+            end_sec: by default the end of the video.
+            details: what else to tell about the row.
+        """
+        if video.clip is not None:
+            info = info or video.clip.info
+            num_frames = video.clip.num_frames if num_frames is None else num_frames
+        length = None if info is None else info.duration_sec
+        return CaptionRow(
+            video_id=video.video_id,
+            uri=video.uri,
+            level=level,
+            index=index,
+            start_sec=start_sec,
+            end_sec=length if end_sec is None else end_sec,
+            caption=outcome.answer.text if caption is None else caption,
+            structured=None if structured is None else structured.model_dump_json(),
+            structured_fields=None if structured is None else structured.model_dump(),
+            caption_status=outcome.status,
+            status_reason=outcome.reason,
+            details=json.dumps(details, ensure_ascii=False) if details else None,
+            attempts=outcome.attempts,
+            prompt_tokens=outcome.prompt_tokens,
+            output_tokens=outcome.output_tokens,
+            duration_sec=length,
+            fps=None if info is None else info.fps,
+            width=None if info is None else info.width,
+            height=None if info is None else info.height,
+            num_frames=num_frames,
+            has_audio=None if info is None else info.has_audio,
+            model=self.model,
+            model_revision=self.model_revision,
+            prompt_hash=self.prompt_hash,
+            metadata=video.metadata,
+            source_version=video.source_version,
+        )
+
+    def _text(self, attribute: str, default: str, file: str | None) -> str:
+        """A prompt's text: the user's file, or what the class has in an attribute."""
+        if default.endswith(".txt"):
+            owner = next(kind for kind in type(self).__mro__ if attribute in vars(kind))
+            default = _read(Path(inspect.getfile(owner)).parent / default)
+        if file is None:
+            if not default:
+                raise ConfigError(
+                    f"the recipe {self.name} has no prompt: give its class the attribute "
+                    "'prompt', or pass --prompt-file"
+                )
+            return default.strip()
+        text = _read(Path(file))
+        for place in _PLACES:
+            if place in default and place not in text:
+                raise ConfigError(f"the prompt file {file} has no {place}, where the input belongs")
+        return text
+
+
+def _read(path: Path) -> str:
+    """A prompt file's text, surrounding white space removed."""
+    try:
+        text = path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the prompt file {path} cannot be read: {error}") from error
+    if not text:
+        raise ConfigError(f"the prompt file {path} is empty")
+    return text
+
+
+def _options(defaults: BaseModel, given: Mapping[str, Any]) -> BaseModel:
+    """A recipe's options with those that a run gives."""
+    kind = type(defaults)
+    try:
+        return kind.model_validate({**defaults.model_dump(exclude_unset=True), **given})
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            key = ".".join(("recipe.options", *map(str, item["loc"])))
+            if item["type"] == "extra_forbidden":
+                known = ", ".join(kind.model_fields) or "none"
+                lines.append(f"{key}: this recipe has no such option; it has: {known}")
+            else:
+                message = item["msg"].removeprefix("Value error, ")
+                lines.append(f"{key}: {message} (got {item['input']!r})")
+        raise ConfigError("\n".join(lines)) from error

@@ -1,0 +1,65 @@
+"""What a fusing recipe works on: the captions that a video got earlier."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from schemas.errors import UnusableMaterialError
+from schemas.media import VideoInfo
+from schemas.recipe import Video
+
+FACTS = ("duration_sec", "fps", "width", "height", "has_audio")
+"""What travels of :class:`schemas.media.VideoInfo`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRow:
+    """A caption that is to be fused; see :class:`schemas.tables.CaptionRow`."""
+
+    level: str
+    index: int
+    start_sec: float | None
+    end_sec: float | None
+    caption: str
+    structured: str | None
+    caption_status: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """The captions of one video.
+
+    Attributes:
+        info: facts about the video's file, None where they are not known.
+    """
+
+    rows: tuple[SourceRow, ...]
+    info: VideoInfo | None
+
+    @classmethod
+    def read(cls, video: Video) -> Material:
+        """The material that an input carries."""
+        assert video.material is not None
+        document = json.loads(video.material)
+        facts = document["info"]
+        return cls(
+            rows=tuple(SourceRow(**row) for row in document["rows"]),
+            info=None if facts is None else VideoInfo(has_video=bool(facts["width"]), **facts),
+        )
+
+    def to_json(self) -> str:
+        """As an input carries it."""
+        info = None if self.info is None else {name: getattr(self.info, name) for name in FACTS}
+        return json.dumps({"info": info, "rows": [asdict(row) for row in self.rows]})
+
+    def video_caption(self) -> SourceRow:
+        """The caption of the whole video.
+
+        Raises:
+            UnusableMaterialError: there is none.
+        """
+        for row in self.rows:
+            if row.level == "video":
+                return row
+        raise UnusableMaterialError("there is no caption of the whole video")
