@@ -128,7 +128,7 @@ def sample_clip(plan: SamplingPlan, *, seconds: float = 4.0, sound: bool = True)
     for frame in frames if plan.compress else ():
         packer.add(frame)
     rate = plan.audio_rate or 0
-    wave = np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / max(rate, 1))
+    wave = np.sin(2 * np.pi * 440 / max(rate, 1) * np.arange(round(seconds * rate)))
     return Clip(
         info=VideoInfo(
             duration_sec=seconds,
@@ -140,8 +140,8 @@ def sample_clip(plan: SamplingPlan, *, seconds: float = 4.0, sound: bool = True)
         ),
         frames=frames[:0, :0, :0] if plan.compress else frames,
         pack=packer.pack() if plan.compress else None,
-        timestamps=times,
-        audio=wave.astype(np.float32) / 2 if sound and rate else None,
+        timestamps=times.astype(np.float64),
+        audio=(wave / 2).astype(np.float32) if sound and rate else None,
         audio_rate=rate if sound else 0,
     )
 

@@ -98,12 +98,3 @@ def test_a_prompt_file_has_the_places_of_the_recipe_s_prompt(tmp_path: Path) -> 
     prompt.write_text("Tell me.")
     with pytest.raises(ConfigError, match=r"p.txt has no \{context\}"):
         find_recipe("clips")(RecipeConfig(prompt_file=str(prompt)))
-
-
-def test_recipes_by_name() -> None:
-    assert find_recipe("omni") is Omni
-    assert find_recipe("rayjob.recipes.omni:Omni") is Omni
-    with pytest.raises(ConfigError, match=r"no recipe 'omny'; there are: .*omni"):
-        find_recipe("omny")
-    with pytest.raises(ConfigError, match="cannot be imported"):
-        find_recipe("nowhere:Thing")
