@@ -1,7 +1,7 @@
 """From a structured caption to what a fusion model is shown: the rules of SkyCaptioner-V1.
 
 The published code cleans each subject (an expression is kept for humans and animals only, the
-name is the sub type, marks that are no description go), selects fields by task, and thins
+name is the sub type, marks that do not describe it go), selects fields by task, and thins
 them at random. Here the draw depends on the video's id alone, so a rerun makes the same.
 """
 

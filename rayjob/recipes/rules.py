@@ -26,7 +26,7 @@ _PHRASE_WORDS = 24
 """Longest phrase whose repetition is looked for."""
 
 _SONG_WORDS = 24
-"""From here on repetitions are no song and no shout that the text goes on after."""
+"""From here on repetitions are not a song or a shout that the text goes on after."""
 
 
 def non_empty(answer: Answer) -> str | None:

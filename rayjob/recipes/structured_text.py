@@ -39,7 +39,7 @@ class ReadCaption:
 
     Attributes:
         shot: ``shot_type``, ``shot_angle``, ``shot_position`` where they are given.
-        repaired: whether the text was no valid JSON document.
+        repaired: whether the text was not a valid JSON document.
     """
 
     subjects: tuple[ReadSubject, ...]
@@ -86,13 +86,13 @@ def _document(text: str) -> tuple[Mapping[str, Any], bool]:
         try:
             document, repaired = json_repair.loads(text), True
         except (ValueError, RecursionError) as error:
-            raise UnusableMaterialError(f"the structured caption is no JSON: {error}") from error
+            raise UnusableMaterialError(f"the structured caption is not JSON: {error}") from error
     # Text around the object is read as further elements of a list.
     found = document if isinstance(document, list) else [document]
     objects = [each for each in found if isinstance(each, Mapping)]
     if not objects:
         raise UnusableMaterialError(
-            f"the structured caption is no JSON object: it begins with {text.strip()[:40]!r}"
+            f"the structured caption is not a JSON object: it begins with {text.strip()[:40]!r}"
         )
     return next((each for each in objects if each.get("subjects")), objects[0]), repaired
 
