@@ -123,6 +123,8 @@ class RayCluster:
         options |= {"metrics_export_port": port, "node_name": name}
         options |= {"dashboard_agent_listen_port": free_port()}  # the default is one for all
         options |= {"object_store_memory": _OBJECT_STORE_BYTES, "node_ip_address": "127.0.0.1"}
+        # In one folder for all, each node would unpack a job's working directory over the others'.
+        options |= {"temp_dir": f"{self._folder}/{name}"}
         self._ask({"add": name, "options": options})
         self._metrics[name] = port
 
