@@ -86,7 +86,8 @@ class RayCluster:
 
     def add(self, name: str, *, cpus: int, gpus: int = 0) -> None:
         """Start a node with so many logical CPUs and GPUs, and wait for it."""
-        self._add(name, num_cpus=cpus, num_gpus=gpus)
+        # In one folder for all, each node would unpack a job's working directory over the others'.
+        self._add(name, num_cpus=cpus, num_gpus=gpus, temp_dir=f"{self._folder}/{name}")
 
     def kill(self, name: str) -> None:
         """End all processes of a node at once, as a machine that loses its power."""
@@ -123,8 +124,6 @@ class RayCluster:
         options |= {"metrics_export_port": port, "node_name": name}
         options |= {"dashboard_agent_listen_port": free_port()}  # the default is one for all
         options |= {"object_store_memory": _OBJECT_STORE_BYTES, "node_ip_address": "127.0.0.1"}
-        # In one folder for all, each node would unpack a job's working directory over the others'.
-        options |= {"temp_dir": f"{self._folder}/{name}"}
         self._ask({"add": name, "options": options})
         self._metrics[name] = port
 
