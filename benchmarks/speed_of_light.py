@@ -32,6 +32,8 @@ import psutil
 from actors.decoding.decoder import decode
 from actors.engine.vllm_engine import VllmEngine
 from actors.storage.access import open_range
+from rayjob.capacity import cluster
+from rayjob.capacity.engine_spec import recipe_engine
 from rayjob.capacity.pool import engine_pool
 from rayjob.recipes import find_recipe
 from rayjob.recipes.settings import settings_for
@@ -54,10 +56,9 @@ def _recipe_and_engine(config_file: str) -> tuple[Recipe, Any]:
     config = load_config(config_file, flags={"input": ["-"], "output": "-"})
     kind = find_recipe(config.recipe.name)
     model = config.engine.model or kind.defaults.model
-    settings = settings_for(kind.defaults, config.recipe, model=model, model_revision=None)
-    gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    pool = engine_pool(config.engine, kind.defaults, plan=settings.plan, cluster_gpus=gpus)
-    return kind(settings), pool
+    recipe = kind(settings_for(kind.defaults, config.recipe, model=model, model_revision=None))
+    spec = recipe_engine(config.engine, kind.defaults, plan=recipe.plan)
+    return recipe, engine_pool(spec, cluster.peek())
 
 
 def _cpu_seconds() -> float:

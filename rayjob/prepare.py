@@ -11,7 +11,7 @@ from rich.table import Table
 
 from rayjob import graph
 from rayjob.capacity import cluster
-from rayjob.capacity.placement import Engines, check_places, running
+from rayjob.capacity.engine_spec import recipe_engine
 from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
 from rayjob.inputs.earlier_captions import iter_material
 from rayjob.inputs.listing import iter_inputs
@@ -20,7 +20,7 @@ from rayjob.output.layout import ResultTables
 from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
 from rayjob.recipes import RecipeType, find_recipe
-from rayjob.recipes.settings import RecipeSettings, settings_for
+from rayjob.recipes.settings import settings_for
 from schemas.config import FuseConfig, JobConfig
 from schemas.errors import ConfigError
 from schemas.recipe import Recipe
@@ -30,11 +30,14 @@ Config = JobConfig | FuseConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A run that could start."""
+    """A run that could start.
+
+    Attributes:
+        config: with the plan that the recipe settled on.
+    """
 
     config: Config
     recipe_type: RecipeType
-    settings: RecipeSettings
     recipe: Recipe
     store: TableStore
     tables: ResultTables
@@ -56,33 +59,18 @@ class Prepared:
         """The pool of engines on a cluster.
 
         Raises:
-            ConfigError: the cluster cannot hold it.
+            ConfigError: the cluster cannot hold it, and a decoder beside it.
         """
-        return engine_pool(
-            self.config.engine,
-            self.recipe_type.defaults,
-            plan=self.settings.plan,
-            cluster_gpus=resources.gpus,
-            gpu_types=resources.gpu_types,
-            nodes=resources.nodes,
-        )
+        spec = recipe_engine(self.config.engine, self.recipe_type.defaults, plan=self.recipe.plan)
+        decode = self.config.decode if isinstance(self.config, JobConfig) else None
+        return engine_pool(spec, resources, decode=decode)
 
     def decoders(
         self, resources: cluster.Resources, engines: EnginePool
     ) -> graph.DecodePool | None:
-        """The pool of decode actors; None where there is nothing to decode.
-
-        Raises:
-            ConfigError: no node has a place for one beside the engines, and none will come.
-        """
+        """The pool of decode actors; None where there is nothing to decode."""
         if not isinstance(self.config, JobConfig):
             return None
-        if not self.config.engine.autoscale:
-            check_places(
-                running(resources.nodes),
-                engines=Engines(count=engines.min_replicas, cpus=engines.cpus, gpus=engines.gpus),
-                decode=self.config.decode,
-            )
         return graph.decode_pool(
             self.config.decode,
             engines=engines,
@@ -106,19 +94,22 @@ def prepare(config: Config) -> Prepared:
         )
     model = config.engine.model or recipe_type.defaults.model
     check_model(model, config.engine)
-    settings = settings_for(
-        recipe_type.defaults,
-        config.recipe,
-        model=model,
-        model_revision=model_revision(model, config.engine.revision),
+    recipe = recipe_type(
+        settings_for(
+            recipe_type.defaults,
+            config.recipe,
+            model=model,
+            model_revision=model_revision(model, config.engine.revision),
+        )
     )
     store = TableStore(config.output, config.storage)
     tables = ResultTables.of_recipe(recipe_type.name, fused=fuses)
     return Prepared(
-        config=config,
+        config=config.model_copy(
+            update={"recipe": config.recipe.model_copy(update={"plan": recipe.plan})}
+        ),
         recipe_type=recipe_type,
-        settings=settings,
-        recipe=recipe_type(settings),
+        recipe=recipe,
         store=store,
         tables=tables,
         ledger=Ledger(store, tables=tables),

@@ -11,9 +11,9 @@ import ray.exceptions
 
 from actors.engine.vllm_engine import VllmEngine
 from rayjob.capacity import cluster
+from rayjob.capacity.engine_spec import EngineSpec, engine_spec
 from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
-from rayjob.recipes.settings import RecipeDefaults
-from schemas.config import EngineConfig, GenerationConfig
+from schemas.config import EngineConfig
 from schemas.errors import CaptionError, ModelError, RayjobError
 from schemas.recipe import Answer, Request
 
@@ -36,14 +36,33 @@ def judge_name(config: EngineConfig) -> str:
     return f"{config.model}@{revision}" if revision else config.model
 
 
+def judge_engine(config: EngineConfig) -> EngineSpec:
+    """The judge's engine: of texts alone.
+
+    Raises:
+        ConfigError: see :func:`rayjob.capacity.engine_spec.engine_spec`.
+    """
+    assert config.model is not None
+    return engine_spec(
+        config.model_copy(update={"vllm_args": _COMPACT | config.vllm_args}),
+        plan=None,
+        model=config.model,
+        max_model_len=16_384,
+        max_num_seqs=64,
+    )
+
+
 class EngineJudge:
     """A :class:`schemas.recipe.Asker` over a pool of engines, in turn.
 
     The engines start with the first question: where every answer is stored, none starts.
+
+    Raises:
+        ConfigError: from the constructor, see :func:`judge_engine`.
     """
 
     def __init__(self, config: EngineConfig) -> None:
-        self._config = config
+        self._spec = judge_engine(config)
         self._engines: list[Any] = []
         self._turn = itertools.count()
 
@@ -65,7 +84,7 @@ class EngineJudge:
             ModelError: the engine cannot start.
         """
         if not self._engines:
-            self._engines = _start(_pool(self._config))
+            self._engines = _start(engine_pool(self._spec, cluster.connect()))
         engine = self._engines[next(self._turn) % len(self._engines)]
         try:
             answer: Answer = await engine.ask.remote(request)
@@ -88,24 +107,6 @@ def _start(pool: EnginePool) -> list[Any]:
         max_task_retries=_RESTARTS,
     )
     return [started.remote(pool.settings) for _ in range(pool.replicas)]
-
-
-def _pool(config: EngineConfig) -> EnginePool:
-    assert config.model is not None
-    defaults = RecipeDefaults(
-        model=config.model,
-        prompt="",
-        system="",
-        plan=None,
-        generation=GenerationConfig(),
-        max_model_len=16_384,
-        max_num_seqs=64,
-    )
-    config = config.model_copy(update={"vllm_args": _COMPACT | config.vllm_args})
-    resources = cluster.connect()
-    return engine_pool(
-        config, defaults, plan=None, cluster_gpus=resources.gpus, nodes=resources.nodes
-    )
 
 
 def _cause(error: BaseException) -> str:
