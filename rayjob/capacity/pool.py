@@ -11,6 +11,7 @@ from pathlib import Path
 from actors.engine.vllm_engine import EngineSettings
 from rayjob.capacity.cluster import Resources
 from rayjob.capacity.engine_spec import EngineSpec
+from rayjob.capacity.model_shapes import asking_hub, hub_config
 from rayjob.capacity.placement import (
     check_places,
     counted,
@@ -159,16 +160,8 @@ def check_model(model: str, config: EngineConfig) -> None:
         return
     if model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise ModelError(f"there is no folder {model}. {hint}")
-    from huggingface_hub import hf_hub_download
-
-    try:
-        hf_hub_download(model, "config.json", revision=config.revision, etag_timeout=10)
-    except Exception as error:
-        # The hub's client raises many kinds for "not there", "not allowed" and "offline".
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise ModelError(
-            f"the model {model} is neither a folder nor to be had from the hub: {reason} {hint}"
-        ) from error
+    with asking_hub(model, advice=hint):
+        hub_config(model, revision=config.revision)
 
 
 def model_revision(model: str, revision: str | None) -> str | None:

@@ -136,7 +136,7 @@ def test_models_that_are_not_there(tmp_path: Path, model: str) -> None:
     for name, message in (
         (str(tmp_path), "no checkpoint"),
         ("./no/such/folder", "no folder"),
-        ("nobody/nothing", "neither a folder nor to be had from the hub"),
+        ("nobody/nothing", "neither a folder nor available from the hub"),
     ):
         with pytest.raises(ModelError, match=message):
             check_model(name, EngineConfig())
