@@ -146,7 +146,7 @@ def _sizes(text: str | None, spec: EngineSpec) -> Sequence[float]:
 def _check(
     job: JobConfig, specs: Sequence[EngineSpec], *, cluster: str, gpu_gb: Sequence[float]
 ) -> Sequence[float]:
-    """See that a cluster's nodes, and its GPUs' memory where known, hold the job.
+    """Check that a cluster's nodes, and its GPUs' memory where known, hold the job.
 
     Returns:
         the GPUs' memory in GB, empty where the cluster file does not tell.
@@ -245,3 +245,7 @@ def _gpu_hours_per_thousand(path: str) -> float:
     if not found.cost.gpu_hours or not found.videos_captioned:
         raise ConfigError(f"the summary {path} is of a run that captioned nothing on GPUs")
     return found.cost.gpu_hours / found.videos_captioned * 1000
+
+
+if __name__ == "__main__":
+    typer.run(command)

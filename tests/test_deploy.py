@@ -141,14 +141,8 @@ def test_decoders_leave_the_nodes_of_engines_alone(how: str) -> None:
         config = by_kuberay(documents("deploy/rayjob.yaml")[0])
     assert JOB.engine.engines is not None and JOB.decode.actors is not None
     engine = {"GPU": JOB.engine.gpus_per_engine, "CPU": JOB.engine.cpus_per_engine}
-    pool = DecodePool(
-        actors=JOB.decode.actors,
-        cpus_per_actor=JOB.decode.cpus_per_actor,
-        node_resource=JOB.decode.node_resource,
-        limits=JOB.decode.limits,
-        storage=JOB.storage,
-    )
-    decoder = {"CPU": pool.cpus_per_actor, **pool.custom_resources}
+    pool = DecodePool(actors=JOB.decode.actors, config=JOB.decode, storage=JOB.storage)
+    decoder = {"CPU": JOB.decode.cpus_per_actor, **pool.custom_resources}
     actors = [engine] * JOB.engine.engines + [decoder] * pool.actors
     per_node = config["available_node_types"]["decode"]["resources"]["CPU"]
     assert started_nodes(config, actors) == {

@@ -18,9 +18,8 @@ from typing import Any
 
 from schemas.errors import ModelError
 
-_HALF = ("F16", "BF16")
-_FULL = ("F32", "F64")
-_ITEM_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
+_FLOATS = ("F16", "BF16", "F32", "F64")
+_OTHER_BYTES = {"I64": 8, "I32": 4, "I16": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +209,7 @@ def shape_of(
 
 def _bytes(dtype: str, item_bytes: int) -> int:
     """Bytes of one entry once loaded: floats are cast to the engine's type, the rest is kept."""
-    return item_bytes if dtype in (*_HALF, *_FULL) else _ITEM_BYTES.get(dtype, 1)
+    return item_bytes if dtype in _FLOATS else _OTHER_BYTES.get(dtype, 1)
 
 
 def _encoder(config: Mapping[str, Any], vision: Mapping[str, Any]) -> EncoderShape:

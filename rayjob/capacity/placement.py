@@ -39,7 +39,7 @@ class NodeType:
     Attributes:
         resources: what one of them offers, by Ray's names.
         count: nodes of the type at most, one or more.
-        is_head: the head is there in any case, and is no worker.
+        is_head: the head is always there and does not count as a worker.
     """
 
     name: str
@@ -150,7 +150,7 @@ def engines_asked(config: EngineConfig, nodes: Nodes) -> Engines:
 
 
 def check_places(nodes: Nodes, *, engines: Engines, decode: DecodeConfig | None) -> list[NodeType]:
-    """See that all engines find a place, and that they leave one for a decoder.
+    """Check that all engines find a place, and that they leave one for a decoder.
 
     Args:
         decode: None for a job that decodes nothing.
@@ -171,8 +171,9 @@ def check_places(nodes: Nodes, *, engines: Engines, decode: DecodeConfig | None)
     capacity = sum(sum(on) for _, on in _placed(nodes, replace(engines, count=sys.maxsize)))
     if holding and engines.count > capacity:
         problems.append(
-            f"{counted(engines.count, 'engine')} do not fit: the cluster holds at most {capacity}. "
-            "Add nodes (max_workers in a cluster file), or lower --engines or --gpus-per-engine"
+            f"the cluster has no place for {counted(engines.count, 'engine')}, it holds {capacity} "
+            "at most: add nodes (max_workers in a cluster file), or lower --engines or "
+            "--gpus-per-engine"
         )
     if decode is not None and not any(node.holds_decoder(decode) for node in nodes.types):
         share = decode.cpus_per_actor
@@ -181,7 +182,7 @@ def check_places(nodes: Nodes, *, engines: Engines, decode: DecodeConfig | None)
     elif decode is not None and not problems and not _leaves_place(nodes, engines, decode):
         problems.append(
             f"{counted(engines.least, 'engine')} would leave no place for a decoder, and the job "
-            "would wait for ever: add nodes (max_workers in a cluster file), or lower --engines "
+            "would wait forever: add nodes (max_workers in a cluster file), or lower --engines "
             "or engine.cpus_per_engine"
         )
     if problems:

@@ -140,10 +140,10 @@ def _environment(*, on_gpu: bool, local: bool) -> dict[str, str]:
 
 
 def check_model(model: str, config: EngineConfig) -> None:
-    """See that a model is there before any actor starts.
+    """Check that a model exists before any actor starts.
 
     Raises:
-        ModelError: it is not.
+        ModelError: it does not.
     """
     hint = (
         "Pass --model with a checkpoint folder or a hub name; download one with "

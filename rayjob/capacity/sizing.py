@@ -184,7 +184,7 @@ def known_gpu_gb(gpu_types: Iterable[str]) -> float | None:
             prefix).
 
     Returns:
-        None where a type is unknown, or settles no size, or there is none.
+        None without a type, or where one is unknown or does not settle the size.
     """
     types = set(gpu_types)
     if types & {"A100-40G", "A100-80G"}:

@@ -3,6 +3,8 @@
 import contextlib
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,14 @@ def test_the_table_in_the_docs_is_what_the_command_prints() -> None:
     printed = [line.rstrip() for line in result.stdout.strip().splitlines()]
     assert len(printed) == 2 + 4 * 4
     assert "\n".join(printed) in DOCS
+
+
+def test_the_module_is_the_command_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rayjob.plan", "--videos-per-sec", "2"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "1,000 videos: 0.139 GPU-hours" in done.stdout
 
 
 def test_every_published_model_has_a_place_on_every_gpu() -> None:
@@ -85,6 +95,7 @@ def test_a_job_is_planned_with_its_own_settings(tmp_path: Path) -> None:
         (["--gpu-memory-gb", "24,nan"], "write sizes in GB"),
         (["--gpu-memory-gb", "inf"], "write sizes in GB"),
         (["--set", "engine.vllm_args.max_num_batched_tokens=lots"], "'lots' is not a number"),
+        (["--set", "recipe.prompt_file=missing.txt"], "missing.txt cannot be read"),
         (["--set", "engine.vllm_args.gpu_memory_utilization=0.6"], "set engine.gpus_per_engine"),
         (["--config", "missing.yaml"], "cannot be read"),
         (["--cluster", "missing.yaml"], "cannot be read"),
@@ -147,9 +158,9 @@ def cluster_file(folder: Path, **changes: Any) -> Path:
     [
         ({"gpus_per_engine": 4}, r"no node type holds an engine with 4 GPUs"),
         ({"cpus_per_engine": 9}, r"no node type holds an engine with 1 GPU and 9 CPUs"),
-        ({"engines": 7}, r"7 engines do not fit: the cluster holds at most 6"),
+        ({"engines": 7}, r"no place for 7 engines, it holds 6 at most"),
         # Four halves find GPUs on a node, but cores only for two.
-        ({"engines": 7, "gpus_per_engine": 0.5, "cpus_per_engine": 4}, "holds at most 6"),
+        ({"engines": 7, "gpus_per_engine": 0.5, "cpus_per_engine": 4}, "holds 6 at most"),
         ({"device": "cpu", "cpus_per_engine": 16}, "no node type holds an engine with 16 CPUs"),
     ],
 )
@@ -185,7 +196,7 @@ def test_engines_leave_a_place_for_a_decoder(
     tmp_path: Path, engine: dict[str, Any], changes: dict[str, Any], held: bool
 ) -> None:
     nodes = read_cluster(str(cluster_file(tmp_path, **changes)))
-    raises = pytest.raises(ConfigError, match=r"leave no place for a decoder|holds at most 4")
+    raises = pytest.raises(ConfigError, match=r"leave no place for a decoder|holds 4 at most")
     with contextlib.nullcontext() if held else raises:
         check_cluster(nodes, engine=EngineConfig(**engine), decode=DecodeConfig())
 

@@ -39,7 +39,7 @@ def test_one_setting_decides_resource_share_and_number(
 @pytest.mark.parametrize(
     ("engines", "gpus", "message"),
     [
-        (5, 2, "5 engines do not fit: the cluster holds at most 4"),
+        (5, 2, "no place for 5 engines, it holds 4 at most"),
         (1, 0, "no node type holds an engine with 0.5 GPU and 1 CPU"),
     ],
 )
