@@ -32,6 +32,8 @@ import psutil
 from actors.decoding.decoder import decode
 from actors.engine.vllm_engine import VllmEngine
 from actors.storage.access import open_range
+from rayjob.capacity import cluster
+from rayjob.capacity.engine_spec import recipe_engine
 from rayjob.capacity.pool import engine_pool
 from rayjob.recipes import find_recipe
 from rayjob.settings.loading import load_config
@@ -53,9 +55,7 @@ def _recipe_and_engine(config_file: str) -> tuple[Recipe, Any]:
     config = load_config(config_file, flags={"input": ["-"], "output": "-"})
     kind = find_recipe(config.recipe.name)
     recipe = kind(config.recipe, model=config.engine.model)
-    gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    pool = engine_pool(config.engine, kind, plan=recipe.plan, cluster_gpus=gpus)
-    return recipe, pool
+    return recipe, engine_pool(recipe_engine(config.engine, recipe), cluster.peek())
 
 
 def _cpu_seconds() -> float:

@@ -81,7 +81,7 @@ def run(
         _show_notes(manifest, console, retake_changed=config.retake_changed)
         pools = _pools(prepared) if manifest.todo else None
         clear_success(prepared.store, run_id)
-        write_config(prepared.store, run_id, _config_yaml(config, run_id))
+        write_config(prepared.store, run_id, _config_yaml(prepared.config, run_id))
         sink = ShardSink(
             prepared.store,
             tables=prepared.tables,

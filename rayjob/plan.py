@@ -13,15 +13,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from rayjob.capacity.cluster_file import check_cluster, read_cluster
+from rayjob.capacity.cluster_file import read_cluster
+from rayjob.capacity.engine_spec import EngineSpec, recipe_engine
 from rayjob.capacity.model_shapes import load_shape, published_models
-from rayjob.capacity.sizing import GB, Fit, best, check_fit, engine_load, fits_of, known_gpu_gb
+from rayjob.capacity.placement import check_places, engines_asked, runs_on_gpu
+from rayjob.capacity.sizing import GB, Fit, best, check_memory, fits_of, known_gpu_gb
 from rayjob.output.summary import RunSummary
 from rayjob.recipes import find_recipe
-from rayjob.recipes.base import BaseRecipe
 from rayjob.settings.flags import EXIT_USAGE, show_error
 from rayjob.settings.loading import load_config
-from schemas.config import EngineConfig, JobConfig
+from schemas.config import JobConfig
 from schemas.errors import ConfigError, UsageError
 
 _GPU_SIZES = (24.0, 40.0, 80.0, 141.0)
@@ -93,19 +94,18 @@ def command(
         # A plan reads neither input nor output.
         given |= {"input": ["none"], "output": "none"}
         job = load_config(config, assignments=set_ or (), flags=given)
-        defaults = find_recipe(job.recipe.name)
-        names = model or _models(job, defaults, named=config is not None)
-        sizes = _sizes(gpu_memory_gb, job.engine)
+        spec = _spec(job)
+        named = config is not None or job.engine.model is not None
+        names = model or ([spec.model] if named else published_models())
+        specs = [spec.model_copy(update={"model": name}) for name in names]
+        sizes = _sizes(gpu_memory_gb, spec)
         notes = []
         if cluster is not None:
-            found = _check(job, defaults, names, cluster=cluster, gpu_gb=sizes)
+            sizes = _check(job, specs, cluster=cluster, gpu_gb=sizes)
             notes.append(f"{cluster} holds the job")
-            sizes = sizes or found
         table = _table(
             _rows(
-                names,
-                job.engine,
-                defaults,
+                specs,
                 sizes=sizes or _GPU_SIZES,
                 gpus=None if gpus_per_engine is None else [gpus_per_engine],
                 best_only=best_only,
@@ -122,15 +122,15 @@ def command(
         typer.echo(note)
 
 
-def _models(job: JobConfig, defaults: type[BaseRecipe], *, named: bool) -> Sequence[str]:
-    if job.engine.model is not None:
-        return [job.engine.model]
-    return [defaults.model] if named else published_models()
+def _spec(job: JobConfig) -> EngineSpec:
+    """The job's engine, by the recipe as the job makes it."""
+    kind = find_recipe(job.recipe.name)
+    return recipe_engine(job.engine, kind(job.recipe, model=job.engine.model))
 
 
-def _sizes(text: str | None, engine: EngineConfig) -> Sequence[float]:
+def _sizes(text: str | None, spec: EngineSpec) -> Sequence[float]:
     if text is None:
-        return [engine.gpu_memory_gb] if engine.gpu_memory_gb is not None else []
+        return [spec.gpu_memory_gb] if spec.gpu_memory_gb is not None else []
     try:
         sizes = [float(part) for part in text.split(",")]
     except ValueError:
@@ -141,14 +141,9 @@ def _sizes(text: str | None, engine: EngineConfig) -> Sequence[float]:
 
 
 def _check(
-    job: JobConfig,
-    defaults: type[BaseRecipe],
-    models: Iterable[str],
-    *,
-    cluster: str,
-    gpu_gb: Sequence[float],
+    job: JobConfig, specs: Sequence[EngineSpec], *, cluster: str, gpu_gb: Sequence[float]
 ) -> Sequence[float]:
-    """See that a cluster's nodes, and its GPUs' memory where known, hold the job.
+    """Check that a cluster's nodes, and its GPUs' memory where known, hold the job.
 
     Returns:
         the GPUs' memory in GB, empty where the cluster file does not tell.
@@ -156,40 +151,29 @@ def _check(
     Raises:
         ConfigError: they do not.
     """
-    engine = job.engine
-    holding = check_cluster(read_cluster(cluster), engine=engine, decode=job.decode)
-    types = {each for node in holding for each in node.gpu_types}
-    found = known_gpu_gb(types)
+    nodes = read_cluster(cluster)
+    decode = None if specs[0].plan is None else job.decode
+    holding = check_places(nodes, engines=engines_asked(specs[0], nodes), decode=decode)
+    found = known_gpu_gb({each for node in holding for each in node.gpu_types})
     sizes = gpu_gb or ([found] if found is not None else [])
-    if engine.device != "cpu" and any(node.gpus for node in holding):
-        for name in models:
-            shape = load_shape(name, revision=engine.revision, dtype=engine.dtype)
+    if runs_on_gpu(specs[0], nodes):
+        for spec in specs:
             for size in sizes:
-                check_fit(
-                    Fit(
-                        model=shape,
-                        load=engine_load(engine, defaults),
-                        gpu_bytes=size * GB,
-                        gpus=engine.gpus_per_engine,
-                    ),
-                    kv_cache_bytes=engine.kv_cache_bytes,
-                )
+                check_memory(spec, gpu_gb=size)
     return sizes
 
 
 def _rows(
-    models: Iterable[str],
-    engine: EngineConfig,
-    defaults: type[BaseRecipe],
+    specs: Iterable[EngineSpec],
     *,
     sizes: Iterable[float],
     gpus: Sequence[float] | None,
     best_only: bool,
 ) -> Iterable[tuple[str, ...]]:
-    for name in models:
-        shape = load_shape(name, revision=engine.revision, dtype=engine.dtype)
+    for spec in specs:
+        shape = load_shape(spec.model, revision=spec.revision, dtype=spec.dtype)
         for size in sizes:
-            fits = fits_of(shape, engine_load(engine, defaults), gpu_gb=size, gpus=gpus)
+            fits = fits_of(shape, spec, gpu_gb=size, gpus=gpus)
             choice = best(fits)
             shown = [choice] if best_only and choice is not None else fits
             yield from (_row(fit, chosen=fit is choice) for fit in shown)
@@ -258,3 +242,7 @@ def _gpu_hours_per_thousand(path: str) -> float:
     if not found.cost.gpu_hours or not found.videos_captioned:
         raise ConfigError(f"the summary {path} is of a run that captioned nothing on GPUs")
     return found.cost.gpu_hours / found.videos_captioned * 1000
+
+
+if __name__ == "__main__":
+    typer.run(command)

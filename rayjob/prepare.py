@@ -11,7 +11,7 @@ from rich.table import Table
 
 from rayjob import graph
 from rayjob.capacity import cluster
-from rayjob.capacity.placement import Engines, check_places, running
+from rayjob.capacity.engine_spec import recipe_engine
 from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
 from rayjob.inputs.earlier_captions import iter_material
 from rayjob.inputs.listing import iter_inputs
@@ -29,7 +29,11 @@ Config = JobConfig | FuseConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A run that could start."""
+    """A run that could start.
+
+    Attributes:
+        config: with the plan that the recipe settled on.
+    """
 
     config: Config
     recipe: BaseRecipe
@@ -53,33 +57,18 @@ class Prepared:
         """The pool of engines on a cluster.
 
         Raises:
-            ConfigError: the cluster cannot hold it.
+            ConfigError: the cluster cannot hold it, and a decoder beside it.
         """
-        return engine_pool(
-            self.config.engine,
-            type(self.recipe),
-            plan=self.recipe.plan,
-            cluster_gpus=resources.gpus,
-            gpu_types=resources.gpu_types,
-            nodes=resources.nodes,
-        )
+        spec = recipe_engine(self.config.engine, self.recipe)
+        decode = self.config.decode if isinstance(self.config, JobConfig) else None
+        return engine_pool(spec, resources, decode=decode)
 
     def decoders(
         self, resources: cluster.Resources, engines: EnginePool
     ) -> graph.DecodePool | None:
-        """The pool of decode actors; None where there is nothing to decode.
-
-        Raises:
-            ConfigError: no node has a place for one beside the engines, and none will come.
-        """
+        """The pool of decode actors; None where there is nothing to decode."""
         if not isinstance(self.config, JobConfig):
             return None
-        if not self.config.engine.autoscale:
-            check_places(
-                running(resources.nodes),
-                engines=Engines(count=engines.min_replicas, cpus=engines.cpus, gpus=engines.gpus),
-                decode=self.config.decode,
-            )
         return graph.decode_pool(
             self.config.decode,
             engines=engines,
@@ -114,7 +103,9 @@ def prepare(config: Config) -> Prepared:
     store = TableStore(config.output, config.storage)
     tables = ResultTables.of_recipe(recipe.name, fused=fuses)
     return Prepared(
-        config=config,
+        config=config.model_copy(
+            update={"recipe": config.recipe.model_copy(update={"plan": recipe.plan})}
+        ),
         recipe=recipe,
         store=store,
         tables=tables,

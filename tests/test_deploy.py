@@ -24,7 +24,8 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.tags import NODE_KIND_HEAD, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
 from actors.decoding.child import BACKSTOP_MB
-from rayjob.capacity.cluster_file import check_cluster, read_cluster
+from rayjob.capacity.cluster_file import read_cluster
+from rayjob.capacity.placement import check_places, engines_asked
 from rayjob.graph import DecodePool
 from rayjob.settings.loading import load_config
 
@@ -76,7 +77,8 @@ def test_cluster_copies_what_installing_takes() -> None:
 
 def test_the_job_finds_a_place_on_the_cluster() -> None:
     nodes = read_cluster("cluster.yaml")
-    holding = check_cluster(nodes, engine=JOB.engine, decode=JOB.decode)
+    engines = engines_asked(JOB.engine, nodes)
+    holding = check_places(nodes, engines=engines, decode=JOB.decode)
     assert [node.name for node in holding] == ["engine"]
     decode = next(node for node in nodes.types if node.name == "decode")
     assert JOB.decode.actors is not None
@@ -139,14 +141,8 @@ def test_decoders_leave_the_nodes_of_engines_alone(how: str) -> None:
         config = by_kuberay(documents("deploy/rayjob.yaml")[0])
     assert JOB.engine.engines is not None and JOB.decode.actors is not None
     engine = {"GPU": JOB.engine.gpus_per_engine, "CPU": JOB.engine.cpus_per_engine}
-    pool = DecodePool(
-        actors=JOB.decode.actors,
-        cpus_per_actor=JOB.decode.cpus_per_actor,
-        node_resource=JOB.decode.node_resource,
-        limits=JOB.decode.limits,
-        storage=JOB.storage,
-    )
-    decoder = {"CPU": pool.cpus_per_actor, **pool.custom_resources}
+    pool = DecodePool(actors=JOB.decode.actors, config=JOB.decode, storage=JOB.storage)
+    decoder = {"CPU": JOB.decode.cpus_per_actor, **pool.custom_resources}
     actors = [engine] * JOB.engine.engines + [decoder] * pool.actors
     per_node = config["available_node_types"]["decode"]["resources"]["CPU"]
     assert started_nodes(config, actors) == {

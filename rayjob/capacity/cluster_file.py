@@ -8,9 +8,7 @@ from typing import Any
 
 import yaml
 
-from rayjob.capacity.placement import Engines, Nodes, NodeType, check_places
-from rayjob.capacity.pool import gpus_asked
-from schemas.config import DecodeConfig, EngineConfig
+from rayjob.capacity.placement import Nodes, NodeType
 from schemas.errors import ConfigError
 
 
@@ -34,26 +32,9 @@ def read_cluster(path: str) -> Nodes:
             for name, entry in types.items()
             for node in _node_types(path, data, str(name), entry, limit=int(limit))
         ]
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"the cluster file {path} has a number that is none: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"the cluster file {path}: {error}") from error
     return Nodes(types=tuple(found), max_workers=int(limit))
-
-
-def check_cluster(nodes: Nodes, *, engine: EngineConfig, decode: DecodeConfig) -> list[NodeType]:
-    """See that a cluster can hold a job's actors; of engines without a number, one.
-
-    Returns:
-        the node types that can hold an engine.
-
-    Raises:
-        ConfigError: it cannot.
-    """
-    wanted = Engines(
-        count=engine.engines or 1,
-        cpus=engine.cpus_per_engine,
-        gpus=gpus_asked(engine, cluster_gpus=max(node.gpus for node in nodes.types)),
-    )
-    return check_places(nodes, engines=wanted, decode=decode)
 
 
 def _node_types(
@@ -76,7 +57,10 @@ def _node_types(
 
 
 def _amount(value: Any) -> float:
-    amount = float(value)
+    try:
+        amount = float(value)
+    except (TypeError, ValueError):
+        amount = math.nan
     if not math.isfinite(amount) or amount < 0:
-        raise ValueError(f"{value}")
+        raise ConfigError(f"{value!r} is not a finite number of 0 or more")
     return amount

@@ -1,27 +1,25 @@
 """What sizing must know of a model: its decoder's shape and the size of its weights.
 
-Weights are counted from the headers of the safetensors files where there are any (on disk or
-on the hub), else from the shapes in ``config.json``. The published models are shipped as
-shapes, so that they are sized without a network.
+Weights are counted from the headers of the safetensors files, on disk or on the hub. The
+published models are shipped as shapes and sizes, so that they are sized without a network.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from rayjob.capacity import parameters
 from schemas.errors import ModelError
 
-_HALF = ("F16", "BF16")
-_FULL = ("F32", "F64")
-_ITEM_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
+_FLOATS = ("F16", "BF16", "F32", "F64")
+_OTHER_BYTES = {"I64": 8, "I32": 4, "I16": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +40,9 @@ class ModelShape:
     """A model as sizing sees it.
 
     Attributes:
-        parameters: of the part that vLLM loads (of Qwen2.5-Omni the thinker).
-        weight_bytes: what they take in the GPU's memory.
+        weight_bytes: what the part that vLLM loads (of Qwen2.5-Omni the thinker) takes in the
+            GPU's memory.
         item_bytes: of one activation or cache entry: 2, or 4 for float32.
-        source: where the numbers come from.
     """
 
     name: str
@@ -57,10 +54,8 @@ class ModelShape:
     head_dim: int
     vocab: int
     encoder: EncoderShape | None
-    parameters: int
     weight_bytes: int
     item_bytes: int
-    source: str
 
     def splits(self, gpus: int) -> bool:
         """Whether so many GPUs can share the heads: vLLM refuses other numbers of them."""
@@ -98,14 +93,15 @@ def load_shape(model: str, *, revision: str | None = None, dtype: str = "auto") 
         dtype: the engine's setting of that name.
 
     Raises:
-        ModelError: the model cannot be had, or is of a kind that cannot be sized.
+        ModelError: the model cannot be read, or is of a kind that cannot be sized.
     """
     folder = Path(model)
     if folder.is_dir():
         return _from_folder(model, folder, dtype=dtype)
     if model in _published():
         entry = _published()[model]
-        return shape_of(model, entry["config"], tensors=None, dtype=dtype, source="shipped shapes")
+        weights = [Tensor("all", "BF16", entry["parameters"])]
+        return shape_of(model, entry["config"], tensors=weights, dtype=dtype)
     return _from_hub(model, revision=revision, dtype=dtype)
 
 
@@ -130,49 +126,57 @@ def _from_folder(model: str, folder: Path, *, dtype: str) -> ModelShape:
     except Exception as error:
         # The parser has errors of its own, beside those of the file system and of JSON.
         raise ModelError(f"the checkpoint {model} cannot be read: {error}") from error
-    tensors = [tensor for header in headers for tensor in _tensors(header)]
-    return shape_of(model, config, tensors=tensors or None, dtype=dtype, source="weights on disk")
+    if not headers:
+        raise ModelError(f"the checkpoint {model} cannot be sized: it has no *.safetensors files")
+    return shape_of(model, config, tensors=_tensors(headers), dtype=dtype)
 
 
 def _from_hub(model: str, *, revision: str | None, dtype: str) -> ModelShape:
-    from huggingface_hub import get_safetensors_metadata, hf_hub_download
+    from huggingface_hub import get_safetensors_metadata
 
+    with asking_hub(model, advice=f"Known without a network: {', '.join(published_models())}"):
+        config = json.loads(hub_config(model, revision=revision).read_text("utf-8"))
+        headers = get_safetensors_metadata(model, revision=revision).files_metadata.values()
+    return shape_of(model, config, tensors=_tensors(headers), dtype=dtype)
+
+
+def hub_config(model: str, *, revision: str | None) -> Path:
+    """The ``config.json`` of a model on the hub; for use in :func:`asking_hub`."""
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(model, "config.json", revision=revision, etag_timeout=10))
+
+
+@contextmanager
+def asking_hub(model: str, *, advice: str) -> Iterator[None]:
+    """Turn whatever the hub's client raises into a ModelError that ends with some advice."""
     try:
-        path = hf_hub_download(model, "config.json", revision=revision, etag_timeout=10)
-        config = json.loads(Path(path).read_text("utf-8"))
-        repository = get_safetensors_metadata(model, revision=revision)
+        yield
     except Exception as error:
-        # The hub's client raises many kinds for "not there", "not allowed" and "offline".
+        # It has many kinds for "not there", "not allowed" and "offline".
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise ModelError(
-            f"the model {model} is neither a folder nor to be had from the hub: {reason} "
-            f"Known without a network: {', '.join(published_models())}"
+            f"the model {model} is neither a folder nor available from the hub: {reason} {advice}"
         ) from error
-    tensors = [each for header in repository.files_metadata.values() for each in _tensors(header)]
-    return shape_of(model, config, tensors=tensors, dtype=dtype, source="headers on the hub")
 
 
-def _tensors(header: Any) -> Iterable[Tensor]:
-    for name, info in header.tensors.items():
-        yield Tensor(name, info.dtype, math.prod(info.shape))
+def _tensors(headers: Iterable[Any]) -> Iterable[Tensor]:
+    for header in headers:
+        for name, info in header.tensors.items():
+            yield Tensor(name, info.dtype, math.prod(info.shape))
 
 
 def shape_of(
-    name: str,
-    config: Mapping[str, Any],
-    *,
-    tensors: Iterable[Tensor] | None,
-    dtype: str,
-    source: str,
+    name: str, config: Mapping[str, Any], *, tensors: Iterable[Tensor], dtype: str
 ) -> ModelShape:
-    """Read a shape from a ``config.json`` and, where there are any, the weights' headers.
+    """Read a shape from a ``config.json`` and the weights' headers.
 
     Raises:
         ModelError: the configuration is of a kind that cannot be sized.
     """
     root: Mapping[str, Any] = config.get("thinker_config", config)
     text: Mapping[str, Any] = root.get("text_config", root)
-    vision, audio = root.get("vision_config"), root.get("audio_config")
+    vision = root.get("vision_config")
     needed = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
     missing = [key for key in needed if not isinstance(text.get(key), int)]
     if missing:
@@ -180,18 +184,13 @@ def shape_of(
     if "kv_lora_rank" in text or "layers_block_type" in text:
         raise ModelError(f"the model {name} cannot be sized: its cache is not keys and values")
     item_bytes = 4 if dtype in ("float32", "float") else 2
-    if tensors is None:
-        count = parameters.count(config, text=text, vision=vision, audio=audio)
-        if count is None:
-            raise ModelError(
-                f"the model {name} cannot be sized: a part of it is of a kind that is not "
-                "counted from shapes; pass a folder that holds its weights"
-            )
-        weight_bytes = count * item_bytes
-    else:
-        loaded = list(_loaded(config, tensors))
-        count = sum(tensor.size for tensor in loaded)
-        weight_bytes = sum(tensor.size * _bytes(tensor.dtype, item_bytes) for tensor in loaded)
+    # Of Qwen2.5-Omni vLLM loads the thinker, not what speaks.
+    speech = ("talker.", "token2wav.") if "thinker_config" in config else ()
+    weight_bytes = sum(
+        tensor.size * _bytes(tensor.dtype, item_bytes)
+        for tensor in tensors
+        if not tensor.name.startswith(speech)
+    )
     heads = text["num_attention_heads"]
     return ModelShape(
         name=name,
@@ -203,25 +202,14 @@ def shape_of(
         head_dim=text.get("head_dim") or text["hidden_size"] // heads,
         vocab=text["vocab_size"],
         encoder=None if vision is None else _encoder(config, vision),
-        parameters=count,
         weight_bytes=weight_bytes,
         item_bytes=item_bytes,
-        source=source,
     )
-
-
-def _loaded(config: Mapping[str, Any], tensors: Iterable[Tensor]) -> Iterable[Tensor]:
-    """The tensors that vLLM loads: of Qwen2.5-Omni only the thinker."""
-    omni = "thinker_config" in config
-    return (each for each in tensors if not omni or not each.name.startswith(_SPEECH))
-
-
-_SPEECH = ("talker.", "token2wav.")
 
 
 def _bytes(dtype: str, item_bytes: int) -> int:
     """Bytes of one entry once loaded: floats are cast to the engine's type, the rest is kept."""
-    return item_bytes if dtype in (*_HALF, *_FULL) else _ITEM_BYTES.get(dtype, 1)
+    return item_bytes if dtype in _FLOATS else _OTHER_BYTES.get(dtype, 1)
 
 
 def _encoder(config: Mapping[str, Any], vision: Mapping[str, Any]) -> EncoderShape:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rayjob.capacity.cluster import accelerators
-from schemas.config import DecodeConfig
+from rayjob.capacity.cluster import Resources, accelerators
+from schemas.config import DecodeConfig, EngineConfig
 from schemas.errors import ConfigError
 
 _UNLIKE = ("memory", "object_store_memory", "node:")
@@ -19,9 +19,15 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Engines:
-    """Engines to place: how many, and the CPUs and GPUs that each asks of one node."""
+    """Engines to place.
+
+    Attributes:
+        count, least: how many, and how many are kept where the pool shrinks.
+        cpus, gpus: what each asks of one node.
+    """
 
     count: int
+    least: int
     cpus: float
     gpus: float
 
@@ -33,7 +39,7 @@ class NodeType:
     Attributes:
         resources: what one of them offers, by Ray's names.
         count: nodes of the type at most, one or more.
-        is_head: the head is there in any case, and is no worker.
+        is_head: the head is always there and does not count as a worker.
     """
 
     name: str
@@ -69,7 +75,7 @@ class NodeType:
         )
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.cpus:g} CPUs, {self.gpus:g} GPUs)"
+        return f"{self.name} ({counted(self.cpus, 'CPU')}, {counted(self.gpus, 'GPU')})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +90,16 @@ class Nodes:
     max_workers: int
 
 
-def running(nodes: Iterable[Mapping[str, float]]) -> Nodes:
-    """The nodes of a cluster that runs, where none is added.
+def counted(number: float, noun: str) -> str:
+    """``1 engine``, ``4 engines``, ``0.5 GPU``."""
+    return f"{number:g} {noun}{'' if 0 < number <= 1 else 's'}"
 
-    Args:
-        nodes: resources of each, as Ray tells them.
-    """
+
+def running(resources: Resources) -> Nodes:
+    """The nodes of a cluster that runs, where none is added."""
     kinds = Counter(
         frozenset(each for each in node.items() if not each[0].startswith(_UNLIKE))
-        for node in nodes
+        for node in resources.nodes
     )
     types = tuple(
         NodeType(name=f"{count} x", resources=dict(kind), count=count)
@@ -108,8 +115,42 @@ def gpu_shares(node_gpus: float, gpus: float) -> int:
     return _times(node_gpus, gpus) if gpus >= 1 else int(node_gpus) * _times(1.0, gpus)
 
 
+def runs_on_gpu(config: EngineConfig, nodes: Nodes) -> bool:
+    """Whether engines run on GPUs: as configured, else where the cluster has any."""
+    if config.device == "auto":
+        return any(node.gpus for node in nodes.types)
+    return config.device == "gpu"
+
+
+def engines_asked(config: EngineConfig, nodes: Nodes) -> Engines:
+    """What a configuration asks of a cluster; of engines without a number, one.
+
+    With the device "cpu" and ``gpus_per_engine`` set, GPUs are asked for all the same: a
+    rehearsal of a GPU cluster on machines without.
+
+    Raises:
+        ConfigError: GPUs are asked for, of a cluster that has none.
+    """
+    on_gpu = runs_on_gpu(config, nodes)
+    asked = "gpus_per_engine" in config.model_fields_set
+    if asked and not on_gpu and config.device == "auto":
+        raise ConfigError(
+            f"engines ask for {counted(config.gpus_per_engine, 'GPU')} each, and the cluster has "
+            "none: set engine.device=gpu and engine.autoscale where it adds GPU nodes by itself, "
+            "or engine.device=cpu to rehearse without GPUs, or leave out --gpus-per-engine "
+            "(engine.gpus_per_engine) to run on the CPU"
+        )
+    count = config.engines or 1
+    return Engines(
+        count=count,
+        least=config.min_engines or count,
+        cpus=config.cpus_per_engine,
+        gpus=config.gpus_per_engine if on_gpu or asked else 0.0,
+    )
+
+
 def check_places(nodes: Nodes, *, engines: Engines, decode: DecodeConfig | None) -> list[NodeType]:
-    """See that all engines find a place, and that they leave one for a decoder.
+    """Check that all engines find a place, and that they leave one for a decoder.
 
     Args:
         decode: None for a job that decodes nothing.
@@ -123,25 +164,26 @@ def check_places(nodes: Nodes, *, engines: Engines, decode: DecodeConfig | None)
     holding = [node for node in nodes.types if node.engines(engines)]
     problems = []
     if not holding:
-        gpus = f"{engines.gpus:g} GPUs and " if engines.gpus else ""
+        gpus = f"{counted(engines.gpus, 'GPU')} and " if engines.gpus else ""
         problems.append(
-            f"no node type holds an engine with {gpus}{engines.cpus:g} CPUs on one node"
+            f"no node type holds an engine with {gpus}{counted(engines.cpus, 'CPU')} on one node"
         )
     capacity = sum(sum(on) for _, on in _placed(nodes, replace(engines, count=sys.maxsize)))
     if holding and engines.count > capacity:
         problems.append(
-            f"{engines.count} engines do not fit: the cluster holds at most {capacity}. Raise "
-            "max_workers, or lower --engines or --gpus-per-engine"
+            f"the cluster has no place for {counted(engines.count, 'engine')}, it holds {capacity} "
+            "at most: add nodes (max_workers in a cluster file), or lower --engines or "
+            "--gpus-per-engine"
         )
     if decode is not None and not any(node.holds_decoder(decode) for node in nodes.types):
-        share = f"{decode.cpus_per_actor:g}"
-        name = f" and {share} of {decode.node_resource}" if decode.node_resource else ""
-        problems.append(f"no node type has {share} CPUs{name} for a decoder")
+        share = decode.cpus_per_actor
+        name = f" and {share:g} of {decode.node_resource}" if decode.node_resource else ""
+        problems.append(f"no node type has {counted(share, 'CPU')}{name} for a decoder")
     elif decode is not None and not problems and not _leaves_place(nodes, engines, decode):
         problems.append(
-            f"with {engines.count} engines in their places none is left for a decoder, and the "
-            "job would wait for ever: raise max_workers, or lower --engines or "
-            "engine.cpus_per_engine"
+            f"{counted(engines.least, 'engine')} would leave no place for a decoder, and the job "
+            "would wait forever: add nodes (max_workers in a cluster file), or lower --engines "
+            "or engine.cpus_per_engine"
         )
     if problems:
         there = ", ".join(str(node) for node in nodes.types) or "none"
@@ -165,7 +207,7 @@ def _placed(nodes: Nodes, wanted: Engines) -> Sequence[tuple[NodeType, Sequence[
 
 def _leaves_place(nodes: Nodes, engines: Engines, decode: DecodeConfig) -> bool:
     """Whether a decoder fits beside the engines, or on a node that may still come."""
-    placed = _placed(nodes, engines)
+    placed = _placed(nodes, replace(engines, count=engines.least))
     workers = nodes.max_workers - sum(len(on) for node, on in placed if not node.is_head)
     return any(
         any(node.holds_decoder(decode, cpus_taken=count * engines.cpus) for count in on)

@@ -11,8 +11,8 @@ import ray.exceptions
 
 from actors.engine.vllm_engine import VllmEngine
 from rayjob.capacity import cluster
+from rayjob.capacity.engine_spec import EngineSpec, engine_spec
 from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
-from rayjob.recipes.base import BaseRecipe
 from schemas.config import EngineConfig
 from schemas.errors import CaptionError, ModelError, RayjobError
 from schemas.recipe import Answer, Request
@@ -22,12 +22,6 @@ _CLOSE_SECONDS = 30.0
 _COMPACT = {"structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True}}
 """Guided decoding allows any white space between the parts of an answer, and some models
 never stop writing it."""
-
-
-class _TextOnly(BaseRecipe):
-    """What a judge's engine is made for."""
-
-    plan = None
 
 
 def judge_name(config: EngineConfig) -> str:
@@ -42,14 +36,33 @@ def judge_name(config: EngineConfig) -> str:
     return f"{config.model}@{revision}" if revision else config.model
 
 
+def judge_engine(config: EngineConfig) -> EngineSpec:
+    """The judge's engine: of texts alone.
+
+    Raises:
+        ConfigError: see :func:`rayjob.capacity.engine_spec.engine_spec`.
+    """
+    assert config.model is not None
+    return engine_spec(
+        config.model_copy(update={"vllm_args": _COMPACT | config.vllm_args}),
+        plan=None,
+        model=config.model,
+        max_model_len=16_384,
+        max_num_seqs=64,
+    )
+
+
 class EngineJudge:
     """A :class:`schemas.recipe.Asker` over a pool of engines, in turn.
 
     The engines start with the first question: where every answer is stored, none starts.
+
+    Raises:
+        ConfigError: from the constructor, see :func:`judge_engine`.
     """
 
     def __init__(self, config: EngineConfig) -> None:
-        self._config = config
+        self._spec = judge_engine(config)
         self._engines: list[Any] = []
         self._turn = itertools.count()
 
@@ -71,7 +84,7 @@ class EngineJudge:
             ModelError: the engine cannot start.
         """
         if not self._engines:
-            self._engines = _start(_pool(self._config))
+            self._engines = _start(engine_pool(self._spec, cluster.connect()))
         engine = self._engines[next(self._turn) % len(self._engines)]
         try:
             answer: Answer = await engine.ask.remote(request)
@@ -94,15 +107,6 @@ def _start(pool: EnginePool) -> list[Any]:
         max_task_retries=_RESTARTS,
     )
     return [started.remote(pool.settings) for _ in range(pool.replicas)]
-
-
-def _pool(config: EngineConfig) -> EnginePool:
-    assert config.model is not None
-    config = config.model_copy(update={"vllm_args": _COMPACT | config.vllm_args})
-    resources = cluster.connect()
-    return engine_pool(
-        config, _TextOnly, plan=None, cluster_gpus=resources.gpus, nodes=resources.nodes
-    )
 
 
 def _cause(error: BaseException) -> str:

@@ -153,7 +153,10 @@ def _plan(each: RunTables) -> str:
     )
     sound = f"sound at {plan.audio_rate / 1000:g} kHz" if plan.audio_rate else "no sound"
     by = f"run {each.watching.run_id}: " if each.watching.run_id != each.run.run_id else ""
-    return f"{by}{which}, up to {plan.max_pixels:,} pixels each; {sound}"
+    size = f"up to {plan.max_pixels:,} pixels each"
+    if plan.stretch_to is not None:
+        size = "stretched to {} x {} pixels".format(*plan.stretch_to)
+    return f"{by}{which}, {size}; {sound}"
 
 
 def _pairs(settings: Any) -> str:

@@ -21,6 +21,7 @@ from actors.decoding.sandbox import DecodeSandbox
 from rayjob.recipes import find_recipe
 from rayjob.reporting.reading import Part
 from rayjob.reporting.runs import Run, read_config, setting
+from schemas.config import RecipeConfig
 from schemas.errors import ConfigError, VideoError
 from schemas.frame_pack import unpack
 from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
@@ -126,12 +127,17 @@ def watching(run: Run, related: Sequence[Part]) -> Watching:
 
 
 def _plan(run_id: str, config: dict[str, Any]) -> SamplingPlan | None:
-    """A run's plan; None where it has none, or where it cannot be told."""
-    name = setting(config, "recipe.name")
+    """A run's plan; None where it has none, or where it cannot be told.
+
+    A run stores its recipe's plan. Where it did not, the recipe is made again.
+    """
     try:
         if setting(config, "recipe.plan"):
             return SamplingPlan.model_validate(setting(config, "recipe.plan"))
-        return find_recipe(name).plan if isinstance(name, str) else None
+        if not setting(config, "recipe.name"):
+            return None
+        recipe = RecipeConfig.model_validate(setting(config, "recipe"))
+        return find_recipe(recipe.name)(recipe).plan
     except (ValueError, ConfigError) as error:
         logger.warning("how run %s sampled its videos is unknown: %s", run_id, error)
         return None

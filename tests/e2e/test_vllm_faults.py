@@ -16,6 +16,7 @@ from rayjob.recipes.omni import Omni
 from rayjob.settings.loading import load_config
 from schemas.media import Clip, VideoInfo
 from schemas.recipe import Request, Video
+from tests.support.engines import machines, omni_engine
 from tests.support.renderers import OMNI, renderer_of
 from tinyworld.render import render_audio, render_frames
 from tinyworld.world import Scene, grade, sample_scenes
@@ -70,8 +71,7 @@ def heard(settings: EngineSettings) -> list[tuple[bool, bool]]:
 @pytest.fixture(scope="module")
 def settings() -> EngineSettings:
     assert Path("models/tiny-omni/config.json").is_file()
-    pool = engine_pool(CONFIG.engine, Omni, plan=Omni.plan, cluster_gpus=0)
-    return pool.settings
+    return engine_pool(omni_engine(CONFIG.engine), machines()).settings
 
 
 def test_each_clip_keeps_its_own_sound(settings: EngineSettings) -> None:

@@ -79,7 +79,7 @@ def test_skycaptioner_as_published() -> None:
     assert recipe.plan == SamplingPlan(num_frames=16, include_last=False, max_pixels=360 * 420)
     assert recipe.generation == GenerationConfig(temperature=0.05, max_tokens=2048, seed=42)
     assert engine.max_model_len == 31_920
-    assert engine.vllm_args == {"gpu_memory_utilization": 0.6}
+    assert not engine.vllm_args
 
 
 @pytest.mark.parametrize("task", ["t2v", "i2v"])

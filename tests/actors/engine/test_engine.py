@@ -10,10 +10,10 @@ import pytest
 
 from actors.engine.vllm_engine import VllmEngine
 from rayjob.capacity.pool import engine_pool
-from rayjob.recipes.fusion import TextToVideo
 from schemas.config import EngineConfig, GenerationConfig
 from schemas.errors import PromptTooLongError, RequestRejectedError
 from schemas.recipe import Request
+from tests.support.engines import machines, omni_engine
 from tests.support.renderers import CHATML, text_model
 
 CONTEXT = 1024
@@ -34,7 +34,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         device="cpu", load_format="dummy", max_model_len=CONTEXT, max_num_seqs=8,
         kv_cache_bytes=16 << 20,
     )  # fmt: skip
-    pool = engine_pool(config, TextToVideo, plan=None, cluster_gpus=0)
+    pool = engine_pool(omni_engine(config, plan=None), machines())
     with asyncio.Runner() as loop:
         engine = VllmEngine(pool.settings)
         try:

@@ -7,15 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
-from rayjob.capacity.sizing import engine_load
-from rayjob.recipes.clips import Clips
-from rayjob.recipes.omni import Omni
-from schemas.config import EngineConfig
+from schemas.config import DecodeConfig, EngineConfig
 from schemas.errors import ConfigError, ModelError
-from schemas.media import SamplingPlan
-
-SOUND = SamplingPlan(num_frames=8, audio_rate=16_000)
-SILENT = SamplingPlan(num_frames=8)
+from tests.support.engines import machines, omni_engine
 
 
 @pytest.fixture
@@ -35,29 +29,35 @@ def test_one_setting_decides_resource_share_and_number(
     model: str, fraction: float, gpus: int, replicas: int, share: float
 ) -> None:
     config = EngineConfig(model=model, gpus_per_engine=fraction)
-    pool = engine_pool(config, Omni, plan=SOUND, cluster_gpus=gpus)
+    pool = engine_pool(omni_engine(config), machines(gpus))
     assert (pool.gpus, pool.replicas) == (fraction, replicas)
     assert pool.settings.args["gpu_memory_utilization"] == share
     assert pool.settings.args.get("tensor_parallel_size", 1) == max(1, int(fraction))
     assert pool.settings.on_gpu
 
 
-@pytest.mark.parametrize(("engines", "gpus"), [(5, 2), (1, 0)])
-def test_a_pool_that_does_not_fit_is_an_error(model: str, engines: int, gpus: int) -> None:
+@pytest.mark.parametrize(
+    ("engines", "gpus", "message"),
+    [
+        (5, 2, "no place for 5 engines, it holds 4 at most"),
+        (1, 0, "no node type holds an engine with 0.5 GPU and 1 CPU"),
+    ],
+)
+def test_a_pool_that_does_not_fit_is_an_error(
+    model: str, engines: int, gpus: int, message: str
+) -> None:
     config = EngineConfig(model=model, device="gpu", gpus_per_engine=0.5, engines=engines)
-    with pytest.raises(ConfigError, match="do not fit"):
-        engine_pool(config, Omni, plan=SOUND, cluster_gpus=gpus)
+    with pytest.raises(ConfigError, match=rf"{message}[^\n]*\n.*set engine\.autoscale"):
+        engine_pool(omni_engine(config), machines(gpus))
 
 
 def test_an_engine_never_spans_nodes(model: str) -> None:
-    nodes = [{"CPU": 8.0}, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 1.0}]
-
     def pool(**settings: Any) -> EnginePool:
         config = EngineConfig(model=model, **settings)
-        return engine_pool(config, Omni, plan=SOUND, cluster_gpus=2, nodes=nodes)
+        return engine_pool(omni_engine(config), machines(0, 1, 1))
 
     assert [pool(gpus_per_engine=share).replicas for share in (1, 0.5, 0.3)] == [2, 4, 6]
-    with pytest.raises(ConfigError, match=r"1 engines with 2 GPU each .* 1 on a node at most"):
+    with pytest.raises(ConfigError, match=r"engine with 2 GPUs .* 2 x \(16 CPUs, 1 GPU\)"):
         pool(gpus_per_engine=2)
     # Nodes that are still to come may have more.
     later = pool(gpus_per_engine=2, engines=1, device="gpu", autoscale=True)
@@ -66,7 +66,7 @@ def test_an_engine_never_spans_nodes(model: str) -> None:
 
 def test_a_pool_may_grow(model: str) -> None:
     config = EngineConfig(model=model, gpus_per_engine=0.5, engines=4, min_engines=2)
-    pool = engine_pool(config, Omni, plan=SOUND, cluster_gpus=2)
+    pool = engine_pool(omni_engine(config), machines(2))
     assert (pool.min_replicas, pool.replicas) == (2, 4)
     assert pool.describe().startswith("2 to 4 engines of")
     for wrong in ({"min_engines": 2}, {"engines": 1, "min_engines": 2}):
@@ -74,8 +74,34 @@ def test_a_pool_may_grow(model: str) -> None:
             EngineConfig.model_validate(wrong)
 
 
+@pytest.mark.parametrize(
+    ("settings", "gpus", "line"),
+    [
+        ({}, (), "1 engine of MODEL, on the CPU"),
+        ({}, (1,), "1 engine of MODEL, 1 GPU"),
+        ({"gpus_per_engine": 2}, (2, 2), "2 engines of MODEL, 2 GPUs each"),
+        ({"gpus_per_engine": 0.5}, (2,), "4 engines of MODEL, 0.5 GPU each"),
+    ],
+)
+def test_a_pool_describes_itself(
+    model: str, settings: dict[str, Any], gpus: tuple[float, ...], line: str
+) -> None:
+    pool = engine_pool(omni_engine(EngineConfig(model=model, **settings)), machines(*gpus))
+    assert pool.describe() == line.replace("MODEL", model)
+
+
+def test_decoders_find_a_place_beside_the_engines_that_are_kept(model: str) -> None:
+    decode = DecodeConfig()
+    growing = EngineConfig(model=model, engines=2, min_engines=1)
+    engine_pool(omni_engine(growing), machines(cpus=2), decode=decode)
+    fixed = EngineConfig(model=model, engines=2)
+    engine_pool(omni_engine(fixed), machines(cpus=2))
+    with pytest.raises(ConfigError, match="2 engines would leave no place for a decoder"):
+        engine_pool(omni_engine(fixed), machines(cpus=2), decode=decode)
+
+
 def test_without_gpus_it_runs_on_the_cpu(model: str) -> None:
-    pool = engine_pool(EngineConfig(model=model), Omni, plan=SOUND, cluster_gpus=0)
+    pool = engine_pool(omni_engine(EngineConfig(model=model)), machines())
     assert (pool.gpus, pool.replicas, pool.settings.on_gpu) == (0.0, 1, False)
     assert pool.settings.args["enforce_eager"]
     assert "gpu_memory_utilization" not in pool.settings.args
@@ -83,66 +109,34 @@ def test_without_gpus_it_runs_on_the_cpu(model: str) -> None:
 
 def test_a_rehearsal_on_the_cpu_asks_ray_for_gpus(model: str) -> None:
     config = EngineConfig(model=model, device="cpu", gpus_per_engine=0.5)
-    pool = engine_pool(config, Omni, plan=SOUND, cluster_gpus=2)
+    pool = engine_pool(omni_engine(config), machines(2))
     assert (pool.gpus, pool.replicas, pool.settings.on_gpu) == (0.5, 4, False)
     assert "gpu_memory_utilization" not in pool.settings.args
     assert pool.describe() == f"4 engines of {model}, 0.5 GPU each, on the CPU"
-    with pytest.raises(ConfigError, match="do not fit"):
-        engine_pool(config, Omni, plan=SOUND, cluster_gpus=0)
+    with pytest.raises(ConfigError, match=r"no node type holds an engine with 0\.5 GPU"):
+        engine_pool(omni_engine(config), machines())
 
 
 def test_gpus_that_are_asked_for_are_not_replaced_by_the_cpu(model: str) -> None:
     config = EngineConfig(model=model, gpus_per_engine=0.5, engines=4)
     with pytest.raises(ConfigError, match=r"0\.5 GPU each, and the cluster has none: .*autoscale"):
-        engine_pool(config, Omni, plan=SOUND, cluster_gpus=0)
+        engine_pool(omni_engine(config), machines())
 
 
-def test_caches_that_mix_up_sounds_are_off(model: str) -> None:
-    config = EngineConfig(model=model)
-    with_sound = engine_pool(config, Omni, plan=SOUND, cluster_gpus=0).settings.args
-    without = engine_pool(config, Omni, plan=SILENT, cluster_gpus=0).settings.args
-    assert with_sound["enable_prefix_caching"] is False
-    assert without["enable_prefix_caching"] is True
-    assert with_sound["mm_processor_cache_gb"] == 0
-
-
-def test_a_plan_may_ask_for_sound_on_its_own(model: str) -> None:
-    config = EngineConfig(model=model)
-    for plan, sounds in ((SOUND, 1), (SILENT, 0)):
-        pool = engine_pool(config, Clips, plan=plan, cluster_gpus=0)
-        limits = pool.settings.args["limit_mm_per_prompt"]
-        assert limits == {"image": 1, "video": 1, "audio": sounds}
-
-
-def test_a_step_on_gpus_is_as_large_as_the_sizing_takes_it_for(model: str) -> None:
-    config = EngineConfig(model=model)
-    on_gpu = engine_pool(config, Omni, plan=SOUND, cluster_gpus=1).settings.args
-    assert on_gpu["max_num_batched_tokens"] == engine_load(config, Omni).batched_tokens
-    on_cpu = engine_pool(config, Omni, plan=SOUND, cluster_gpus=0).settings.args
-    assert "max_num_batched_tokens" not in on_cpu
-
-
-def test_vllm_args_win_and_are_checked(model: str) -> None:
+def test_vllm_args_reach_vllm_and_unknown_ones_are_refused(model: str) -> None:
     config = EngineConfig(model=model, vllm_args={"max_num_batched_tokens": 4096})
-    pool = engine_pool(config, Omni, plan=SOUND, cluster_gpus=0)
+    pool = engine_pool(omni_engine(config), machines())
     assert pool.settings.args["max_num_batched_tokens"] == 4096
-    lots = EngineConfig(model=model, vllm_args={"max_num_batched_tokens": "lots"})
-    with pytest.raises(ConfigError, match="'lots' is no number"):
-        engine_pool(lots, Omni, plan=SOUND, cluster_gpus=0)
+    unknown = EngineConfig(model=model, vllm_args={"no_such_argument": 1})
     with pytest.raises(ConfigError, match="no_such_argument"):
-        engine_pool(
-            EngineConfig(model=model, vllm_args={"no_such_argument": 1}),
-            Omni,
-            plan=SOUND,
-            cluster_gpus=0,
-        )
+        engine_pool(omni_engine(unknown), machines())
 
 
 def test_models_that_are_not_there(tmp_path: Path, model: str) -> None:
     for name, message in (
         (str(tmp_path), "no checkpoint"),
         ("./no/such/folder", "no folder"),
-        ("nobody/nothing", "neither a folder nor to be had from the hub"),
+        ("nobody/nothing", "neither a folder nor available from the hub"),
     ):
         with pytest.raises(ModelError, match=message):
             check_model(name, EngineConfig())

@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from rayjob.capacity.model_shapes import published_models
+from rayjob.capacity.pool import engine_pool
+from rayjob.evaluation.engine_judge import judge_engine
+from schemas.config import EngineConfig
+from schemas.errors import ConfigError
+from tests.support.engines import machines
 from tests.support.evaluations import evaluate, jsonl, scores
 from tests.support.jobs import ROOT
 
@@ -17,6 +23,20 @@ SMALL = {
     "max_num_seqs": 8,
     "kv_cache_bytes": 64 << 20,
 }
+
+
+def test_judges_that_share_a_gpu_get_their_part_of_its_memory() -> None:
+    config = EngineConfig(model=published_models()[0], gpus_per_engine=0.5)
+    pool = engine_pool(judge_engine(config), machines(2, type_="H100"))
+    assert pool.replicas == 4
+    assert pool.settings.args["gpu_memory_utilization"] == 0.45
+    assert 20e9 < pool.settings.args["kv_cache_memory_bytes"] < 36e9
+    # Neither picture nor sound: no memory is set aside for them, and instructions are cached.
+    assert set(pool.settings.args["limit_mm_per_prompt"].values()) == {0}
+    assert pool.settings.args["enable_prefix_caching"] is True
+    quarter = EngineConfig(model=published_models()[0], gpus_per_engine=0.25)
+    with pytest.raises(ConfigError, match=r"does not fit 0\.25 of a GPU of 24 GB"):
+        engine_pool(judge_engine(quarter), machines(2, type_="L4"))
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -118,6 +118,15 @@ def test_without_a_plan_of_its_own_a_run_has_its_recipes(store: TableStore) -> N
     assert how.plan.audio_rate == 16_000
 
 
+def test_a_report_knows_what_the_recipe_made_of_the_plan(store: TableStore) -> None:
+    make_run(store, "r1", captions={"structured": [caption("a.mp4")]}, config={
+        "recipe": {"name": "structured", "options": {"published_size": True}}
+    })  # fmt: skip
+    (run,) = find_runs([store], ["r1"])
+    assert watching(run, ()).plan.stretch_to == (360, 420)
+    assert "16 frames, evenly, stretched to 360 x 420 pixels; no sound" in page_of(store, "r1")
+
+
 def test_compressed_frames_are_shown(store: TableStore, tmp_path: Path) -> None:
     (video,) = render(tmp_path / "videos", 1)
     make_run(store, "r1", captions={"clips": [caption("a.mp4", uri=str(video))]}, config={
