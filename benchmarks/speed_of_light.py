@@ -35,13 +35,14 @@ from actors.storage.access import open_range
 from rayjob.capacity.pool import engine_pool
 from rayjob.recipes import find_recipe
 from rayjob.recipes.settings import settings_for
-from rayjob.settings.loading import load_config
+from rayjob.settings.loading import read_config
+from schemas.config import JobConfig
 from schemas.media import Clip
 from schemas.recipe import Recipe, Video
 
 
 def _decode_all(paths: list[Path], recipe: Recipe) -> list[Clip]:
-    config = load_config(None, flags={"input": ["-"], "output": "-"})
+    config = read_config(JobConfig, flags={"input": ["-"], "output": "-"})
     assert recipe.plan is not None
     clips = []
     for path in paths:
@@ -51,7 +52,7 @@ def _decode_all(paths: list[Path], recipe: Recipe) -> list[Clip]:
 
 
 def _recipe_and_engine(config_file: str) -> tuple[Recipe, Any]:
-    config = load_config(config_file, flags={"input": ["-"], "output": "-"})
+    config = read_config(JobConfig, config_file, flags={"input": ["-"], "output": "-"})
     kind = find_recipe(config.recipe.name)
     model = config.engine.model or kind.defaults.model
     settings = settings_for(kind.defaults, config.recipe, model=model, model_revision=None)

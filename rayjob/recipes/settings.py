@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from schemas.config import GenerationConfig, RecipeConfig
 from schemas.errors import ConfigError
 from schemas.media import SamplingPlan
+from schemas.settings import explain
 
 _PLACES = ("{input}", "{context}")
 
@@ -126,16 +127,7 @@ def _options(kind: type[BaseModel], given: dict[str, Any]) -> BaseModel:
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        lines = []
-        for item in error.errors():
-            key = ".".join(("recipe.options", *map(str, item["loc"])))
-            if item["type"] == "extra_forbidden":
-                known = ", ".join(kind.model_fields) or "none"
-                lines.append(f"{key}: this recipe has no such option; it has: {known}")
-            else:
-                message = item["msg"].removeprefix("Value error, ")
-                lines.append(f"{key}: {message} (got {item['input']!r})")
-        raise ConfigError("\n".join(lines)) from error
+        raise ConfigError(explain(error, kind, within="recipe.options.")) from error
 
 
 def read_prompt(path: str | None, *, default: str) -> str:
