@@ -25,10 +25,5 @@ def command(config: JobConfig, console: Console, *, dry_run: DryRun = False) -> 
     return job.run(config, console=console)
 
 
-def main() -> None:
-    """Entry point of the module."""
-    typer.run(command)
-
-
 if __name__ == "__main__":
-    main()
+    typer.run(command)

@@ -20,10 +20,5 @@ def command(config: EvaluateConfig, console: Console) -> int:
     return evaluation.run(config, console=console)
 
 
-def main() -> None:
-    """Entry point of the module."""
-    typer.run(command)
-
-
 if __name__ == "__main__":
-    main()
+    typer.run(command)

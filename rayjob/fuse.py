@@ -24,10 +24,5 @@ def command(config: FuseConfig, console: Console, *, dry_run: DryRun = False) ->
     return job.run(config, console=console, finish=exports.write)
 
 
-def main() -> None:
-    """Entry point of the module."""
-    typer.run(command)
-
-
 if __name__ == "__main__":
-    main()
+    typer.run(command)

@@ -112,10 +112,5 @@ def command(config: NightConfig, console: Console, *, dry_run: DryRun = False) -
     return run(config, dry_run=dry_run, console=console)
 
 
-def main() -> None:
-    """Entry point of the module."""
-    typer.run(command)
-
-
 if __name__ == "__main__":
-    main()
+    typer.run(command)

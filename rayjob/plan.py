@@ -250,10 +250,5 @@ def _gpu_hours_per_thousand(path: str) -> float:
     return found.cost.gpu_hours / found.videos_captioned * 1000
 
 
-def main() -> None:
-    """Entry point of the module."""
-    typer.run(command)
-
-
 if __name__ == "__main__":
-    main()
+    typer.run(command)

@@ -69,10 +69,5 @@ def _write(page: bytes, runs: list[Run], html: str | None) -> str:
     return html
 
 
-def main() -> None:
-    """Entry point of the module."""
-    typer.run(command)
-
-
 if __name__ == "__main__":
-    main()
+    typer.run(command)

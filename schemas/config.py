@@ -9,7 +9,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 from schemas.settings import Flag, Settings, Unset, listed
@@ -43,9 +51,9 @@ class SourceConfig(Settings):
 class DecodeConfig(Settings):
     """The pool of decode actors."""
 
-    actors: Annotated[int | None, Unset("one per CPU that is left")] = Field(default=None, ge=1)
+    actors: Annotated[PositiveInt | None, Unset("one per CPU that is left")] = None
     """Actors at most."""
-    cpus_per_actor: float = Field(default=1.0, gt=0)
+    cpus_per_actor: PositiveFloat = 1.0
     """CPUs that an actor asks Ray for."""
     node_resource: Annotated[str | None, Unset("they run anywhere")] = Field(
         default=None, min_length=1
@@ -61,13 +69,13 @@ _Recipes = Unset("the recipe's")
 class GenerationConfig(Settings):
     """How the engine samples an answer."""
 
-    temperature: Annotated[float | None, _Recipes] = Field(default=None, ge=0)
+    temperature: Annotated[NonNegativeFloat | None, _Recipes] = None
     """0 always takes the likeliest token."""
     top_p: Annotated[float | None, _Recipes] = Field(default=None, gt=0, le=1)
     """Sample among the likeliest tokens that together have this probability."""
-    max_tokens: Annotated[int | None, _Recipes] = Field(default=None, ge=1)
+    max_tokens: Annotated[PositiveInt | None, _Recipes] = None
     """Tokens of one answer at most."""
-    repetition_penalty: Annotated[float | None, _Recipes] = Field(default=None, gt=0)
+    repetition_penalty: Annotated[PositiveFloat | None, _Recipes] = None
     """Above 1, tokens that are there already become less likely."""
     seed: Annotated[int | None, _Recipes] = None
     """Of the sampling: the same seed, the same answer to the same request."""
@@ -91,7 +99,7 @@ class RecipeConfig(Settings):
     generation: GenerationConfig = GenerationConfig()
     max_attempts: int = Field(default=3, ge=1, le=20)
     """Answers that are asked for until one passes the checks."""
-    min_words: int = Field(default=0, ge=0)
+    min_words: NonNegativeInt = 0
     """Shortest caption that is valid, in words."""
     drop_abnormal: Annotated[bool, Flag("--drop-abnormal")] = False
     """Captions of whole videos that break a rule become failures."""
@@ -108,18 +116,16 @@ class EngineConfig(Settings):
     """Branch, tag or commit of the model on the hub."""
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """auto: GPUs where the cluster has any, else the CPU."""
-    engines: Annotated[int | None, Flag("--engines"), Unset("as many as the GPUs hold, or one")] = (
-        Field(default=None, ge=1)
-    )
+    engines: Annotated[
+        PositiveInt | None, Flag("--engines"), Unset("as many as the GPUs hold, or one")
+    ] = None
     """Engine replicas."""
-    gpus_per_engine: Annotated[float, Flag("--gpus-per-engine")] = Field(default=1.0, gt=0)
+    gpus_per_engine: Annotated[PositiveFloat, Flag("--gpus-per-engine")] = 1.0
     """Share of a GPU per engine, or whole GPUs. On the device 'cpu' it is asked of Ray only where
     it is set."""
-    cpus_per_engine: float = Field(default=1.0, gt=0)
+    cpus_per_engine: PositiveFloat = 1.0
     """CPUs that an engine asks Ray for: they prepare its requests."""
-    min_engines: Annotated[int | None, Unset("all: engines take minutes to start")] = Field(
-        default=None, ge=1
-    )
+    min_engines: Annotated[PositiveInt | None, Unset("all: engines take minutes to start")] = None
     """Replicas that are kept; the pool grows to engines while all are busy, and shrinks again."""
     autoscale: bool = False
     """GPU nodes come when engines ask for them, so that the number of engines is not compared
@@ -128,19 +134,15 @@ class EngineConfig(Settings):
         default=None, ge=64
     )
     """Tokens of one sequence at most, prompt and answer."""
-    max_num_seqs: Annotated[int | None, Flag("--max-num-seqs"), _Recipes] = Field(
-        default=None, ge=1
-    )
+    max_num_seqs: Annotated[PositiveInt | None, Flag("--max-num-seqs"), _Recipes] = None
     """Sequences that an engine batches at once."""
-    videos_in_flight: Annotated[int | None, Unset("by max_num_seqs")] = Field(default=None, ge=1)
+    videos_in_flight: Annotated[PositiveInt | None, Unset("by max_num_seqs")] = None
     """Videos that a replica works on at once."""
     kv_cache_bytes: Annotated[int | None, Unset("what memory is left")] = Field(
         default=None, ge=1 << 20
     )
     """Size of the KV cache."""
-    gpu_memory_gb: Annotated[float | None, Unset("as the accelerator type tells")] = Field(
-        default=None, gt=0
-    )
+    gpu_memory_gb: Annotated[PositiveFloat | None, Unset("as the accelerator type tells")] = None
     """Memory of one GPU, in 10^9 bytes."""
     dtype: str = "auto"
     """Type of the weights in memory, such as bfloat16; auto: as in the checkpoint."""
@@ -177,9 +179,9 @@ class EngineConfig(Settings):
 class ShardConfig(Settings):
     """When a shard is closed: what a crash can cost at most."""
 
-    rows: int = Field(default=2000, ge=1)
+    rows: PositiveInt = 2000
     """Rows per shard."""
-    seconds: float = Field(default=120.0, gt=0)
+    seconds: PositiveFloat = 120.0
     """Age at which a shard is written, in seconds."""
 
 
@@ -198,7 +200,7 @@ class RunConfig(Settings):
     """Folder or s3:// prefix."""
     recipe: RecipeConfig = RecipeConfig()
     engine: EngineConfig = EngineConfig()
-    limit: Annotated[int | None, Flag("--limit"), Unset("all")] = Field(default=None, ge=1)
+    limit: Annotated[PositiveInt | None, Flag("--limit"), Unset("all")] = None
     """Take at most so many videos that are not done yet."""
     run_id: Annotated[str | None, RUN_ID_FLAG, Unset("time of the start")] = None
     """Name of the run; begins with a letter."""
@@ -208,9 +210,9 @@ class RunConfig(Settings):
     """Take videos again whose content changed."""
     max_failure_rate: Annotated[float, Flag("--max-failure-rate")] = Field(default=1, ge=0, le=1)
     """Exit with 3 if a larger share of the videos fails."""
-    price_per_gpu_hour: Annotated[float | None, Flag("--price-per-gpu-hour"), Unset("no costs")] = (
-        Field(default=None, ge=0)
-    )
+    price_per_gpu_hour: Annotated[
+        NonNegativeFloat | None, Flag("--price-per-gpu-hour"), Unset("no costs")
+    ] = None
     """Price of one GPU for an hour, in any currency."""
     storage: StorageOptions = StorageOptions()
     shards: ShardConfig = ShardConfig()

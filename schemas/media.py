@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from schemas.settings import Flag, Settings, Unset
 
@@ -20,9 +20,9 @@ class SamplingPlan(Settings):
     Exactly one of ``num_frames`` and ``fps`` is set.
     """
 
-    num_frames: int | None = Field(default=None, ge=1)
+    num_frames: PositiveInt | None = None
     """Frames, evenly over the clip."""
-    fps: float | None = Field(default=None, gt=0)
+    fps: PositiveFloat | None = None
     """Frames per second of video."""
     include_last: bool = True
     """num_frames ends with the last frame; otherwise frame i of n is at i/n of the way there, as
@@ -49,13 +49,13 @@ class SamplingPlan(Settings):
 class DecodeLimits(Settings):
     """What one video may cost. Past a limit the video is one row in ``failures``."""
 
-    wall_seconds: float = Field(default=300.0, gt=0)
+    wall_seconds: PositiveFloat = 300.0
     """Wall time per video, in seconds."""
     memory_mb: int = Field(default=1400, ge=256)
     """Resident memory of the decoding process, in MB."""
     max_frame_pixels: int = Field(default=8192 * 4320, ge=784)
     """Largest coded width x height, in pixels."""
-    max_duration_sec: float = Field(default=4 * 3600.0, gt=0)
+    max_duration_sec: PositiveFloat = 4 * 3600.0
     """Longest video, in seconds."""
     min_complete: float = Field(default=0.95, ge=0, le=1)
     """Smallest share of the announced duration that must be there."""
@@ -70,9 +70,9 @@ class StorageOptions(Settings):
     """Region of the S3 endpoint."""
     anonymous: bool = False
     """Send unsigned requests."""
-    retries: int = Field(default=8, ge=0)
+    retries: NonNegativeInt = 8
     """Tries after the first, per request."""
-    timeout_sec: float = Field(default=30.0, gt=0)
+    timeout_sec: PositiveFloat = 30.0
     """Wall time of one request, in seconds."""
     read_share: float = Field(default=0.33, gt=0, le=1)
     """Share of a long MP4 to read for few frames and all sound; 1 reads all of it in few large

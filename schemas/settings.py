@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any, ClassVar, Final, get_args
+from typing import Annotated, Any, ClassVar, Final, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -85,6 +85,14 @@ class Setting:
     def meaning(self) -> str:
         """Its description: one or more sentences, in one line."""
         return " ".join((self.field.description or "").split())
+
+    @property
+    def value_type(self) -> Any:
+        """The type of its value, without None and without bounds."""
+        kind = self.field.annotation
+        if type(None) in get_args(kind):
+            (kind,) = (each for each in get_args(kind) if each is not type(None))
+        return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
     @property
     def default(self) -> str:

@@ -5,10 +5,10 @@ python -m tools.settings_page           # rewrite the page
 
 from __future__ import annotations
 
-import types
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -133,19 +133,19 @@ def _flags(setting: Setting) -> str:
 
 
 def _type(setting: Setting) -> str:
+    field = setting.field
+    inner = (getattr(each, "__metadata__", ()) for each in get_args(field.annotation))
     bounds = [
         f"{sign} {getattr(rule, name):,}"
-        for rule in setting.field.metadata
+        for rule in itertools.chain(field.metadata, *inner)
         for name, sign in _BOUNDS.items()
         if getattr(rule, name, None) is not None
     ]
-    return " ".join([_kind(setting.field.annotation), " and ".join(bounds)]).strip()
+    return " ".join([_kind(setting.value_type), " and ".join(bounds)]).strip()
 
 
 def _kind(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_kind(each) for each in arguments if each is not type(None))
     if origin is Literal:
         return ", ".join(f"`{each}`" for each in arguments)
     if origin is tuple:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from schemas.config import RUN_ID, EngineConfig
 from schemas.media import StorageOptions
@@ -29,23 +37,21 @@ class JudgeConfig(Settings):
     """File that holds the API key."""
     key_env: Annotated[str | None, Flag("--judge-key-env", metavar="NAME")] = None
     """Variable that holds the API key."""
-    concurrency: Annotated[int, Flag("--judge-concurrency")] = Field(default=16, ge=1)
+    concurrency: Annotated[PositiveInt, Flag("--judge-concurrency")] = 16
     """Questions in flight."""
-    requests_per_minute: Annotated[float | None, Flag("--judge-rpm"), Unset("no limit")] = Field(
-        default=None, gt=0
+    requests_per_minute: Annotated[PositiveFloat | None, Flag("--judge-rpm"), Unset("no limit")] = (
+        None
     )
     """Requests per minute at most."""
-    retries: Annotated[int, Flag("--judge-retries")] = Field(default=4, ge=0)
+    retries: Annotated[NonNegativeInt, Flag("--judge-retries")] = 4
     """Tries after the first, per question."""
-    timeout_sec: Annotated[float, Flag("--judge-timeout", metavar="SECONDS")] = Field(
-        default=120.0, gt=0
-    )
+    timeout_sec: Annotated[PositiveFloat, Flag("--judge-timeout", metavar="SECONDS")] = 120.0
     """Wall time of one try, in seconds."""
     temperature: Annotated[
-        float | None, Flag("--judge-temperature"), Unset("1 for ugc, else 0")
-    ] = Field(default=None, ge=0)
+        NonNegativeFloat | None, Flag("--judge-temperature"), Unset("1 for ugc, else 0")
+    ] = None
     """Temperature of the judge's sampling, instead of the suite's."""
-    max_tokens: int = Field(default=512, ge=1)
+    max_tokens: PositiveInt = 512
     """Tokens of one of the judge's answers at most."""
 
     @model_validator(mode="after")
@@ -68,7 +74,7 @@ class Selection(Settings):
     """Only this run."""
     level: Annotated[Literal["video", "clip", "frame"], Flag("--level")] = "video"
     """What one caption is about."""
-    limit: Annotated[int | None, Flag("--limit"), Unset("all")] = Field(default=None, ge=1)
+    limit: Annotated[PositiveInt | None, Flag("--limit"), Unset("all")] = None
     """Take the first so many videos by id."""
     id_column: Annotated[str | None, Flag("--id-column"), Unset("found")] = None
     """The input's id column, where the input is a table of another program."""
@@ -109,7 +115,7 @@ class EvaluateConfig(Settings):
     """Exit with 3 if a larger share of the judge's scores is missing."""
     resamples: Annotated[int, Flag("--resamples")] = Field(default=2000, ge=100, le=100_000)
     """Of the bootstrap."""
-    seed: Annotated[int, Flag("--seed")] = Field(default=0, ge=0)
+    seed: Annotated[NonNegativeInt, Flag("--seed")] = 0
     """Of the bootstrap."""
     storage: StorageOptions = StorageOptions()
 

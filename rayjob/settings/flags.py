@@ -118,19 +118,16 @@ def _option(name: str, kind: Any, option: Any) -> inspect.Parameter:
 
 def _typed(setting: Setting, flag: Flag) -> tuple[Any, Any]:
     """The type that typer reads, and the option; pydantic makes the rest of it."""
-    annotation: Any = setting.field.annotation
-    if type(None) in get_args(annotation):
-        (annotation,) = (each for each in get_args(annotation) if each is not type(None))
-    names, metavar, arguments = flag.names, flag.metavar, get_args(annotation)
-    if annotation is bool and "/" not in names[0]:
+    kind, names, metavar = setting.value_type, flag.names, flag.metavar
+    if kind is bool and "/" not in names[0]:
         names = (f"{names[0]}/--no-{names[0].removeprefix('--')}", *names[1:])
-    elif get_origin(annotation) is Literal:
-        annotation, metavar = str, metavar or "|".join(arguments)
-    elif ... in arguments:
-        annotation = list[str] if flag.repeatable else str
+    elif get_origin(kind) is Literal:
+        kind, metavar = str, metavar or "|".join(get_args(kind))
+    elif ... in get_args(kind):
+        kind = list[str] if flag.repeatable else str
     parts = [setting.meaning]
     parts += ["Repeatable."] if flag.repeatable else []
     if setting.default not in ("", "false") and len(setting.default) <= _LONGEST_DEFAULT:
         parts.append(f"[default: {setting.default}]")
     option = typer.Option(None, *names, metavar=metavar, help=escape(" ".join(parts)))
-    return annotation | None, option
+    return kind | None, option
