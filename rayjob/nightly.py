@@ -91,11 +91,11 @@ def run(config: NightConfig, *, dry_run: bool, console: Console) -> int:
 
 
 def _write(report: NightReport, console: Console, *, error: RayjobError | None = None) -> None:
-    """Write the page; the night is what it is, also where that fails."""
+    """Write the page; a night ends as it would have, even if that fails."""
     try:
         report.write(error=error)
     except RayjobError as problem:
-        logger.warning("there is no report of the night: %s", problem)
+        logger.warning("the report of the night could not be written: %s", problem)
     else:
         console.print(Text(f"report: {report.url}"), soft_wrap=True)
 

@@ -43,7 +43,7 @@ class SamplingPlan(Settings):
         if (self.num_frames is None) == (self.fps is None):
             raise ValueError("a sampling plan sets exactly one of num_frames and fps")
         if self.stretch_to is not None and min(self.stretch_to) < 28:
-            raise ValueError("stretch_to: no side is below 28 pixels")
+            raise ValueError("stretch_to: each side has at least 28 pixels")
 
 
 class DecodeLimits(Settings):

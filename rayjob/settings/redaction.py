@@ -11,7 +11,7 @@ from schemas.settings import settings_of
 HIDDEN = "(hidden)"
 
 _TYPED = {setting.key for kind in (JobConfig, FuseConfig) for setting in settings_of(kind)}
-"""Our own settings have no place for a secret, but that an address may carry one."""
+"""Our own settings. None of them takes a secret, but an address may carry one."""
 
 _HARMLESS = {
     # of vLLM's engine and the model's configuration
