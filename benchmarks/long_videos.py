@@ -35,7 +35,8 @@ from actors.storage.access import open_range
 from benchmarks import process_memory
 from rayjob.capacity import cluster
 from rayjob.prepare import Prepared, prepare
-from rayjob.settings.loading import load_config
+from rayjob.settings.loading import read_config
+from schemas.config import JobConfig
 from schemas.recipe import Answer, Request, Video
 from tinyworld.render import write_video
 from tinyworld.world import sample_scenes
@@ -165,7 +166,8 @@ class Recorder:
 async def _recorded(prepared: Prepared, folder: Path, output: Path) -> list[Request]:
     rows = ds.dataset(output / "captions", partitioning="hive").to_table().to_pylist()
     rows = [row for row in rows if row["level"] == "clip"]
-    plan, config = prepared.recipe.plan, load_config(None, flags={"input": ["-"], "output": "-"})
+    plan = prepared.recipe.plan
+    config = read_config(JobConfig, flags={"input": ["-"], "output": "-"})
     assert plan is not None
     requests: list[Request] = []
     for path in sorted(folder.iterdir()):
@@ -187,7 +189,7 @@ async def replay(config_file: str, folder: Path, output: Path) -> dict[str, floa
     """Captions per second of the engine alone, with all requests in flight at once."""
     # The captions are given: none is asked for a second time.
     flags = {"input": [str(folder)], "output": str(output), "recipe.max_attempts": 1}
-    prepared = prepare(load_config(config_file, flags=flags))
+    prepared = prepare(read_config(JobConfig, config_file, flags=flags))
     requests = await _recorded(prepared, folder, output)
     engine = VllmEngine(prepared.engines(cluster.peek()).settings)
     await asyncio.gather(*map(engine.ask, requests[:64]))

@@ -36,13 +36,14 @@ from rayjob.capacity import cluster
 from rayjob.capacity.engine_spec import recipe_engine
 from rayjob.capacity.pool import engine_pool
 from rayjob.recipes import find_recipe
-from rayjob.settings.loading import load_config
+from rayjob.settings.loading import read_config
+from schemas.config import JobConfig
 from schemas.media import Clip
 from schemas.recipe import Recipe, Video
 
 
 def _decode_all(paths: list[Path], recipe: Recipe) -> list[Clip]:
-    config = load_config(None, flags={"input": ["-"], "output": "-"})
+    config = read_config(JobConfig, flags={"input": ["-"], "output": "-"})
     assert recipe.plan is not None
     clips = []
     for path in paths:
@@ -52,7 +53,7 @@ def _decode_all(paths: list[Path], recipe: Recipe) -> list[Clip]:
 
 
 def _recipe_and_engine(config_file: str) -> tuple[Recipe, Any]:
-    config = load_config(config_file, flags={"input": ["-"], "output": "-"})
+    config = read_config(JobConfig, config_file, flags={"input": ["-"], "output": "-"})
     kind = find_recipe(config.recipe.name)
     recipe = kind(config.recipe, model=config.engine.model)
     return recipe, engine_pool(recipe_engine(config.engine, recipe), cluster.peek())

@@ -7,32 +7,23 @@ from rich.console import Console
 
 from rayjob import job
 from rayjob.prepare import plan
-from rayjob.settings.flags import job_command
+from rayjob.settings.flags import DryRun, settings_command
 from schemas.config import JobConfig
 
 
-def _caption(config: JobConfig, *, dry_run: bool, console: Console) -> int:
+@settings_command(JobConfig)
+def command(config: JobConfig, console: Console, *, dry_run: DryRun = False) -> int:
+    """Caption videos: decode on CPU actors, caption on shared GPUs, write Parquet shards.
+
+    Exit codes: 0 every input is accounted for, 2 usage or configuration, 3 the share of
+    failures passed --max-failure-rate, 1 anything else. The last line on stdout of a
+    finished run is its summary as JSON.
+    """
     if dry_run:
         plan(config).show(Console())
         return 0
     return job.run(config, console=console)
 
 
-command = job_command(
-    _caption,
-    help="""Caption videos: decode on CPU actors, caption on shared GPUs, write Parquet shards.
-
-    Exit codes: 0 every input is accounted for, 2 usage or configuration, 3 the share of
-    failures passed --max-failure-rate, 1 anything else. The last line on stdout of a
-    finished run is its summary as JSON.
-    """,
-)
-
-
-def main() -> None:
-    """Entry point of the module."""
-    typer.run(command)
-
-
 if __name__ == "__main__":
-    main()
+    typer.run(command)

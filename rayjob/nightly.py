@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import re
 from datetime import UTC, date, datetime
-from typing import Any
 
 import typer
 from rich.console import Console
@@ -22,16 +21,14 @@ from rayjob.output.layout import run_folder
 from rayjob.output.night_report import NightReport
 from rayjob.output.store import TableStore
 from rayjob.prepare import plan
-from rayjob.settings.flags import job_command, show_error
-from schemas.config import JobConfig
+from rayjob.settings.flags import DryRun, settings_command, show_error
+from schemas.config import NightConfig
 from schemas.errors import LockLostError, OutputLockedError, RayjobError, UsageError
 
 logger = logging.getLogger(__name__)
 
 EXIT_OVERLAP = 4
 """Another run holds the output. Nothing was started, and nothing is wrong."""
-
-_NAME = "nightly"
 
 
 def night_id(store: TableStore, name: str, day: date) -> str:
@@ -55,7 +52,7 @@ def night_id(store: TableStore, name: str, day: date) -> str:
     return run_id
 
 
-def run(config: JobConfig, *, dry_run: bool, console: Console) -> int:
+def run(config: NightConfig, *, dry_run: bool, console: Console) -> int:
     """One night.
 
     Returns:
@@ -65,16 +62,14 @@ def run(config: JobConfig, *, dry_run: bool, console: Console) -> int:
         UsageError: something is wrong before the first actor starts.
         RayjobError: the night could not account for every input.
     """
-    name = config.run_id or _NAME
+    name = config.run_id
     if re.search(r"-\d{8}(-\d+)?$", name):
         raise UsageError(
             f"--run-id {name} ends in a date: nightly adds it by itself; pass the name before it"
         )
     store = TableStore(config.output, config.storage)
-    changes: dict[str, Any] = {"run_id": night_id(store, name, datetime.now(UTC).date())}
-    if "retake_changed" not in config.model_fields_set:
-        changes["retake_changed"] = True
-    config = config.model_copy(update=changes)
+    run_id = night_id(store, name, datetime.now(UTC).date())
+    config = config.model_copy(update={"run_id": run_id})
     if dry_run:
         console.print(f"night: {config.run_id}", highlight=False)
         plan(config).show(Console())
@@ -96,31 +91,26 @@ def run(config: JobConfig, *, dry_run: bool, console: Console) -> int:
 
 
 def _write(report: NightReport, console: Console, *, error: RayjobError | None = None) -> None:
-    """Write the page; the night is what it is, also where that fails."""
+    """Write the page; a night ends as it would have, even if that fails."""
     try:
         report.write(error=error)
     except RayjobError as problem:
-        logger.warning("there is no report of the night: %s", problem)
+        logger.warning("the report of the night could not be written: %s", problem)
     else:
         console.print(Text(f"report: {report.url}"), soft_wrap=True)
 
 
-command = job_command(
-    run,
-    help="""Caption what appeared or changed since the last night.
+@settings_command(NightConfig)
+def command(config: NightConfig, console: Console, *, dry_run: DryRun = False) -> int:
+    """Caption what appeared or changed since the last night.
 
     Takes the options of rayjob caption; --run-id is the name before the date. Exit codes:
     0 every input is accounted for, 2 usage or configuration, 3 the share of failures passed
     --max-failure-rate, 4 another run holds the output (nothing was started), 1 anything
     else.
-    """,
-)
-
-
-def main() -> None:
-    """Entry point of the module."""
-    typer.run(command)
+    """
+    return run(config, dry_run=dry_run, console=console)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(command)

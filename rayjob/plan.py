@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import fsspec
 import typer
@@ -20,10 +20,9 @@ from rayjob.capacity.placement import check_places, engines_asked, runs_on_gpu
 from rayjob.capacity.sizing import GB, Fit, best, check_memory, fits_of, known_gpu_gb
 from rayjob.output.summary import RunSummary
 from rayjob.recipes import find_recipe
-from rayjob.settings.flags import EXIT_USAGE, show_error
-from rayjob.settings.loading import load_config
+from rayjob.settings.flags import settings_command
 from schemas.config import JobConfig
-from schemas.errors import ConfigError, UsageError
+from schemas.errors import ConfigError
 
 _GPU_SIZES = (24.0, 40.0, 80.0, 141.0)
 _WIDTH = 160
@@ -34,30 +33,36 @@ _COLUMNS = (
 """Sizes are GB per GPU."""
 
 
+class _PlannedJob(JobConfig):
+    """A job, of which a plan reads neither input nor output."""
+
+    input: tuple[str, ...] = ()
+    output: str = ""
+
+
+@settings_command(
+    _PlannedJob,
+    flags=(
+        "engine.gpus_per_engine",
+        "engine.max_model_len",
+        "engine.max_num_seqs",
+        "price_per_gpu_hour",
+    ),
+)
 def command(
+    job: JobConfig,
+    console: Console,
+    *,
+    context: typer.Context,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Checkpoint folder or hub name. Repeatable. [the published four]"),
-    ] = None,
-    config: Annotated[
-        str | None, typer.Option("--config", "-c", metavar="FILE", help="YAML of the job.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the job. Repeatable."),
+        typer.Option(help="Checkpoint folder or hub name. Repeatable. \\[default: the job's, "
+                     "without a job the published four]"),
     ] = None,
     gpu_memory_gb: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help="GPU sizes in GB. [the cluster's, else 24,40,80,141]"),
-    ] = None,
-    gpus_per_engine: Annotated[
-        float | None, typer.Option(help="Only this share of a GPU, or so many whole GPUs.")
-    ] = None,
-    context_length: Annotated[
-        int | None, typer.Option(help="Tokens of one sequence at most. [the recipe's]")
-    ] = None,
-    max_num_seqs: Annotated[
-        int | None, typer.Option(help="Sequences that an engine batches. [the recipe's]")
+        typer.Option(metavar="LIST", help="GPU sizes in GB. \\[default: the job's or the "
+                     "cluster's, else 24,40,80,141]"),
     ] = None,
     best_only: Annotated[
         bool, typer.Option("--best", help="Only the choice for each model and GPU.")
@@ -67,9 +72,6 @@ def command(
         str | None,
         typer.Option(metavar="FILE", help="Cluster file of 'ray up': can it hold the job?"),
     ] = None,
-    price_per_gpu_hour: Annotated[
-        float | None, typer.Option(help="Price of one GPU for an hour, in any currency.")
-    ] = None,
     videos_per_sec: Annotated[
         float | None, typer.Option(help="Measured rate of one GPU, for the cost.")
     ] = None,
@@ -77,49 +79,37 @@ def command(
         str | None,
         typer.Option(metavar="FILE", help="summary.json of a run: its rate, for the cost."),
     ] = None,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """Size engines: weights, KV cache, sequences in flight, engines per GPU, and the best choice.
 
     Reads the model's configuration and the headers of its weights, nothing else; needs no
     GPU. Exit codes: 0, or 2 where a setting is wrong or the cluster cannot hold the job.
     """
-    flags: dict[str, Any] = {
-        "engine.gpus_per_engine": gpus_per_engine,
-        "engine.max_model_len": context_length,
-        "engine.max_num_seqs": max_num_seqs,
-        "price_per_gpu_hour": price_per_gpu_hour,
-    }
-    given = {key: value for key, value in flags.items() if value is not None}
-    try:
-        # A plan reads neither input nor output.
-        given |= {"input": ["none"], "output": "none"}
-        job = load_config(config, assignments=set_ or (), flags=given)
-        spec = _spec(job)
-        named = config is not None or job.engine.model is not None
-        names = model or ([spec.model] if named else published_models())
-        specs = [spec.model_copy(update={"model": name}) for name in names]
-        sizes = _sizes(gpu_memory_gb, spec)
-        notes = []
-        if cluster is not None:
-            sizes = _check(job, specs, cluster=cluster, gpu_gb=sizes)
-            notes.append(f"{cluster} holds the job")
-        table = _table(
-            _rows(
-                specs,
-                sizes=sizes or _GPU_SIZES,
-                gpus=None if gpus_per_engine is None else [gpus_per_engine],
-                best_only=best_only,
-            ),
-            markdown=markdown,
-        )
-        notes += _cost(job.price_per_gpu_hour, videos_per_sec=videos_per_sec, summary=summary)
-    except UsageError as error:
-        show_error(Console(stderr=True), error)
-        raise typer.Exit(EXIT_USAGE) from error
+    spec = _spec(job)
+    named = context.params["config"] is not None or job.engine.model is not None
+    names = model or ([spec.model] if named else published_models())
+    specs = [spec.model_copy(update={"model": name}) for name in names]
+    sizes = _sizes(gpu_memory_gb, spec)
+    notes = []
+    if cluster is not None:
+        sizes = _check(job, specs, cluster=cluster, gpu_gb=sizes)
+        notes.append(f"{cluster} holds the job")
+    gpus = context.params["engine_gpus_per_engine"]
+    table = _table(
+        _rows(
+            specs,
+            sizes=sizes or _GPU_SIZES,
+            gpus=None if gpus is None else [gpus],
+            best_only=best_only,
+        ),
+        markdown=markdown,
+    )
+    notes += _cost(job.price_per_gpu_hour, videos_per_sec=videos_per_sec, summary=summary)
     # A narrow terminal wraps lines rather than words, and a document's table nothing.
     Console(width=max(Console().width, _WIDTH), soft_wrap=True).print(table)
     for note in notes:
         typer.echo(note)
+    return 0
 
 
 def _spec(job: JobConfig) -> EngineSpec:

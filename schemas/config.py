@@ -1,16 +1,26 @@
 """Configuration of a job: small frozen models, every default in one place.
 
-A YAML file has this shape; flags of the commands win over it.
+A YAML file has this shape; flags of the commands win over it. ``docs/settings.md`` is made of
+these models.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
+from schemas.settings import Flag, Settings, Unset, listed
 
 VIDEO_EXTENSIONS = (
     "mp4", "mov", "m4v", "mkv", "webm", "avi", "flv", "ts", "mts", "m2ts",
@@ -21,17 +31,16 @@ RUN_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
 """A run id begins with a letter, so that no reader infers a number from the path."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SourceConfig(_Model):
+class SourceConfig(Settings):
     """Which files of a folder or prefix are inputs."""
 
-    extensions: tuple[str, ...] = Field(
-        default=VIDEO_EXTENSIONS,
-        description="file name endings taken from folders and prefixes; '*' takes all",
-    )
+    extensions: Annotated[tuple[str, ...], Flag("--extensions", metavar="LIST")] = VIDEO_EXTENSIONS
+    """Endings of the files to take from folders and prefixes, such as mp4,mkv; '*' takes all."""
+
+    @field_validator("extensions", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return listed(value)
 
     @field_validator("extensions")
     @classmethod
@@ -39,98 +48,114 @@ class SourceConfig(_Model):
         return tuple(extension.lower().lstrip(".") for extension in value)
 
 
-class DecodeConfig(_Model):
+class DecodeConfig(Settings):
     """The pool of decode actors."""
 
-    actors: int | None = Field(
-        default=None, ge=1, description="actors at most; by default one per CPU that is left"
+    actors: Annotated[PositiveInt | None, Unset("one per CPU that is left")] = None
+    """Actors at most."""
+    cpus_per_actor: PositiveFloat = 1.0
+    """CPUs that an actor asks Ray for."""
+    node_resource: Annotated[str | None, Unset("they run anywhere")] = Field(
+        default=None, min_length=1
     )
-    cpus_per_actor: float = Field(default=1.0, gt=0)
-    node_resource: str | None = Field(
-        default=None,
-        min_length=1,
-        description="a resource of Ray that only decode nodes offer, as much of it as they have "
-        "CPUs: it keeps decoders off the CPUs beside GPUs. By default they run anywhere",
-    )
+    """A resource of Ray that only decode nodes offer, as much of it as they have CPUs: it keeps
+    decoders off the CPUs beside GPUs."""
     limits: DecodeLimits = DecodeLimits()
 
 
-class GenerationConfig(_Model):
-    """How the engine samples an answer. None: as the recipe says."""
-
-    temperature: float | None = Field(default=None, ge=0)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1)
-    repetition_penalty: float | None = Field(default=None, gt=0)
-    seed: int | None = None
+_Recipes = Unset("the recipe's")
 
 
-class RecipeConfig(_Model):
-    """The recipe and what to change in it. None: as the recipe says."""
+class GenerationConfig(Settings):
+    """How the engine samples an answer."""
 
-    name: str = Field(default="omni", description="a recipe's name, FILE.py:CLASS or MODULE:CLASS")
-    prompt_file: str | None = Field(default=None, description="text file with the prompt")
-    system_prompt: str | None = Field(default=None, description="system message; '' for none")
-    plan: SamplingPlan | None = None
+    temperature: Annotated[NonNegativeFloat | None, _Recipes] = None
+    """0 always takes the likeliest token."""
+    top_p: Annotated[float | None, _Recipes] = Field(default=None, gt=0, le=1)
+    """Sample among the likeliest tokens that together have this probability."""
+    max_tokens: Annotated[PositiveInt | None, _Recipes] = None
+    """Tokens of one answer at most."""
+    repetition_penalty: Annotated[PositiveFloat | None, _Recipes] = None
+    """Above 1, tokens that are there already become less likely."""
+    seed: Annotated[int | None, _Recipes] = None
+    """Of the sampling: the same seed, the same answer to the same request."""
+
+
+class RecipeConfig(Settings):
+    """The recipe, and what to change in it. In YAML the recipe's name alone is enough:
+    ``recipe: omni``.
+    """
+
+    short_form = "name"
+
+    name: Annotated[str, Flag("--recipe")] = "omni"
+    """Recipe by name, FILE.py:CLASS or MODULE:CLASS."""
+    prompt_file: Annotated[str | None, Flag("--prompt-file", metavar="FILE"), _Recipes] = None
+    """Text file with the prompt."""
+    system_prompt: Annotated[str | None, _Recipes] = None
+    """System message; '' for none."""
+    plan: Annotated[SamplingPlan | None, _Recipes] = None
+    """How a video is sampled. It replaces the recipe's own plan as a whole."""
     generation: GenerationConfig = GenerationConfig()
     max_attempts: int = Field(default=3, ge=1, le=20)
-    min_words: int = Field(default=0, ge=0, description="shortest caption that is valid")
-    drop_abnormal: bool = Field(
-        default=False, description="captions of whole videos that break a rule become failures"
-    )
-    options: dict[str, Any] = Field(
-        default_factory=dict, description="what only this recipe has; see the recipe"
-    )
+    """Answers that are asked for until one passes the checks."""
+    min_words: NonNegativeInt = 0
+    """Shortest caption that is valid, in words."""
+    drop_abnormal: Annotated[bool, Flag("--drop-abnormal")] = False
+    """Captions of whole videos that break a rule become failures."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """What only this recipe has; see the recipe."""
 
 
-class EngineConfig(_Model):
-    """One vLLM engine, and how many there are. None: as the recipe says, or automatic."""
+class EngineConfig(Settings):
+    """One vLLM engine, and how many there are."""
 
-    model: str | None = Field(default=None, description="checkpoint folder or hub name")
-    revision: str | None = None
-    device: Literal["auto", "gpu", "cpu"] = Field(
-        default="auto", description="auto: GPUs where the cluster has any, else the CPU"
+    model: Annotated[str | None, Flag("--model"), _Recipes] = None
+    """Checkpoint folder or hub name."""
+    revision: Annotated[str | None, Unset("the newest")] = None
+    """Branch, tag or commit of the model on the hub."""
+    device: Literal["auto", "gpu", "cpu"] = "auto"
+    """auto: GPUs where the cluster has any, else the CPU."""
+    engines: Annotated[
+        PositiveInt | None, Flag("--engines"), Unset("as many as the GPUs hold, or one")
+    ] = None
+    """Engine replicas."""
+    gpus_per_engine: Annotated[PositiveFloat, Flag("--gpus-per-engine")] = 1.0
+    """Share of a GPU per engine, or whole GPUs. On the device 'cpu' it is asked of Ray only where
+    it is set."""
+    cpus_per_engine: PositiveFloat = 1.0
+    """CPUs that an engine asks Ray for: they prepare its requests."""
+    min_engines: Annotated[PositiveInt | None, Unset("all: engines take minutes to start")] = None
+    """Replicas that are kept; the pool grows to engines while all are busy, and shrinks again."""
+    autoscale: bool = False
+    """GPU nodes come when engines ask for them, so that the number of engines is not compared
+    with the GPUs there are now."""
+    max_model_len: Annotated[int | None, Flag("--context-length"), _Recipes] = Field(
+        default=None, ge=64
     )
-    engines: int | None = Field(
-        default=None, ge=1, description="replicas; by default as many as the GPUs hold, or one"
+    """Tokens of one sequence at most, prompt and answer."""
+    max_num_seqs: Annotated[PositiveInt | None, Flag("--max-num-seqs"), _Recipes] = None
+    """Sequences that an engine batches at once."""
+    videos_in_flight: Annotated[PositiveInt | None, Unset("by max_num_seqs")] = None
+    """Videos that a replica works on at once."""
+    kv_cache_bytes: Annotated[int | None, Unset("what memory is left")] = Field(
+        default=None, ge=1 << 20
     )
-    gpus_per_engine: float = Field(
-        default=1.0,
-        gt=0,
-        description="a fraction of one GPU, or a whole number of GPUs; on the device 'cpu' "
-        "asked of Ray only where it is set",
-    )
-    cpus_per_engine: float = Field(default=1.0, gt=0)
-    min_engines: int | None = Field(
-        default=None,
-        ge=1,
-        description="replicas that are kept; the pool grows to engines while all are busy, and "
-        "shrinks again. By default it is fixed: engines take minutes to start",
-    )
-    autoscale: bool = Field(
-        default=False,
-        description="GPU nodes come when engines ask for them, so that the number of engines "
-        "is not compared with the GPUs there are now",
-    )
-    max_model_len: int | None = Field(default=None, ge=64)
-    max_num_seqs: int | None = Field(default=None, ge=1, description="requests batched at once")
-    videos_in_flight: int | None = Field(
-        default=None, ge=1, description="videos a replica works on at once"
-    )
-    kv_cache_bytes: int | None = Field(default=None, ge=1 << 20)
-    gpu_memory_gb: float | None = Field(
-        default=None,
-        gt=0,
-        description="memory of one GPU in 10^9 bytes; by default as the accelerator type tells",
-    )
+    """Size of the KV cache."""
+    gpu_memory_gb: Annotated[PositiveFloat | None, Unset("as the accelerator type tells")] = None
+    """Memory of one GPU, in 10^9 bytes."""
     dtype: str = "auto"
+    """Type of the weights in memory, such as bfloat16; auto: as in the checkpoint."""
     enforce_eager: bool = False
+    """Without CUDA graphs: the engine starts faster and runs slower."""
     load_format: str = "auto"
+    """How vLLM loads the weights; dummy: random ones."""
     trust_remote_code: bool = False
+    """Run code that the checkpoint brings along."""
     mm_processor_kwargs: dict[str, Any] = Field(default_factory=dict)
-    vllm_args: dict[str, Any] = Field(
-        default_factory=dict, description="further fields of vllm.AsyncEngineArgs"
-    )
+    """Arguments of the model's processor of images, video and sound."""
+    vllm_args: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of vllm.AsyncEngineArgs."""
 
     @field_validator("gpus_per_engine")
     @classmethod
@@ -151,28 +176,44 @@ class EngineConfig(_Model):
         return self
 
 
-class ShardConfig(_Model):
+class ShardConfig(Settings):
     """When a shard is closed: what a crash can cost at most."""
 
-    rows: int = Field(default=2000, ge=1, description="rows per shard")
-    seconds: float = Field(default=120.0, gt=0, description="age at which a shard is written")
+    rows: PositiveInt = 2000
+    """Rows per shard."""
+    seconds: PositiveFloat = 120.0
+    """Age at which a shard is written, in seconds."""
 
 
-class RunConfig(_Model):
+INPUT = Flag("--input", "-i", metavar="WHERE", repeatable=True)
+OUTPUT = Flag("--output", "-o", metavar="WHERE")
+RUN_ID_FLAG = Flag("--run-id")
+RETAKE_CHANGED = Flag("--retake-changed/--leave-changed")
+
+
+class RunConfig(Settings):
     """What every run needs, whether it captions videos or fuses captions."""
 
-    input: tuple[str, ...] = Field(min_length=1)
-    output: str = Field(min_length=1)
-    run_id: str | None = None
-    limit: int | None = Field(default=None, ge=1, description="inputs taken at most")
-    retry_failed: bool = False
-    retake_changed: bool = Field(
-        default=False, description="inputs whose content changed are captioned again"
-    )
-    max_failure_rate: float = Field(default=1.0, ge=0, le=1)
-    price_per_gpu_hour: float | None = Field(default=None, ge=0)
+    input: Annotated[tuple[str, ...], INPUT] = Field(min_length=1)
+    """What the run works on."""
+    output: Annotated[str, OUTPUT] = Field(min_length=1)
+    """Folder or s3:// prefix."""
     recipe: RecipeConfig = RecipeConfig()
     engine: EngineConfig = EngineConfig()
+    limit: Annotated[PositiveInt | None, Flag("--limit"), Unset("all")] = None
+    """Take at most so many videos that are not done yet."""
+    run_id: Annotated[str | None, RUN_ID_FLAG, Unset("time of the start")] = None
+    """Name of the run; begins with a letter."""
+    retry_failed: Annotated[bool, Flag("--retry-failed")] = False
+    """Take failed videos again."""
+    retake_changed: Annotated[bool, RETAKE_CHANGED] = False
+    """Take videos again whose content changed."""
+    max_failure_rate: Annotated[float, Flag("--max-failure-rate")] = Field(default=1, ge=0, le=1)
+    """Exit with 3 if a larger share of the videos fails."""
+    price_per_gpu_hour: Annotated[
+        NonNegativeFloat | None, Flag("--price-per-gpu-hour"), Unset("no costs")
+    ] = None
+    """Price of one GPU for an hour, in any currency."""
     storage: StorageOptions = StorageOptions()
     shards: ShardConfig = ShardConfig()
 
@@ -183,34 +224,55 @@ class RunConfig(_Model):
             raise ValueError("begins with a letter and holds letters, digits, '.', '_' and '-'")
         return value
 
-    @model_validator(mode="before")
+    @field_validator("input", mode="before")
     @classmethod
-    def _one_input(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("input"), str):
-            return {**data, "input": [data["input"]]}
-        return data
+    def _one_input(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 class JobConfig(RunConfig):
     """Everything a run of ``rayjob caption`` needs."""
 
+    input: Annotated[tuple[str, ...], INPUT] = Field(min_length=1)
+    """A file, folder, glob, s3:// prefix or manifest (.csv .jsonl .parquet .txt)."""
     decode: DecodeConfig = DecodeConfig()
     source: SourceConfig = SourceConfig()
 
 
-class FuseConfig(RunConfig):
-    """Everything a run of ``rayjob fuse`` needs. ``recipe.name`` is the task; without an output
-    the fused captions go where the first input's captions are.
+class NightConfig(JobConfig):
+    """Everything a run of ``rayjob nightly`` needs."""
+
+    run_id: Annotated[str, RUN_ID_FLAG] = "nightly"
+    """What the names of all nights begin with; the date follows."""
+    retake_changed: Annotated[bool, RETAKE_CHANGED] = True
+    """Take videos again whose content changed."""
+
+
+class TaskConfig(RecipeConfig):
+    """The recipe of a fusion, and what to change in it. In YAML the task's name alone is enough:
+    ``recipe: t2v``.
     """
 
-    recipe: RecipeConfig = RecipeConfig(name="t2v")
-    source_recipe: str | None = Field(
-        default=None, description="which captions to fuse; by default those the task is made for"
-    )
-    csv: bool = Field(default=False, description="write the CSV of SkyCaptioner's scripts too")
-    export_jsonl: bool = Field(
-        default=False, description="write video, prompt and caption for instruction tuning too"
-    )
+    name: Annotated[str, Flag("--task")] = "t2v"
+    """t2v, i2v or long, FILE.py:CLASS or MODULE:CLASS."""
+
+
+class FuseConfig(RunConfig):
+    """Everything a run of ``rayjob fuse`` needs."""
+
+    input: Annotated[tuple[str, ...], INPUT] = Field(min_length=1)
+    """Output of a captioning job, or a CSV of SkyCaptioner (path, structural_caption)."""
+    output: Annotated[str, OUTPUT, Unset("the first input's, but for a CSV")] = Field(min_length=1)
+    """Folder or s3:// prefix."""
+    recipe: TaskConfig = TaskConfig()
+    source_recipe: Annotated[
+        str | None, Flag("--source-recipe"), Unset("those the task is made for")
+    ] = None
+    """Which captions to fuse."""
+    csv: Annotated[bool, Flag("--csv")] = False
+    """Write the CSV of SkyCaptioner's scripts too."""
+    export_jsonl: Annotated[bool, Flag("--export-jsonl")] = False
+    """Write messages for instruction tuning too: video, prompt and caption."""
 
     @model_validator(mode="before")
     @classmethod

@@ -4,91 +4,79 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+
+from schemas.settings import Flag, Settings, Unset
 
 
-class SamplingPlan(BaseModel):
+class SamplingPlan(Settings):
     """What to extract from a video: all that the decoder needs to know of a recipe.
 
     Exactly one of ``num_frames`` and ``fps`` is set.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    num_frames: int | None = Field(default=None, ge=1, description="frames, evenly over the clip")
-    fps: float | None = Field(default=None, gt=0, description="frames per second of video")
-    include_last: bool = Field(
-        default=True,
-        description="num_frames ends with the last frame; else frame i of n is at i/n of the way "
-        "there, as SkyCaptioner samples",
-    )
-    max_pixels: int = Field(
-        default=100_352, ge=784, description="largest width x height of a frame, in pixels"
-    )
-    stretch_to: tuple[int, int] | None = Field(
-        default=None,
-        description="width and height that every frame is stretched to, instead of max_pixels "
-        "with the shape kept",
-    )
-    compress: bool = Field(
-        default=False,
-        description="frames travel as JPEG and are unpacked where they are used: for videos of "
-        "thousands of frames",
-    )
-    audio_rate: int | None = Field(
-        default=None, ge=8_000, le=48_000, description="sample rate of the sound in Hz, or no sound"
-    )
+    num_frames: PositiveInt | None = None
+    """Frames, evenly over the clip."""
+    fps: PositiveFloat | None = None
+    """Frames per second of video."""
+    include_last: bool = True
+    """num_frames ends with the last frame; otherwise frame i of n is at i/n of the way there, as
+    SkyCaptioner samples."""
+    max_pixels: int = Field(default=100_352, ge=784)
+    """Largest width x height of a frame, in pixels."""
+    stretch_to: tuple[int, int] | None = None
+    """Width and height that every frame is stretched to, instead of max_pixels with the shape
+    kept."""
+    compress: bool = False
+    """Frames travel as JPEG and are unpacked where they are used: for videos of thousands of
+    frames."""
+    audio_rate: Annotated[int | None, Unset("no sound")] = Field(default=None, ge=8_000, le=48_000)
+    """Sample rate of the sound, in Hz."""
 
     def model_post_init(self, _context: object) -> None:
         """Check that the plan says how to sample, once."""
         if (self.num_frames is None) == (self.fps is None):
             raise ValueError("a sampling plan sets exactly one of num_frames and fps")
         if self.stretch_to is not None and min(self.stretch_to) < 28:
-            raise ValueError("stretch_to: no side is below 28 pixels")
+            raise ValueError("stretch_to: each side has at least 28 pixels")
 
 
-class DecodeLimits(BaseModel):
+class DecodeLimits(Settings):
     """What one video may cost. Past a limit the video is one row in ``failures``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    wall_seconds: float = Field(default=300.0, gt=0, description="wall time per video")
-    memory_mb: int = Field(
-        default=1400, ge=256, description="resident memory of the decoding process, in MB"
-    )
-    max_frame_pixels: int = Field(
-        default=8192 * 4320, ge=784, description="largest coded width x height"
-    )
-    max_duration_sec: float = Field(default=4 * 3600.0, gt=0, description="longest video")
-    min_complete: float = Field(
-        default=0.95,
-        ge=0,
-        le=1,
-        description="smallest share of the announced duration that must be there",
-    )
+    wall_seconds: PositiveFloat = 300.0
+    """Wall time per video, in seconds."""
+    memory_mb: int = Field(default=1400, ge=256)
+    """Resident memory of the decoding process, in MB."""
+    max_frame_pixels: int = Field(default=8192 * 4320, ge=784)
+    """Largest coded width x height, in pixels."""
+    max_duration_sec: PositiveFloat = 4 * 3600.0
+    """Longest video, in seconds."""
+    min_complete: float = Field(default=0.95, ge=0, le=1)
+    """Smallest share of the announced duration that must be there."""
 
 
-class StorageOptions(BaseModel):
+class StorageOptions(Settings):
     """How to reach the storage. Credentials come by the standard AWS chain, never from here."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    endpoint_url: str | None = Field(default=None, description="S3 endpoint other than AWS")
-    region: str | None = None
-    anonymous: bool = Field(default=False, description="send unsigned requests")
-    retries: int = Field(default=8, ge=0, description="tries after the first, per request")
-    timeout_sec: float = Field(default=30.0, gt=0, description="wall time of one request")
-    read_share: float = Field(
-        default=0.33,
-        gt=0,
-        le=1,
-        description="share of a long MP4 to read for few frames and all sound; "
-        "1 reads all of it in few large requests",
-    )
+    endpoint_url: Annotated[str | None, Flag("--endpoint-url", metavar="URL")] = None
+    """S3 endpoint other than AWS."""
+    region: Annotated[str | None, Unset("as the AWS chain says")] = None
+    """Region of the S3 endpoint."""
+    anonymous: bool = False
+    """Send unsigned requests."""
+    retries: NonNegativeInt = 8
+    """Tries after the first, per request."""
+    timeout_sec: PositiveFloat = 30.0
+    """Wall time of one request, in seconds."""
+    read_share: float = Field(default=0.33, gt=0, le=1)
+    """Share of a long MP4 to read for few frames and all sound; 1 reads all of it in few large
+    requests."""
 
     @field_validator("endpoint_url")
     @classmethod
@@ -106,7 +94,7 @@ class StorageOptions(BaseModel):
     @classmethod
     def _is_region(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[A-Za-z0-9-]+", value):
-            raise ValueError("no name of a region")
+            raise ValueError("is not the name of a region")
         return value
 
 

@@ -27,9 +27,10 @@ from actors.decoding.child import BACKSTOP_MB
 from rayjob.capacity.cluster_file import read_cluster
 from rayjob.capacity.placement import check_places, engines_asked
 from rayjob.graph import DecodePool
-from rayjob.settings.loading import load_config
+from rayjob.settings.loading import read_config
+from schemas.config import JobConfig
 
-JOB = load_config("deploy/job.yaml", flags={"input": ["-"], "output": "-"})
+JOB = read_config(JobConfig, "deploy/job.yaml", flags={"input": ["-"], "output": "-"})
 KUBERNETES = "1.33"
 CRDS = Path("tests/data/kuberay-1.7.0")
 HEAD_IP = "10.0.0.1"

@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
-from rayjob.settings.loading import read_config
 from schemas.config import RUN_ID, EngineConfig
 from schemas.media import StorageOptions
+from schemas.settings import NO_FLAGS, Flag, Settings, Unset, listed
 
 SuiteName = Literal["basic", "ugc", "structured", "long"]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class JudgeConfig(_Model):
+class JudgeConfig(Settings):
     """Who judges, and how it is asked. At most one of ``url`` and ``engine`` is set.
 
     With a ``model`` alone nothing is asked: only its stored scores are used.
     """
 
-    url: str | None = Field(default=None, description="base URL of an OpenAI-compatible API")
-    model: str | None = Field(default=None, description="the model's name at that endpoint")
-    engine: str | None = Field(default=None, description="local model: checkpoint or hub name")
-    key_file: str | None = Field(default=None, description="file that holds the API key")
-    key_env: str | None = Field(default=None, description="variable that holds the API key")
-    concurrency: int = Field(default=16, ge=1, description="questions in flight")
-    requests_per_minute: float | None = Field(default=None, gt=0)
-    retries: int = Field(default=4, ge=0, description="tries after the first, per question")
-    timeout_sec: float = Field(default=120.0, gt=0, description="wall time of one try")
-    temperature: float | None = Field(default=None, ge=0, description="None: as the suite says")
-    max_tokens: int = Field(default=512, ge=1)
+    url: Annotated[str | None, Flag("--judge-url", metavar="URL")] = None
+    """OpenAI-compatible API, such as http://host:8000/v1."""
+    model: Annotated[str | None, Flag("--judge-model")] = None
+    """The judge's model there. Without --judge-url: its stored scores only."""
+    engine: Annotated[str | None, Flag("--judge-engine", metavar="MODEL")] = None
+    """Judge with a local model on this cluster: checkpoint folder or hub name."""
+    key_file: Annotated[str | None, Flag("--judge-key-file", metavar="FILE")] = None
+    """File that holds the API key."""
+    key_env: Annotated[str | None, Flag("--judge-key-env", metavar="NAME")] = None
+    """Variable that holds the API key."""
+    concurrency: Annotated[PositiveInt, Flag("--judge-concurrency")] = 16
+    """Questions in flight."""
+    requests_per_minute: Annotated[PositiveFloat | None, Flag("--judge-rpm"), Unset("no limit")] = (
+        None
+    )
+    """Requests per minute at most."""
+    retries: Annotated[NonNegativeInt, Flag("--judge-retries")] = 4
+    """Tries after the first, per question."""
+    timeout_sec: Annotated[PositiveFloat, Flag("--judge-timeout", metavar="SECONDS")] = 120.0
+    """Wall time of one try, in seconds."""
+    temperature: Annotated[
+        NonNegativeFloat | None, Flag("--judge-temperature"), Unset("1 for ugc, else 0")
+    ] = None
+    """Temperature of the judge's sampling, instead of the suite's."""
+    max_tokens: PositiveInt = 512
+    """Tokens of one of the judge's answers at most."""
 
     @model_validator(mode="after")
     def _one_judge(self) -> JudgeConfig:
@@ -47,46 +65,64 @@ class JudgeConfig(_Model):
         return self
 
 
-class Selection(_Model):
-    """Which captions of an input are judged. None: all there are.
+class Selection(Settings):
+    """Which captions of an input are judged."""
 
-    Attributes:
-        recipe: a recipe, or a fusion task.
-        id_column, text_column: where the input is a table of somebody else's.
-    """
+    recipe: Annotated[str | None, Flag("--recipe"), Unset("all")] = None
+    """Only this recipe or fusion task."""
+    run_id: Annotated[str | None, Flag("--run-id"), Unset("all")] = None
+    """Only this run."""
+    level: Annotated[Literal["video", "clip", "frame"], Flag("--level")] = "video"
+    """What one caption is about."""
+    limit: Annotated[PositiveInt | None, Flag("--limit"), Unset("all")] = None
+    """Take the first so many videos by id."""
+    id_column: Annotated[str | None, Flag("--id-column"), Unset("found")] = None
+    """The input's id column, where the input is a table of another program."""
+    text_column: Annotated[str | None, Flag("--text-column"), Unset("found")] = None
+    """The input's text column, where the input is a table of another program."""
 
-    recipe: str | None = None
-    run_id: str | None = None
-    level: Literal["video", "clip", "frame"] = "video"
-    limit: int | None = Field(default=None, ge=1, description="videos judged at most, by id")
-    id_column: str | None = None
-    text_column: str | None = None
 
-
-class EvaluateConfig(_Model):
+class EvaluateConfig(Settings):
     """Everything ``rayjob evaluate`` needs."""
 
-    suite: SuiteName = "basic"
-    input: str | None = None
-    compare: tuple[str, str] | None = Field(
-        default=None, description="two runs of the input, or two inputs"
-    )
-    scores: str | None = Field(default=None, description="output that takes the scores")
-    labels: str | None = None
-    label_column: str | None = None
-    questions: str | None = None
-    buckets: tuple[float, ...] = Field(
-        default=(300, 600, 900, 1200, 1800), description="edges of the duration buckets, in s"
-    )
+    input: Annotated[str | None, Flag("--input", "-i", metavar="WHERE")] = None
+    """An output of rayjob caption or fuse, a folder of Parquet files, or a .csv, .jsonl or
+    .parquet file with an id and a text column; local or s3://."""
+    suite: Annotated[SuiteName, Flag("--suite")] = "basic"
+    """What is measured."""
+    compare: Annotated[tuple[str, str] | None, Flag("--compare", metavar="A B")] = None
+    """Two run ids of --input, or two inputs."""
+    labels: Annotated[str | None, Flag("--labels", metavar="FILE")] = None
+    """Reference captions (ugc, long) or labelled structures (structured): .csv, .jsonl or
+    .parquet with video_id."""
+    label_column: Annotated[str | None, Flag("--label-column"), Unset("found")] = None
+    """The labels' column."""
+    questions: Annotated[str | None, Flag("--questions", metavar="FILE")] = None
+    """Questions for suite ugc: video_id, question, answer, type (audio, visual, joint), perhaps
+    options and question_id."""
+    scores: Annotated[str | None, Flag("--scores", metavar="WHERE"), Unset("the input")] = None
+    """Output whose scores/ takes them."""
     selection: Selection = Selection()
     judge: JudgeConfig = JudgeConfig()
-    engine: EngineConfig = EngineConfig()
-    storage: StorageOptions = StorageOptions()
-    max_unscored_rate: float = Field(
-        default=0.1, ge=0, le=1, description="share of the judge's scores that may be missing"
+    engine: Annotated[EngineConfig, NO_FLAGS] = EngineConfig()
+    buckets: Annotated[tuple[float, ...], Flag("--buckets", metavar="LIST")] = (
+        300, 600, 900, 1200, 1800,
+    )  # fmt: skip
+    """Edges of the duration buckets, in seconds."""
+    max_unscored_rate: Annotated[float, Flag("--max-unscored-rate")] = Field(
+        default=0.1, ge=0, le=1
     )
-    resamples: int = Field(default=2000, ge=100, le=100_000)
-    seed: int = Field(default=0, ge=0)
+    """Exit with 3 if a larger share of the judge's scores is missing."""
+    resamples: Annotated[int, Flag("--resamples")] = Field(default=2000, ge=100, le=100_000)
+    """Of the bootstrap."""
+    seed: Annotated[NonNegativeInt, Flag("--seed")] = 0
+    """Of the bootstrap."""
+    storage: StorageOptions = StorageOptions()
+
+    @field_validator("buckets", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return listed(value)
 
     @model_validator(mode="after")
     def _complete(self) -> EvaluateConfig:
@@ -97,27 +133,11 @@ class EvaluateConfig(_Model):
         run_id = self.selection.run_id
         if run_id is not None and not RUN_ID.fullmatch(run_id):
             raise ValueError(
-                f"--run-id {run_id!r}: begins with a letter, then letters, digits, . _ -"
+                f"--run-id {run_id!r}: begins with a letter and holds letters, digits, "
+                "'.', '_' and '-'"
             )
         if list(self.buckets) != sorted(set(self.buckets)) or len(self.buckets) < 2:
-            raise ValueError("--buckets are at least two rising numbers of seconds: 300,600,900")
+            raise ValueError("--buckets takes at least two rising numbers of seconds: 300,600,900")
         if self.questions is not None and self.suite != "ugc":
             raise ValueError("--questions belongs to --suite ugc")
         return self
-
-
-def load_config(
-    path: str | None, *, assignments: Sequence[str], flags: Mapping[str, Any]
-) -> EvaluateConfig:
-    """Build a configuration: YAML file, then ``--set``, then flags; the later wins.
-
-    Args:
-        path: YAML file, or None.
-        assignments: ``dotted.key=value`` strings; the value is read as YAML.
-        flags: dotted key -> value; None for a flag that was not given.
-
-    Raises:
-        ConfigError: with one line per mistake.
-    """
-    given = {key: value for key, value in flags.items() if value is not None}
-    return read_config(EvaluateConfig, path, assignments=assignments, flags=given)

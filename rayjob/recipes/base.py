@@ -20,6 +20,7 @@ from schemas.config import GenerationConfig, RecipeConfig
 from schemas.errors import ConfigError
 from schemas.media import Clip, SamplingPlan, VideoInfo
 from schemas.recipe import Engine, Request, Video
+from schemas.settings import explain
 from schemas.structured import StructuredCaption
 from schemas.tables import CaptionRow, Level
 
@@ -249,13 +250,4 @@ def _options(defaults: BaseModel, given: Mapping[str, Any]) -> BaseModel:
     try:
         return kind.model_validate({**defaults.model_dump(exclude_unset=True), **given})
     except ValidationError as error:
-        lines = []
-        for item in error.errors():
-            key = ".".join(("recipe.options", *map(str, item["loc"])))
-            if item["type"] == "extra_forbidden":
-                known = ", ".join(kind.model_fields) or "none"
-                lines.append(f"{key}: this recipe has no such option; it has: {known}")
-            else:
-                message = item["msg"].removeprefix("Value error, ")
-                lines.append(f"{key}: {message} (got {item['input']!r})")
-        raise ConfigError("\n".join(lines)) from error
+        raise ConfigError(explain(error, kind, within="recipe.options.")) from error

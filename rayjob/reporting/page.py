@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic import Field
 
 import rayjob
 from actors.storage.access import display_uri
@@ -35,6 +37,7 @@ from rayjob.reporting.statistics import FailedVideo, collect
 from rayjob.reporting.throughput import throughput_charts
 from rayjob.reporting.track import Track, Window, draw_track
 from rayjob.settings.redaction import shown_config
+from schemas.settings import Flag, Settings
 
 _STATUSES = ("ok", "truncated", "invalid")
 _MAX_REASONS = 8
@@ -43,18 +46,15 @@ _STRIP = 14
 """Videos of which a frame stands at the top of the page."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What the page is to show.
+class Request(Settings):
+    """What the page is to show."""
 
-    Attributes:
-        sample: videos in the gallery, chosen with ``seed``.
-        pictures: whether to open the videos again.
-    """
-
-    sample: int
-    seed: int
-    pictures: bool
+    sample: Annotated[int, Flag("--sample")] = Field(default=48, ge=0, le=500)
+    """Videos in the gallery, chosen at random."""
+    seed: Annotated[int, Flag("--seed")] = 0
+    """Of that choice: the same seed, the same videos."""
+    pictures: Annotated[bool, Flag("--pictures")] = True
+    """Open the sampled videos again."""
 
 
 @dataclass(frozen=True, kw_only=True)

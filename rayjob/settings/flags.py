@@ -1,160 +1,95 @@
-"""The options that commands share, and how a command begins and ends."""
+"""Commands out of their settings: how one takes flags, and how it begins and ends."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, NoReturn, Protocol, TypeVar
+from collections.abc import Callable, Container, Iterator
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.text import Text
 
 from rayjob.settings.loading import read_config
-from schemas.config import JobConfig, RunConfig
 from schemas.errors import RayjobError, UsageError
+from schemas.settings import Flag, Setting, Settings, settings_of
 
 EXIT_OTHER = 1
 EXIT_USAGE = 2
 
-
-Output = Annotated[
-    str | None, typer.Option("--output", "-o", metavar="WHERE", help="Folder or s3:// prefix.")
-]
-ConfigFile = Annotated[
-    str | None, typer.Option("--config", "-c", metavar="FILE", help="YAML; flags win over it.")
-]
-Model = Annotated[str | None, typer.Option(help="Checkpoint folder or hub name. [the recipe's]")]
-PromptFile = Annotated[
-    str | None, typer.Option(metavar="FILE", help="The prompt, instead of the recipe's.")
-]
-Engines = Annotated[int | None, typer.Option(help="Engine replicas. [all that fit]")]
-GpusPerEngine = Annotated[
-    float | None, typer.Option(help="Share of a GPU per engine, or whole GPUs. [1]")
-]
-Limit = Annotated[
-    int | None, typer.Option(help="Take at most so many videos that are not done yet.")
-]
-RunId = Annotated[
-    str | None, typer.Option(help="Name of the run; begins with a letter. [time of start]")
-]
-RetryFailed = Annotated[
-    bool | None, typer.Option("--retry-failed", help="Take failed videos again.")
-]
-RetakeChanged = Annotated[
-    bool | None,
-    typer.Option(
-        "--retake-changed/--leave-changed",
-        help="Take videos again whose content changed. [leave; nightly: retake]",
-    ),
-]
-MaxFailureRate = Annotated[
-    float | None, typer.Option(help="Exit with 3 if a larger share of the videos fails. [1]")
-]
-EndpointUrl = Annotated[str | None, typer.Option(metavar="URL", help="S3 endpoint other than AWS.")]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any setting by its dotted name. Repeatable."),
-]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")]
 
-_Config = TypeVar("_Config", bound=RunConfig)
-_Given = TypeVar("_Given", bound=RunConfig, contravariant=True)
+_LONGEST_DEFAULT = 40
+"""Letters of a default that ``--help`` shows."""
+
+_Config = TypeVar("_Config", bound=Settings)
+
+_CONFIG = typer.Option(None, "--config", "-c", metavar="FILE", help="YAML; flags win over it.")
+_SET = typer.Option(
+    None, "--set", metavar="KEY=VALUE", help="Any setting by its dotted name. Repeatable."
+)
 
 
-class Action(Protocol[_Given]):
-    """What a command does with its configuration; returns its exit code."""
+def settings_command(
+    kind: type[_Config], *, flags: Container[str] | None = None
+) -> Callable[[Callable[..., int]], Callable[..., None]]:
+    """Make a command of a function that takes settings.
 
-    def __call__(self, config: _Given, *, dry_run: bool, console: Console) -> int:
-        """Do it. Errors of this project may pass; ``console`` writes to stderr."""
-        ...
-
-
-def job_command(action: Action[JobConfig], *, help: str) -> Callable[..., None]:
-    """A command with all options of a captioning job.
-
-    Args:
-        help: what ``--help`` says about it.
-    """
-
-    def command(
-        input: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--input", "-i", metavar="WHERE",
-                help="A file, folder, glob, s3:// prefix or manifest (.csv .jsonl .parquet .txt). "
-                "Repeatable.",
-            ),
-        ] = None,
-        output: Output = None,
-        config: ConfigFile = None,
-        recipe: Annotated[
-            str | None, typer.Option(help="Recipe by name, or FILE.py:CLASS. [omni]")
-        ] = None,
-        model: Model = None,
-        prompt_file: PromptFile = None,
-        engines: Engines = None,
-        gpus_per_engine: GpusPerEngine = None,
-        limit: Limit = None,
-        run_id: RunId = None,
-        retry_failed: RetryFailed = None,
-        retake_changed: RetakeChanged = None,
-        max_failure_rate: MaxFailureRate = None,
-        extensions: Annotated[
-            str | None, typer.Option(metavar="LIST", help="File endings to take: mp4,mkv or '*'.")
-        ] = None,
-        endpoint_url: EndpointUrl = None,
-        set_: Assignments = None,
-        dry_run: DryRun = False,
-    ) -> None:  # fmt: skip
-        flags: dict[str, Any] = {
-            "input": input,
-            "output": output,
-            "recipe.name": recipe,
-            "engine.model": model,
-            "recipe.prompt_file": prompt_file,
-            "engine.engines": engines,
-            "engine.gpus_per_engine": gpus_per_engine,
-            "limit": limit,
-            "run_id": run_id,
-            "retry_failed": retry_failed,
-            "retake_changed": retake_changed,
-            "max_failure_rate": max_failure_rate,
-            "source.extensions": _words(extensions) if extensions else None,
-            "storage.endpoint_url": endpoint_url,
-        }
-        run_action(JobConfig, action, path=config, assignments=set_, flags=flags, dry_run=dry_run)
-
-    command.__doc__ = help
-    return command
-
-
-def run_action(
-    kind: type[_Config],
-    action: Action[_Config],
-    *,
-    path: str | None,
-    assignments: list[str] | None,
-    flags: Mapping[str, Any],
-    dry_run: bool,
-) -> NoReturn:
-    """Read the configuration, act, and end the process as commands of this project do.
+    The command has the flags that ``kind`` declares, ``--config`` and ``--set``, the options
+    of typer that the function declares after its first two parameters, and its docstring as
+    help. It ends with the exit code that the function returns, or with 2 or 1 and a line for
+    a person where a RayjobError comes up.
 
     Args:
-        flags: dotted key -> value; None and empty lists were not given.
+        kind: model of the settings. The function is called with an instance of it and a
+            console that writes to stderr.
+        flags: dotted names of the settings whose flags are taken, or None for all.
     """
-    given = {key: value for key, value in flags.items() if value is not None and value != []}
-    console = Console(stderr=True)
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    logging.getLogger("rayjob").setLevel(logging.INFO)
-    with errors_told(console):
-        config = read_config(kind, path, assignments=assignments or (), flags=given)
-        code = action(config, dry_run=dry_run, console=console)
-    raise typer.Exit(code)
+    settings = [
+        (setting, setting.flag)
+        for setting in settings_of(kind)
+        if setting.flag is not None and (flags is None or setting.key in flags)
+    ]
+
+    def decorate(action: Callable[..., int]) -> Callable[..., None]:
+        own = list(inspect.signature(action, eval_str=True).parameters.values())[2:]
+
+        def command(config: str | None, set_: list[str] | None, **values: Any) -> None:
+            options = {each.name: values.pop(each.name) for each in own}
+            given = {setting.key: values[_parameter(setting.key)] for setting, _ in settings}
+            given = {key: value for key, value in given.items() if value not in (None, [])}
+            console = Console(stderr=True)
+            logging.basicConfig(
+                level=logging.WARNING,
+                stream=sys.stderr,
+                format="%(asctime)s %(levelname)s %(message)s",
+            )
+            logging.getLogger("rayjob").setLevel(logging.INFO)
+            with errors_told(console):
+                code = action(
+                    read_config(kind, config, assignments=set_ or (), flags=given),
+                    console,
+                    **options,
+                )
+            raise typer.Exit(code)
+
+        command.__doc__ = action.__doc__
+        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                *(_option(_parameter(setting.key), *_typed(setting, flag))
+                  for setting, flag in settings),
+                _option("config", str | None, _CONFIG),
+                _option("set_", list[str] | None, _SET),
+                *own,
+            ]
+        )  # fmt: skip
+        return command
+
+    return decorate
 
 
 @contextlib.contextmanager
@@ -173,5 +108,26 @@ def show_error(console: Console, error: RayjobError) -> None:
     console.print(Text.assemble(("error: ", "red"), str(error)), soft_wrap=True)
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+def _parameter(key: str) -> str:
+    return key.replace(".", "_")
+
+
+def _option(name: str, kind: Any, option: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
+
+
+def _typed(setting: Setting, flag: Flag) -> tuple[Any, Any]:
+    """The type that typer reads, and the option; pydantic makes the rest of it."""
+    kind, names, metavar = setting.value_type, flag.names, flag.metavar
+    if kind is bool and "/" not in names[0]:
+        names = (f"{names[0]}/--no-{names[0].removeprefix('--')}", *names[1:])
+    elif get_origin(kind) is Literal:
+        kind, metavar = str, metavar or "|".join(get_args(kind))
+    elif ... in get_args(kind):
+        kind = list[str] if flag.repeatable else str
+    parts = [setting.meaning]
+    parts += ["Repeatable."] if flag.repeatable else []
+    if setting.default not in ("", "false") and len(setting.default) <= _LONGEST_DEFAULT:
+        parts.append(f"[default: {setting.default}]")
+    option = typer.Option(None, *names, metavar=metavar, help=escape(" ".join(parts)))
+    return kind | None, option

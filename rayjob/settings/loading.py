@@ -1,4 +1,4 @@
-"""Configuration of a run: YAML file, then ``--set``, then flags; the later wins."""
+"""Configuration of a command: YAML file, then ``--set``, then flags; the later wins."""
 
 from __future__ import annotations
 
@@ -7,28 +7,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from rayjob.settings.redaction import shown_config
-from schemas.config import JobConfig
 from schemas.errors import ConfigError
+from schemas.settings import Settings, explain, group_of
 
-_Config = TypeVar("_Config", bound=BaseModel)
-
-
-def load_config(
-    path: str | None, *, assignments: Sequence[str] = (), flags: Mapping[str, Any]
-) -> JobConfig:
-    """Build a captioning job's configuration; see :func:`read_config`."""
-    return read_config(JobConfig, path, assignments=assignments, flags=flags)
+_Config = TypeVar("_Config", bound=Settings)
 
 
 def read_config(
     kind: type[_Config],
-    path: str | None,
+    path: str | None = None,
     *,
     assignments: Sequence[str] = (),
-    flags: Mapping[str, Any],
+    flags: Mapping[str, Any] = {},
 ) -> _Config:
     """Build a command's configuration.
 
@@ -46,15 +38,15 @@ def read_config(
         if not equals or not key.strip():
             raise ConfigError(f"--set {assignment!r}: write it as key=value")
         try:
-            _assign(data, key.strip(), yaml.safe_load(value))
+            _assign(kind, data, key.strip(), yaml.safe_load(value))
         except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment!r}: the value is no YAML: {error}") from error
+            raise ConfigError(f"--set {assignment!r}: the value is not YAML: {error}") from error
     for key, value in flags.items():
-        _assign(data, key, value)
+        _assign(kind, data, key, value)
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from error
+        raise ConfigError(explain(error, kind)) from error
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -63,41 +55,24 @@ def _read(path: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the configuration {path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"the configuration {path} is no valid YAML: {error}") from error
+        raise ConfigError(f"the configuration {path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"the configuration {path} is no mapping of keys to values")
+        raise ConfigError(f"the configuration {path} is not a mapping of settings to values")
     return data
 
 
-def _assign(data: dict[str, Any], dotted: str, value: Any) -> None:
+def _assign(kind: type[Settings], data: dict[str, Any], dotted: str, value: Any) -> None:
     *parents, last = dotted.split(".")
-    if parents and isinstance(data.get("recipe"), str):
-        # The short form; later settings may still change the recipe's others.
-        data["recipe"] = {"name": data["recipe"]}
+    group: type[Settings] | None = kind
     for parent in parents:
-        inner = data.setdefault(parent, {})
+        group = group_of(group.model_fields.get(parent)) if group is not None else None
+        inner = data.get(parent)
+        if inner is None:
+            inner = {}
+        elif group is not None:
+            inner = group.spelled_out(inner)
         if not isinstance(inner, dict):
             raise ConfigError(f"{dotted}: {parent} is set to a single value elsewhere")
+        data[parent] = inner
         data = inner
     data[last] = value
-
-
-_MISSING = {
-    "input": "no input: pass --input (a file, folder, glob, s3:// prefix or manifest)",
-    "output": "no output: pass --output (a folder or an s3:// prefix)",
-}
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "missing" and key in _MISSING:
-            lines.append(_MISSING[key])
-        elif item["type"] == "extra_forbidden":
-            lines.append(f"{key}: there is no such setting")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            given = shown_config(item["input"], key=key)
-            lines.append(f"{key}: {message} (got {given!r})" if key else message)
-    return "\n".join(lines)

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from actors.storage.access import display_uri
+from schemas.config import FuseConfig, JobConfig
+from schemas.settings import settings_of
 
-_SECRET = re.compile(r"token$|secret|password|passwd|api_?key|credential", re.IGNORECASE)
 HIDDEN = "(hidden)"
+
+_TYPED = {setting.key for kind in (JobConfig, FuseConfig) for setting in settings_of(kind)}
+"""Our own settings. None of them takes a secret, but an address may carry one."""
+
+_HARMLESS = {
+    # of vLLM's engine and the model's configuration
+    "architectures", "attention_backend", "code_revision", "config_format", "convert",
+    "cudagraph_mode", "distributed_executor_backend", "generation_config", "kv_cache_dtype",
+    "load_format", "mm_encoder_attn_backend", "mm_processor_cache_type", "model_impl",
+    "performance_mode", "quantization", "rope_type", "runner", "scheduling_policy", "tokenizer",
+    "tokenizer_mode", "tokenizer_revision",
+    # of our own recipes
+    "frame_prompt_file", "part_prompt_file", "sensitive_words_file",
+}  # fmt: skip
+"""Names of texts that are shown where any name is possible: in ``engine.vllm_args``,
+``engine.mm_processor_kwargs`` and ``recipe.options``. Others are hidden."""
 
 
 def shown_config(value: Any, *, key: str = "") -> Any:
-    """The configuration with secrets left out.
+    """The configuration with every text hidden that is not known to be harmless.
 
-    A run's configuration has no place for credentials, but a URL may carry some, and
-    ``engine.vllm_args`` takes what the user puts there.
+    Numbers and truth values are shown, and addresses without user, password and query.
+
+    Args:
+        value: a configuration as plain data, or the part of it at ``key``.
     """
     if isinstance(value, dict):
-        return {name: shown_config(item, key=str(name)) for name, item in value.items()}
+        inside = f"{key}." if key else ""
+        return {name: shown_config(item, key=f"{inside}{name}") for name, item in value.items()}
     if isinstance(value, list):
         return [shown_config(item, key=key) for item in value]
-    if _SECRET.search(key) and isinstance(value, str) and value:
-        return HIDDEN
-    return display_uri(value) if isinstance(value, str) else value
+    if not isinstance(value, str) or not value:
+        return value
+    return display_uri(value) if key in _TYPED or key.split(".")[-1] in _HARMLESS else HIDDEN

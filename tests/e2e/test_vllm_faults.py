@@ -13,7 +13,8 @@ from actors.engine.prompting import PromptBuilder
 from actors.engine.vllm_engine import EngineSettings, VllmEngine
 from rayjob.capacity.pool import engine_pool
 from rayjob.recipes.omni import Omni
-from rayjob.settings.loading import load_config
+from rayjob.settings.loading import read_config
+from schemas.config import JobConfig
 from schemas.media import Clip, VideoInfo
 from schemas.recipe import Request, Video
 from tests.support.engines import machines, omni_engine
@@ -21,7 +22,7 @@ from tests.support.renderers import OMNI, renderer_of
 from tinyworld.render import render_audio, render_frames
 from tinyworld.world import Scene, grade, sample_scenes
 
-CONFIG = load_config("configs/demo.yaml", flags={"input": ["-"], "output": "-"})
+CONFIG = read_config(JobConfig, "configs/demo.yaml", flags={"input": ["-"], "output": "-"})
 SECONDS = 4.0
 PAIRS = 8
 TOKENS_PER_SEC = 25

@@ -13,7 +13,7 @@ from rayjob.output.night_report import NightReport
 from rayjob.output.shards import ShardSink
 from rayjob.output.store import TableStore
 from rayjob.output.summary import RunSummary, write_success, write_summary
-from schemas.config import JobConfig, ShardConfig
+from schemas.config import JobConfig, NightConfig, ShardConfig
 from schemas.errors import OutputUnavailableError, UsageError
 from tests.support.outputs import KINDS, NO_LOCK, failed, open_store
 
@@ -65,7 +65,7 @@ def test_ids_of_nights(store: TableStore) -> None:
 
 
 def test_a_name_with_a_date_is_refused(tmp_path: Path) -> None:
-    config = JobConfig(input=("in",), output=str(tmp_path), run_id="ugc-20260309")
+    config = NightConfig(input=("in",), output=str(tmp_path), run_id="ugc-20260309")
     with pytest.raises(UsageError, match="nightly adds it"):
         run(config, dry_run=True, console=None)  # type: ignore[arg-type]
 

@@ -259,7 +259,7 @@ async def test_every_second_shows_its_own_picture(
     [
         ({"stride_sec": 5}, "parts would go uncaptioned"),
         ({"window_sec": 0}, "recipe.options.window_sec"),
-        ({"frames": 3}, "this recipe has no such option; it has: window_sec"),
+        ({"frames": 3}, "frames: there is no such setting; did you mean recipe.options.frame_sec"),
     ],
 )
 def test_options(options: dict[str, Any], message: str) -> None:

@@ -116,7 +116,7 @@ async def test_without_guidance_answers_are_still_checked() -> None:
 
 
 def test_wrong_options() -> None:
-    with pytest.raises(ConfigError, match=r"drop_lightning.*no such option"):
+    with pytest.raises(ConfigError, match=r"drop_lightning: .* did you mean .*drop_lighting\?"):
         recipe("t2v", options={"drop_lightning": 0.2})
     with pytest.raises(ConfigError, match=r"drop_lighting.*less than or equal to 1"):
         recipe("t2v", options={"drop_lighting": 10})

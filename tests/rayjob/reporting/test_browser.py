@@ -97,7 +97,13 @@ def report(tmp_path_factory: pytest.TempPathFactory, outside: Asked) -> Path:
     make_run(
         store,
         "r1",
-        config={"recipe": {"name": "omni", "plan": PLAN}, "note": hostile(outside.url, "config")},
+        config={
+            "recipe": {
+                "name": "omni",
+                "plan": PLAN,
+                "system_prompt": hostile(outside.url, "config"),
+            }
+        },
         captions={
             "omni": [
                 caption("plain.mp4", uri=plain, caption="A red circle moves up. " + 99 * "wide"),

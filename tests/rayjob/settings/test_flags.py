@@ -1,6 +1,9 @@
 """What commands tell a person, and how flags are read."""
 
 import io
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +12,15 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
+from rayjob.cli import app
+from rayjob.evaluation.config import EvaluateConfig
 from rayjob.nightly import run as night
 from rayjob.output.night_report import NightReport
-from rayjob.settings.flags import errors_told, job_command
-from schemas.config import JobConfig
+from rayjob.settings.flags import DryRun, errors_told, settings_command
+from schemas.config import JobConfig, NightConfig
 from schemas.errors import ConfigError, OutputUnavailableError, RayjobError
+from schemas.settings import Settings
+from tests.support.jobs import ROOT
 
 
 @pytest.mark.parametrize(
@@ -27,18 +34,100 @@ def test_errors_are_told_letter_by_letter(error: RayjobError, code: int) -> None
     assert console.file.getvalue() == f"error: {error}\n"  # type: ignore[attr-defined]
 
 
-def test_a_list_of_endings_may_have_spaces() -> None:
-    given: list[JobConfig] = []
+def settings_from(kind: type[Settings], *flags: str) -> Any:
+    """What a command gets of its command line."""
+    given: list[Settings] = []
 
-    def action(config: JobConfig, *, dry_run: bool, console: Console) -> int:
+    @settings_command(kind)
+    def command(config: Settings, console: Console, *, dry_run: DryRun = False) -> int:
         given.append(config)
-        return 0
+        return 3 if dry_run else 0
 
-    app = typer.Typer()
-    app.command()(job_command(action, help="Test."))
-    flags = ["--input", "a", "--output", "b", "--extensions", "mp4, mkv"]
-    assert CliRunner().invoke(app, flags).exit_code == 0
-    assert given[0].source.extensions == ("mp4", "mkv")
+    alone = typer.Typer()
+    alone.command()(command)
+    done = CliRunner().invoke(alone, [*flags])
+    assert done.exit_code == (3 if "--dry-run" in flags else 0), done.output
+    return given[0]
+
+
+def test_flags_set_what_they_are_declared_on() -> None:
+    config = settings_from(
+        JobConfig, "-i", "a", "--input", "b", "-o", "c", "--recipe", "clips", "--model", "m",
+        "--gpus-per-engine", "0.5", "--limit", "3", "--extensions", "mp4, mkv", "--retake-changed",
+        "--endpoint-url", "http://h", "--set", "engine.dtype=float16", "--dry-run",
+    )  # fmt: skip
+    assert (config.input, config.output, config.limit) == (("a", "b"), "c", 3)
+    assert (config.recipe.name, config.engine.model) == ("clips", "m")
+    assert (config.engine.gpus_per_engine, config.engine.dtype) == (0.5, "float16")
+    assert config.source.extensions == ("mp4", "mkv")
+    assert (config.retake_changed, config.retry_failed) == (True, False)
+    assert config.storage.endpoint_url == "http://h"
+
+
+def test_a_flag_wins_over_the_file_in_both_directions(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text("input: a\noutput: b\nretry_failed: true\nlimit: 1\n")
+    file = ("--config", str(path))
+    assert settings_from(JobConfig, *file).retry_failed
+    config = settings_from(JobConfig, *file, "--no-retry-failed", "--set", "limit=2")
+    assert (config.retry_failed, config.limit) == (False, 2)
+    assert settings_from(NightConfig, *file).retake_changed
+    assert not settings_from(NightConfig, *file, "--leave-changed").retake_changed
+
+
+def test_what_only_an_evaluation_takes() -> None:
+    config = settings_from(
+        EvaluateConfig, "--compare", "a", "b", "--buckets", "1, 2.5", "--level", "clip",
+        "--judge-timeout", "3", "--set", "engine.max_model_len=4096",
+    )  # fmt: skip
+    assert (config.compare, config.buckets) == (("a", "b"), (1.0, 2.5))
+    assert (config.selection.level, config.judge.timeout_sec) == ("clip", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["caption", "-i", "a"], "no output: pass --output"),
+        (["caption", "-o", "a"], "no input: pass --input. A file, folder, glob"),
+        (["fuse", "-i", "a.csv"], "no output: pass --output"),
+        (["report"], "no input: pass --input"),
+        (["caption", "-i", "a", "-o", "b", "--limit", "x"], "--limit"),
+        (["caption", "-i", "a", "-o", "b", "--limit", "0"], "limit: Input should be greater"),
+        (["evaluate", "-i", "a", "--suite", "ugd"], "suite: Input should be 'basic', 'ugc'"),
+        (["evaluate", "-i", "a", "--model", "m"], "--model"),
+        (["report", "-i", "a", "--sample", "501"], "gallery.sample: "),
+        (["plan", "--input", "a"], "--input"),
+        (["nightly", "-i", "a", "-o", "b", "--run-id", "2026"], "begins with a letter"),
+    ],
+)
+def test_mistakes_end_with_the_code_of_usage(words: list[str], message: str) -> None:
+    done = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+def help_of(command: str) -> str:
+    done = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+    assert done.exit_code == 0
+    return re.sub(r"[\s│]+", " ", done.output)
+
+
+def test_help_says_what_holds_where_a_flag_is_not_given() -> None:
+    text = help_of("caption")
+    assert "Checkpoint folder or hub name. [default: the recipe's]" in text
+    assert "--engines <int> Engine replicas. [default: as many as the GPUs hold, or one]" in text
+    assert "--max-failure-rate <float> Exit with 3 if a larger share of the videos" in text
+    assert "--retake-changed --leave-changed" in text
+    assert "[default: t2v]" in help_of("fuse")
+    assert "[default: nightly]" in help_of("nightly")
+    assert "basic|ugc|structured|long" in help_of("evaluate")
+    assert "without a job the published four]" in help_of("plan")
+
+
+def test_the_plan_is_a_module_too() -> None:
+    words = [sys.executable, "-m", "rayjob.plan", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "--set" in done.stdout
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -55,7 +144,7 @@ def test_a_night_ends_as_its_run_whatever_its_page(
 
     monkeypatch.setattr("rayjob.job.run", job)
     monkeypatch.setattr(NightReport, "write", write)
-    config = JobConfig(input=("in",), output=str(tmp_path))
+    config = NightConfig(input=("in",), output=str(tmp_path))
     console = Console(file=io.StringIO())
     if fails:
         with pytest.raises(RayjobError, match="the true cause"):

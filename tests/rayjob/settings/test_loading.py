@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from rayjob.settings.loading import load_config, read_config
-from schemas.config import FuseConfig
+from rayjob.settings.loading import read_config
+from schemas.config import FuseConfig, JobConfig, NightConfig, RunConfig
 from schemas.errors import ConfigError
 
 BASE = {"input": ["videos/"], "output": "out"}
@@ -12,23 +12,87 @@ BASE = {"input": ["videos/"], "output": "out"}
 def test_later_sources_win(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text("input: a\noutput: b\nengine: {max_num_seqs: 4, gpus_per_engine: 0.5}\n")
-    config = load_config(
-        str(path), assignments=["engine.max_num_seqs=8"], flags={"engine.gpus_per_engine": 0.25}
+    config = read_config(
+        JobConfig,
+        str(path),
+        assignments=["engine.max_num_seqs=8"],
+        flags={"engine.gpus_per_engine": 0.25},
     )
     assert config.input == ("a",)
     assert (config.engine.max_num_seqs, config.engine.gpus_per_engine) == (8, 0.25)
     flags = {"engine.max_num_seqs": 16}
-    config = load_config(str(path), assignments=["engine.max_num_seqs=8"], flags=flags)
+    config = read_config(JobConfig, str(path), assignments=["engine.max_num_seqs=8"], flags=flags)
     assert config.engine.max_num_seqs == 16
 
 
-def test_short_form_of_the_recipe(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "assignments", "flags"),
+    [
+        ("recipe: structured\n", [], {}),
+        ("recipe: structured\n", ["recipe.max_attempts=5"], {}),
+        ("recipe: structured\n", [], {"recipe.prompt_file": "p.txt"}),
+        ("", ["recipe=structured"], {}),
+        ("", ["recipe=structured", "recipe.generation.seed=1"], {}),
+        ("recipe: omni\n", [], {"recipe.name": "structured"}),
+        ("recipe:\n", [], {"recipe.name": "structured"}),
+    ],
+)
+@pytest.mark.parametrize("kind", [JobConfig, NightConfig, FuseConfig])
+def test_the_name_alone_is_the_short_form_of_a_recipe(
+    tmp_path: Path,
+    kind: type[RunConfig],
+    text: str,
+    assignments: list[str],
+    flags: dict[str, object],
+) -> None:
     path = tmp_path / "job.yaml"
-    path.write_text("input: a\noutput: b\nrecipe: omni\n")
-    config = load_config(str(path), flags={"recipe.prompt_file": "p.txt"})
-    assert (config.recipe.name, config.recipe.prompt_file) == ("omni", "p.txt")
-    config = load_config(str(path), assignments=["recipe.max_attempts=5"], flags={})
-    assert (config.recipe.name, config.recipe.max_attempts) == ("omni", 5)
+    path.write_text("input: a\noutput: b\n" + text)
+    config = read_config(kind, str(path), assignments=assignments, flags=flags)
+    assert config.recipe.name == "structured"
+    assert config.recipe.prompt_file == flags.get("recipe.prompt_file")
+
+
+def test_the_model_itself_takes_the_short_form() -> None:
+    config = JobConfig.model_validate({**BASE, "recipe": "clips"})
+    assert config.recipe.name == "clips"
+
+
+def test_a_fusion_keeps_its_task_where_only_other_settings_of_the_recipe_are_given() -> None:
+    assert (
+        read_config(FuseConfig, assignments=["recipe.max_attempts=5"], flags=BASE).recipe.name
+        == "t2v"
+    )
+
+
+def test_lists_may_be_texts() -> None:
+    config = read_config(JobConfig, assignments=["source.extensions=mp4, .MKV"], flags=BASE)
+    assert config.source.extensions == ("mp4", "mkv")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("engine.max_num_seq", "engine.max_num_seqs"),
+        ("engine.modell", "engine.model"),
+        ("max_num_seqs", "engine.max_num_seqs"),
+        ("recipe.temperature", "recipe.generation.temperature"),
+        ("recipe.plan.num_frame", "recipe.plan.num_frames"),
+        ("engin.model", "engine"),
+        ("retry-failed", "retry_failed"),
+    ],
+)
+def test_a_misspelt_setting_names_the_nearest(wrong: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_config(JobConfig, assignments=[f"{wrong}=1"], flags=BASE)
+    key = "engin" if wrong.startswith("engin.") else wrong
+    assert f"{key}: there is no such setting; did you mean {meant}?" in str(caught.value).split(
+        "\n"
+    )
+
+
+def test_a_setting_that_resembles_none_names_those_beside_it() -> None:
+    with pytest.raises(ConfigError, match=r"shards.xyz: .* there are shards.rows, shards.seconds"):
+        read_config(JobConfig, assignments=["shards.xyz=1"], flags=BASE)
 
 
 @pytest.mark.parametrize(
@@ -51,15 +115,20 @@ def test_fusion_writes_beside_the_captions_unless_told(
     assert config.output == output
 
 
-def test_a_csv_is_no_place_for_the_output() -> None:
+def test_the_output_never_goes_beside_a_csv() -> None:
     with pytest.raises(ConfigError, match="no output"):
         read_config(FuseConfig, None, flags={"input": ["captions.csv"]})
 
 
 def test_secrets_are_not_repeated() -> None:
-    flags = {**BASE, "engine.vllm_args": "x", "storage.endpoint_url": "http://me:hushhush@h"}
+    flags = {
+        **BASE,
+        "engine.vllm_args": "hushhush",
+        "engine.device": "hushhush",
+        "storage.endpoint_url": "http://me:hushhush@h",
+    }
     with pytest.raises(ConfigError) as caught:
-        load_config(None, flags=flags)
+        read_config(JobConfig, flags=flags)
     assert "hushhush" not in str(caught.value)
 
 
@@ -76,21 +145,21 @@ def test_secrets_are_not_repeated() -> None:
         (["limit=0"], BASE, "limit"),
         (["recipe.plan={fps: 1, num_frames: 3}"], BASE, "exactly one of num_frames and fps"),
         (["limit=3", "limit.name=omni"], BASE, "limit is set to a single value"),
-        (["shards.rows=[1"], BASE, "no YAML"),
+        (["shards.rows=[1"], BASE, "not YAML"),
     ],
 )
 def test_mistakes_are_named(assignments: list[str], flags: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        load_config(None, assignments=assignments, flags=flags)
+        read_config(JobConfig, assignments=assignments, flags=flags)
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
-        load_config(str(tmp_path / "no.yaml"), flags={})
+        read_config(JobConfig, str(tmp_path / "no.yaml"), flags={})
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [")
-    with pytest.raises(ConfigError, match="no valid YAML"):
-        load_config(str(broken), flags={})
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        read_config(JobConfig, str(broken), flags={})
     broken.write_text("- a")
-    with pytest.raises(ConfigError, match="no mapping"):
-        load_config(str(broken), flags={})
+    with pytest.raises(ConfigError, match="not a mapping"):
+        read_config(JobConfig, str(broken), flags={})
