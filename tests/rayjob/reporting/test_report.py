@@ -17,7 +17,7 @@ from rayjob.output.store import TableStore
 from rayjob.output.timeline import Timeline
 from rayjob.reporting.pictures import pictures_of, take_pictures, watching
 from rayjob.reporting.reading import list_parts
-from rayjob.reporting.runs import find_runs
+from rayjob.reporting.runs import find_runs, read_config, setting
 from rayjob.settings.redaction import HIDDEN
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 from tests.support.outputs import caption, failure
@@ -125,6 +125,20 @@ def test_a_report_knows_what_the_recipe_made_of_the_plan(store: TableStore) -> N
     (run,) = find_runs([store], ["r1"])
     assert watching(run, ()).plan.stretch_to == (360, 420)
     assert "16 frames, evenly, stretched to 360 x 420 pixels; no sound" in page_of(store, "r1")
+
+
+def test_a_run_stores_what_the_recipe_made_of_the_plan(store: TableStore, tmp_path: Path) -> None:
+    make_run(store, "r1", captions={"structured": [caption("a.mp4")]})
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/a.mp4").touch()
+    # All is done, and so no engine starts.
+    done = CliRunner().invoke(app, [
+        "caption", "--recipe", "structured", "--model", "models/tiny-omni", "--run-id", "r2",
+        "--input", str(tmp_path / "videos"), "--output", store.url,
+        "--set", "recipe.options.published_size=true",
+    ])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert setting(read_config(store, "r2"), "recipe.plan.stretch_to") == [360, 420]
 
 
 def test_compressed_frames_are_shown(store: TableStore, tmp_path: Path) -> None:
