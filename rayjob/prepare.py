@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from actors.storage.uris import local_path
 from rayjob import graph
 from rayjob.capacity import cluster
 from rayjob.capacity.placement import Engines, check_places, running
@@ -46,11 +47,7 @@ class Prepared:
         Raises:
             SourceError: an input cannot be listed.
         """
-        config = self.config
-        if isinstance(config, FuseConfig):
-            source = config.source_recipe or self.recipe_type.defaults.source_recipe
-            return iter_material(config.input, recipe=source, storage=config.storage)
-        return iter_inputs(config.input, source=config.source, storage=config.storage)
+        return _inputs(self.config, self.config.input, self.recipe_type)
 
     def engines(self, resources: cluster.Resources) -> EnginePool:
         """The pool of engines on a cluster.
@@ -92,7 +89,7 @@ class Prepared:
 
 
 def prepare(config: Config) -> Prepared:
-    """Check recipe, model and output.
+    """Check recipe, local inputs, model and output, in this order: what is nearest at first.
 
     Raises:
         UsageError: one of them is wrong.
@@ -104,6 +101,9 @@ def prepare(config: Config) -> Prepared:
         raise ConfigError(
             f"the recipe {recipe_type.name} {does}: run it with python -m rayjob.{command}"
         )
+    for place in config.input:
+        if local_path(place) is not None:
+            next(iter(_inputs(config, [place], recipe_type)), None)
     model = config.engine.model or recipe_type.defaults.model
     check_model(model, config.engine)
     settings = settings_for(
@@ -123,6 +123,13 @@ def prepare(config: Config) -> Prepared:
         tables=tables,
         ledger=Ledger(store, tables=tables),
     )
+
+
+def _inputs(config: Config, places: Sequence[str], recipe_type: RecipeType) -> Iterable[InputLike]:
+    if isinstance(config, FuseConfig):
+        source = config.source_recipe or recipe_type.defaults.source_recipe
+        return iter_material(places, recipe=source, storage=config.storage)
+    return iter_inputs(places, source=config.source, storage=config.storage)
 
 
 @dataclass(frozen=True, kw_only=True)

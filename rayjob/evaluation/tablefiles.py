@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import posixpath
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rayjob.output.store import TableStore
-from schemas.errors import SourceError
+from actors.storage.access import read_whole
+from schemas.errors import OpenError, SourceError
 from schemas.media import StorageOptions
 
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
@@ -32,12 +33,11 @@ def read_rows(where: str, storage: StorageOptions) -> list[Row]:
     Raises:
         SourceError: it is not there or not readable; the message says where.
     """
-    folder, name = posixpath.split(where)
     try:
-        data = TableStore(folder or ".", storage).read_bytes(name)
-    except (OSError, ValueError) as error:
+        data = read_whole(os.path.expanduser(where), storage)
+    except OpenError as error:
         raise SourceError(f"{where} cannot be read: {error}") from error
-    suffix = posixpath.splitext(name)[1].lower()
+    suffix = posixpath.splitext(where)[1].lower()
     try:
         if suffix == ".parquet":
             rows: list[Row] = pq.read_table(pa.BufferReader(data)).to_pylist()

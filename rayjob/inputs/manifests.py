@@ -28,14 +28,13 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.storage.access import open_range
-from actors.storage.range_reader import RangeReader
-from rayjob.inputs.s3_listing import S3Location
+from actors.storage.uris import S3_SCHEMES, S3Address, local_path, scheme_of
 from schemas.errors import OpenError, SourceError
 from schemas.media import StorageOptions
 
@@ -44,7 +43,6 @@ MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet", ".txt")
 URI_COLUMNS = ("uri", "path", "video", "url", "video_path")
 
 _BATCH_ROWS = 1024
-_BUFFER_BYTES = 1 << 20
 
 # Columns travel along as metadata; Python's own limit is 131,072 characters.
 csv.field_size_limit(16 << 20)
@@ -106,13 +104,13 @@ def read_manifest(uri: str, storage: StorageOptions) -> Iterator[Input]:
     try:
         with (
             open_range(uri, storage) as source,
-            io.BufferedReader(_Readable(source), _BUFFER_BYTES) as file,
+            io.BufferedReader(source) as file,
         ):
             for where, row in read(file):
                 none = False
                 try:
                     found = _input(row, folder)
-                except SourceError as error:
+                except (SourceError, OpenError) as error:
                     raise SourceError(f"the manifest {uri}, {where}: {error}") from None
                 yield found
     except OpenError as error:
@@ -193,7 +191,7 @@ def _input(row: Mapping[str, Any], folder: str) -> Input:
     if uri is None or uri == "" or (isinstance(uri, str) and not uri.strip()):
         raise SourceError(f"the column {uri_column!r} is empty")
     if not isinstance(uri, str):
-        raise SourceError(f"the column {uri_column!r} holds no text but {type(uri).__name__}")
+        raise SourceError(f"the column {uri_column!r} must hold text, not {type(uri).__name__}")
     uri = _resolved(uri.strip(), folder)
     id_column = columns.get("video_id")
     video_id = _default_id(uri, folder) if id_column is None else _given_id(row[id_column])
@@ -211,8 +209,8 @@ def _given_id(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        kind = "empty" if value is None else f"no text but {type(value).__name__}"
-        raise SourceError(f"the column 'video_id' is {kind}")
+        kind = "is empty" if value is None else f"must hold text, not {type(value).__name__}"
+        raise SourceError(f"the column 'video_id' {kind}")
     if not value.strip():
         raise SourceError("the column 'video_id' is empty")
     return value
@@ -220,26 +218,26 @@ def _given_id(value: object) -> str:
 
 def _resolved(uri: str, folder: str) -> str:
     """The uri as tables store it: an absolute path, or a URL."""
-    scheme, separator, rest = uri.partition("://")
-    if separator and scheme.lower() in ("s3", "s3a"):
-        location = S3Location.parse(uri)
+    scheme, path = scheme_of(uri), local_path(uri)
+    if scheme in S3_SCHEMES:
+        location = S3Address.parse(uri)
         if not location.key:
             raise SourceError(f"{uri} names a bucket, not a video")
         return str(location)
-    if separator and scheme.lower() != "file":
+    if path is None:
         return uri
-    path = os.path.expanduser(unquote(rest) if separator else uri)
+    path = os.path.expanduser(path)
     if os.path.isabs(path):
         return os.path.abspath(path)
     if not folder.startswith("s3://"):
         beside = os.path.abspath(os.path.join(folder, path))
         here = os.path.abspath(path)
         return here if os.path.exists(here) and not os.path.exists(beside) else beside
-    base = S3Location.parse(folder)
+    base = S3Address.parse(folder)
     key = posixpath.normpath(base.key + path)
     if key.startswith("../") or key == "..":
         raise SourceError(f"{uri} leads out of the bucket")
-    return str(S3Location(base.bucket, key))
+    return str(S3Address(base.bucket, key))
 
 
 def _default_id(uri: str, folder: str) -> str:
@@ -292,27 +290,3 @@ def _is_file_name(text: str) -> bool:
     return all(
         not "\ud800" <= letter <= "\udfff" or "\udc80" <= letter <= "\udcff" for letter in text
     )
-
-
-class _Readable(io.RawIOBase):
-    """The method of raw files that buffering needs, and RangeReader lacks."""
-
-    def __init__(self, source: RangeReader) -> None:
-        self._source = source
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._source.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._source.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._source.tell()

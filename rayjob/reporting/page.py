@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import rayjob
-from actors.storage.access import display_uri
+from actors.storage.uris import display_uri
 from rayjob.reporting.charts import (
     Chart,
     Series,

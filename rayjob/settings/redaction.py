@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from actors.storage.access import display_uri
+from actors.storage.uris import display_uri
 
 _SECRET = re.compile(r"token$|secret|password|passwd|api_?key|credential", re.IGNORECASE)
 HIDDEN = "(hidden)"

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from actors.storage.access import display_uri, open_range
+from actors.storage.access import open_range
 from actors.storage.range_reader import MIN_REQUEST_BYTES, RangeReader, Span
+from actors.storage.uris import display_uri
 from schemas.errors import (
     CredentialsError,
     EmptyFileError,
@@ -26,7 +27,7 @@ DATA = random.Random(7).randbytes(3_000_000)
 
 
 class Memory:
-    """A fetcher over bytes that remembers its requests."""
+    """Bytes that remembers its requests."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -36,13 +37,10 @@ class Memory:
         self.spans.append((start, stop))
         return self.data[start:stop]
 
-    def fetch_many(self, spans: Any) -> list[bytes]:
-        return [self.fetch(*span) for span in spans]
-
 
 def reader_of(data: bytes = DATA, **options: int) -> tuple[RangeReader, Memory]:
     memory = Memory(data)
-    return RangeReader(memory, size=len(data), name="clip.mp4", **options), memory
+    return RangeReader(memory.fetch, size=len(data), name="clip.mp4", **options), memory
 
 
 def read_all(reader: RangeReader, size: int = 10_000) -> bytes:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 
 from rayjob.evaluation.config import Selection
 from rayjob.evaluation.inputs import Item, load_items, one_per_video
@@ -231,7 +232,7 @@ def test_on_s3(gateway: S3Gateway, gateway_bucket: str) -> None:
         assert done.values()["average"] == 40.0
     # Without an endpoint the judge's stored scores serve.
     assert evaluate(*arguments).values() == done.values()
-    filesystem = store.filesystem
+    filesystem = s3fs.S3FileSystem(use_listings_cache=False)
     found = ds.dataset(
         f"{gateway_bucket}/out/scores", filesystem=filesystem, format="parquet", partitioning="hive"
     ).to_table()
