@@ -53,6 +53,9 @@ def open_range(uri: str, options: StorageOptions) -> RangeReader:
 
 
 def read_whole(uri: str, options: StorageOptions) -> bytes:
-    """All bytes of a file or an object. Raises as :func:`open_range` does."""
-    with open_range(uri, options) as reader:
-        return b"".join(iter(lambda: reader.read(), b""))
+    """All bytes of a file or an object. Raises as :func:`open_range` does, but for empty ones."""
+    try:
+        with open_range(uri, options) as reader:
+            return b"".join(iter(reader.read, b""))
+    except EmptyFileError:
+        return b""

@@ -32,6 +32,7 @@ _TRANSIENT_STATUS = {0, 408, 409, 429}
 
 _OF_THE_DRIVER = (
     TypeError, AttributeError, LookupError, NotImplementedError, AssertionError, ImportError,
+    RecursionError, IsADirectoryError, NotADirectoryError,
 )  # fmt: skip
 """A driver that cannot do what is asked, or that the address does not tell enough."""
 

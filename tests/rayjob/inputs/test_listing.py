@@ -6,17 +6,19 @@ import hashlib
 import itertools
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from botocore.exceptions import ClientError
 
+from actors.storage.s3 import s3_client
 from rayjob.inputs.listing import Input, iter_inputs
 from rayjob.settings.loading import read_config
 from schemas.config import SourceConfig
@@ -427,8 +429,12 @@ def test_relative_paths_and_ids_of_manifests(
         ("l.jsonl", '{"uri": "a"}\n["b"]\n', ", line 2: not a JSON object but '[\"b\"]'"),
         ("l.jsonl", '{"uri": "a"}\n{"name": "b"}\n', ", line 2: no column with the video's uri"),
         ("l.jsonl", '{"uri": null}\n', ", line 1: the column 'uri' is empty"),
-        ("l.jsonl", '{"uri": {"bytes": 1}}\n', ", line 1: the column 'uri' holds no text but dict"),
-        ("l.jsonl", '{"uri": "a", "video_id": 1.5}\n', "'video_id' is no text but float"),
+        (
+            "l.jsonl",
+            '{"uri": {"bytes": 1}}\n',
+            ", line 1: the column 'uri' must hold text, not dict",
+        ),
+        ("l.jsonl", '{"uri": "a", "video_id": 1.5}\n', "'video_id' must hold text, not float"),
         ("l.txt", "s3://bucket\n", ", line 1: s3://bucket names a bucket, not a video"),
         ("l.txt", "# nothing\n", " has no rows"),
         ("l.parquet", "not parquet", " is not a readable Parquet file"),
@@ -588,10 +594,10 @@ def test_listing_through_faults(
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("slow_down", "S3 answers SlowDown (HTTP 503)"),
-        ("reset", "Connection was closed"),
-        ("cut", "S3 answers 500"),
-        ("cut_quietly", "S3 answers 500"),
+        ("slow_down", "the last: SlowDown (HTTP 503)"),
+        ("reset", "endpoint_url"),
+        ("cut", "Connection was closed"),
+        ("cut_quietly", "the last: HTTP 500"),
     ],
 )
 def test_storage_that_never_answers_is_an_error(
@@ -608,7 +614,8 @@ def test_storage_that_never_answers_is_an_error(
     broken = StorageOptions(endpoint_url=proxy.endpoint_url, retries=2)
     text = failure(f"s3://{bucket}/v", storage=broken)
     assert message in text and f"s3://{bucket}/v" in text
-    assert proxy.counts[kind] == 3  # the first try and two more
+    # The first try and two more; a broken connection is tried once more by the HTTP client.
+    assert proxy.counts[kind] == (6 if kind == "reset" else 3)
 
 
 def test_endpoint_that_is_wrong(gateway: S3Gateway) -> None:
@@ -634,9 +641,8 @@ def test_ways_to_s3_that_cannot_be(options: dict[str, str], message: str) -> Non
 def test_errors_of_s3(s3: tuple[str, Any, StorageOptions]) -> None:
     bucket, client, storage = s3
     put_objects(client, bucket, {"v/a.txt": b"x"})
-    assert "there is no bucket 'no-such-bucket-1'" in failure(
-        "s3://no-such-bucket-1/v", storage=storage
-    )
+    nowhere = failure("s3://no-such-bucket-1/v", storage=storage)
+    assert nowhere == "there is no bucket at s3://no-such-bucket-1/v/"
     missing = failure(f"s3://{bucket}/nope", storage=storage)
     assert missing == f"nothing at s3://{bucket}/nope: no object has a key that begins with this"
     assert "1 file was skipped by extension (1 .txt)" in failure(
@@ -644,11 +650,43 @@ def test_errors_of_s3(s3: tuple[str, Any, StorageOptions]) -> None:
     )
     assert "no file matches" in failure(f"s3://{bucket}/w/*.mp4", storage=storage)
     assert "names no bucket" in failure("s3:///v", storage=storage)
-    assert "no valid S3 location" in failure("s3://not a bucket/v", storage=storage)
+    assert "names no bucket" in failure("s3://not a bucket/v", storage=storage)
+
+
+class _Repeating(BaseHTTPRequestHandler):
+    """Answers every request with the same page of a listing that says it goes on."""
+
+    def do_GET(self) -> None:
+        entry = "<Key>v/a.mp4</Key><Size>1</Size><LastModified>2026-01-01T00:00:00Z</LastModified>"
+        body = (
+            "<ListBucketResult><IsTruncated>true</IsTruncated>"
+            "<NextContinuationToken>again</NextContinuationToken>"
+            f"<Contents>{entry}</Contents></ListBucketResult>"
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_a_listing_whose_pages_repeat_ends(gateway: S3Gateway) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Repeating) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        storage = StorageOptions(endpoint_url=f"http://127.0.0.1:{server.server_port}", retries=0)
+        found = stream("s3://bucket/v", storage=storage)
+        with pytest.raises(SourceError, match=r"s3://bucket/v/ does not end: its pages repeat"):
+            list(itertools.islice(found, 10))
+        server.shutdown()
 
 
 def test_denied_access_is_told_without_secrets(
-    gateway: S3Gateway, gateway_bucket: str, monkeypatch: pytest.MonkeyPatch
+    gateway: S3Gateway, gateway_bucket: str, monkeypatch: pytest.MonkeyPatch, new_clients: None
 ) -> None:
     put_objects(gateway.client(), gateway_bucket, {"v/a.mp4": b"x", "l.csv": b"uri\na.mp4\n"})
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hushhushhush")
@@ -661,13 +699,16 @@ def test_denied_access_is_told_without_secrets(
     assert "denied" in failure(f"s3://{gateway_bucket}/v", storage=anonymous)
 
 
-def test_no_credentials(gateway: S3Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials(
+    gateway: S3Gateway, monkeypatch: pytest.MonkeyPatch, new_clients: None
+) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     message = failure("s3://bucket/v")
     assert message.startswith("no credentials for s3://bucket/v")
     assert "anonymous" in message
     monkeypatch.setenv("AWS_PROFILE", "nobody")
+    s3_client.cache_clear()
     assert "nobody" in failure("s3://bucket/v")
 
 
@@ -689,7 +730,7 @@ def test_reading_rights_alone_suffice_for_a_named_object(
     put_objects(moto_client, moto_bucket, {"v/a.mp4": b"x"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "rayjob.inputs.s3_listing.S3Storage.objects",
-            lambda *_: (_ for _ in ()).throw(ClientError({}, "ListObjectsV2")),
+            "actors.storage.s3.S3Client.objects",
+            lambda *_: (_ for _ in ()).throw(AssertionError),
         )
         assert ids(f"s3://{moto_bucket}/v/a.mp4", storage=moto(moto_url)) == ["a.mp4"]
