@@ -30,18 +30,16 @@ import itertools
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
-
-import numpy as np
 
 from actors.storage.client import Head
 from actors.storage.s3 import S3Object, s3_client
 from actors.storage.uris import S3_SCHEMES, S3Address, display_uri, local_path, scheme_of
-from rayjob.ids import IdMap, places
 from rayjob.inputs.disk import disk_version, walk
 from rayjob.inputs.globs import WILDCARD, Glob, is_hidden, split_glob
-from rayjob.inputs.manifests import MANIFEST_SUFFIXES, Input, read_manifest
+from rayjob.inputs.manifests import Input, read_manifest
+from rayjob.inputs.rows import SUFFIXES
 from schemas.config import SourceConfig
 from schemas.errors import (
     AccessDeniedError,
@@ -54,74 +52,28 @@ from schemas.media import StorageOptions
 
 __all__ = ["Input", "iter_inputs"]
 
-_BATCH = 256
-"""Inputs looked at together when repeated ids are possible."""
-
 
 def iter_inputs(
-    inputs: Sequence[str],
-    *,
-    source: SourceConfig,
-    storage: StorageOptions,
-    limit: int | None = None,
+    inputs: Sequence[str], *, source: SourceConfig, storage: StorageOptions
 ) -> Iterator[Input]:
     """List inputs one by one, while the caller takes them.
 
-    An input that is listed twice comes once. Memory does not grow with the number of inputs
-    of a single folder, prefix or glob, where ids cannot meet; with a manifest or several
-    inputs it grows by about 24 bytes per input. A local folder's own entries are sorted in
-    memory, S3 is asked for one page of 1000 keys at a time.
+    An input that is listed twice comes twice. Memory does not grow with their number: a local
+    folder's own entries are sorted in memory, S3 is asked for one page of 1000 keys at a time.
 
     Args:
         inputs: what the module's docstring lists.
         source: which files of folders are taken.
         storage: how to reach S3.
-        limit: different inputs to list at most.
 
     Raises:
-        SourceError: nothing is there, it cannot be read, or two inputs share an id.
+        SourceError: nothing is there, or it cannot be read.
     """
-
-    def listed() -> Iterator[Input]:
-        for text in inputs:
-            try:
-                yield from _Source(text, source, storage).inputs()
-            except OpenError as error:
-                raise SourceError(f"{error}") from None
-
-    found = listed()
-    if len(inputs) > 1 or any(_is_manifest(text) for text in inputs):
-        found = _once(found, listed, limit)
-    return itertools.islice(found, limit)
-
-
-def _once(
-    found: Iterator[Input], again: Callable[[], Iterator[Input]], limit: int | None
-) -> Iterator[Input]:
-    """Each input once; SourceError where an id comes back with another uri."""
-    seen = IdMap()
-    taken = 0
-    # No more at a time than are still wanted: what lies beyond the limit must not be listed.
-    while room := _BATCH if limit is None else min(_BATCH, limit - taken):
-        batch = list(itertools.islice(found, room))
-        if not batch:
-            return
-        uris = places(each.uri for each in batch)
-        earlier = seen.add([each.video_id for each in batch], uris)
-        clashes = np.flatnonzero((earlier >= 0) & (earlier != uris))
-        for position, each in enumerate(batch[: clashes[0]] if len(clashes) else batch):
-            if earlier[position] < 0:
-                taken += 1
-                yield each
-        if len(clashes):
-            second = batch[clashes[0]]
-            # Only hashes are kept, so the first of the two is looked up in a second pass.
-            first = next((each for each in again() if each.video_id == second.video_id), second)
-            raise SourceError(
-                f"two inputs have the id {second.video_id!r}: {first.uri} and {second.uri}. "
-                "Ids are paths relative to each --input: pass their common parent folder, or "
-                "a manifest with a video_id column"
-            )
+    for text in inputs:
+        try:
+            yield from _Source(text, source, storage).inputs()
+        except OpenError as error:
+            raise SourceError(f"{error}") from None
 
 
 class _Found(NamedTuple):
@@ -257,7 +209,7 @@ class _Filter:
 
 
 def _is_manifest(text: str) -> bool:
-    return text.lower().endswith(MANIFEST_SUFFIXES)
+    return text.lower().endswith(SUFFIXES)
 
 
 def _on_disk(root: str, paths: Iterable[str]) -> Iterator[_Found]:

@@ -17,38 +17,23 @@ Manifests are read as a stream: a few megabytes at a time, on S3 by range reques
 from __future__ import annotations
 
 import base64
-import csv
 import datetime
 import decimal
-import io
 import json
 import math
 import os
 import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from actors.storage.access import open_range
-from actors.storage.uris import S3_SCHEMES, S3Address, local_path, scheme_of
+from actors.storage.uris import S3_SCHEMES, S3Address, display_uri, local_path, scheme_of
+from rayjob.inputs.rows import iter_rows
 from schemas.errors import OpenError, SourceError
 from schemas.media import StorageOptions
 
-MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet", ".txt")
-
 URI_COLUMNS = ("uri", "path", "video", "url", "video_path")
-
-_BATCH_ROWS = 1024
-
-# Columns travel along as metadata; Python's own limit is 131,072 characters.
-csv.field_size_limit(16 << 20)
-
-_Row = tuple[str, Mapping[str, Any]]
-"""Where the row stands ("row 3", "line 3"), and its cells by column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,91 +77,17 @@ def read_manifest(uri: str, storage: StorageOptions) -> Iterator[Input]:
         SourceError: it cannot be read, a row is malformed or names no video; the message
             says which row. Also if there is no row at all.
     """
-    read = {
-        ".csv": _csv_rows,
-        ".jsonl": _jsonl_rows,
-        ".ndjson": _jsonl_rows,
-        ".parquet": _parquet_rows,
-        ".txt": _txt_rows,
-    }[os.path.splitext(uri)[1].lower()]
     folder = uri.rpartition("/")[0] + "/"
     none = True
-    try:
-        with (
-            open_range(uri, storage) as source,
-            io.BufferedReader(source) as file,
-        ):
-            for where, row in read(file):
-                none = False
-                try:
-                    found = _input(row, folder)
-                except (SourceError, OpenError) as error:
-                    raise SourceError(f"the manifest {uri}, {where}: {error}") from None
-                yield found
-    except OpenError as error:
-        raise SourceError(f"the manifest cannot be read: {error}") from None
-    except _Malformed as error:
-        raise SourceError(f"the manifest {uri}{error}") from None
-    except UnicodeDecodeError as error:
-        raise SourceError(f"the manifest {uri} is not UTF-8: {error}") from None
-    if none:
-        raise SourceError(f"the manifest {uri} has no rows")
-
-
-class _Malformed(Exception):
-    """The rest of a sentence that begins "the manifest URI"."""
-
-
-def _csv_rows(file: IO[bytes]) -> Iterator[_Row]:
-    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
-    number = 0
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        if len(set(header)) < len(header):
-            raise _Malformed(f" names a column twice: {', '.join(header)}")
-        for cells in reader:
-            if not cells:
-                continue
-            number += 1
-            if len(cells) != len(header):
-                raise _Malformed(
-                    f", row {number} (line {reader.line_num}): {len(cells)} cells, but the "
-                    f"header names {len(header)} columns"
-                )
-            yield f"row {number}", dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise _Malformed(f", line {reader.line_num}: {error}") from None
-
-
-def _jsonl_rows(file: IO[bytes]) -> Iterator[_Row]:
-    for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
-        if not line.strip():
-            continue
+    for where, row in iter_rows(uri, storage):
+        none = False
         try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise _Malformed(f", line {number}: malformed JSON ({error})") from None
-        if not isinstance(row, dict):
-            raise _Malformed(f", line {number}: not a JSON object but {line.strip()[:40]!r}")
-        yield f"line {number}", row
-
-
-def _txt_rows(file: IO[bytes]) -> Iterator[_Row]:
-    for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
-        text = line.strip()
-        if text and not text.startswith("#"):
-            yield f"line {number}", {"uri": text}
-
-
-def _parquet_rows(file: IO[bytes]) -> Iterator[_Row]:
-    number = 0
-    try:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"row {number}", row
-    except pa.ArrowException as error:
-        raise _Malformed(f" is not a readable Parquet file: {error}") from None
+            found = _input(row, folder)
+        except (SourceError, OpenError) as error:
+            raise SourceError(f"{display_uri(uri)}, {where}: {error}") from None
+        yield found
+    if none:
+        raise SourceError(f"{display_uri(uri)} has no rows")
 
 
 def _input(row: Mapping[str, Any], folder: str) -> Input:

@@ -35,14 +35,12 @@ def stream(
     *inputs: str | Path,
     extensions: tuple[str, ...] | None = None,
     storage: StorageOptions | None = None,
-    limit: int | None = None,
 ) -> Iterator[Input]:
     source = SourceConfig() if extensions is None else SourceConfig(extensions=extensions)
     return iter_inputs(
         [str(each) for each in inputs],
         source=source,
         storage=storage or StorageOptions(),
-        limit=limit,
     )
 
 
@@ -273,30 +271,12 @@ def test_unreadable_folder_is_an_error_not_a_gap(
 # ---- several inputs
 
 
-def test_inputs_listed_twice_come_once(folder: Path) -> None:
-    twice = ids(folder / "a", f"{folder}/a/*.mkv", folder / "a", folder / "b.mp4")
-    assert twice == ["deep/er/three.webm", "one.MP4", "two.mkv", "b.mp4"]
-
-
-def test_one_id_for_two_files_names_both(folder: Path, tmp_path: Path) -> None:
-    write_files(tmp_path, {"more/x.mp4": "x", "more/b.mp4": "x"})
-    taken: list[str] = []
-    with pytest.raises(SourceError) as caught:
-        for each in stream(folder, tmp_path / "more"):
-            taken.append(each.video_id)
-    assert taken == FOLDER_IDS  # b.mp4 of the first folder came before anything was wrong
-    message = str(caught.value)
-    assert f"{folder}/b.mp4" in message and f"{tmp_path}/more/b.mp4" in message
-    assert "video_id column" in message
-
-
-def test_limit(folder: Path, tmp_path: Path) -> None:
-    assert ids(folder, limit=3) == FOLDER_IDS[:3]
-    assert ids(folder, folder, limit=len(FOLDER_IDS) + 5) == FOLDER_IDS
-    # What lies beyond the limit is not looked at.
-    assert ids(folder, tmp_path / "nope", limit=len(FOLDER_IDS)) == FOLDER_IDS
-    write_files(tmp_path, {"list.txt": "a.mp4\nb.mp4\na.mp4\nc.mp4\n"})
-    assert ids(tmp_path / "list.txt", limit=3) == ["a.mp4", "b.mp4", "c.mp4"]
+def test_inputs_come_one_after_the_other(folder: Path, tmp_path: Path) -> None:
+    found = stream(folder / "a", f"{folder}/a/*.mkv", tmp_path / "nope")
+    listed = [next(found).video_id for _ in range(4)]
+    assert listed == ["deep/er/three.webm", "one.MP4", "two.mkv", "two.mkv"]
+    with pytest.raises(SourceError, match="nope"):
+        next(found)
 
 
 # ---- manifests
@@ -435,10 +415,11 @@ def test_relative_paths_and_ids_of_manifests(
             ", line 1: the column 'uri' must hold text, not dict",
         ),
         ("l.jsonl", '{"uri": "a", "video_id": 1.5}\n', "'video_id' must hold text, not float"),
+        ("l.jsonl", "[" * 100_000, ", line 1: malformed JSON"),
         ("l.txt", "s3://bucket\n", ", line 1: s3://bucket names a bucket, not a video"),
         ("l.txt", "# nothing\n", " has no rows"),
         ("l.parquet", "not parquet", " is not a readable Parquet file"),
-        ("l.parquet", "", "is empty"),
+        ("l.parquet", "", " has no rows"),
     ],
 )
 def test_errors_of_manifests(name: str, content: str | bytes, message: str, tmp_path: Path) -> None:
@@ -514,7 +495,6 @@ def test_s3_prefixes_and_objects(s3: tuple[str, Any, StorageOptions]) -> None:
     ]
     # No folder of that name, but keys that begin so.
     assert ids(f"s3://{bucket}/videos-", storage=storage) == ["videos-2/ü c+d&e%20f.mp4"]
-    assert listed(f"s3://{bucket}/videos/a/notes.txt/..", storage=storage, limit=0) == []
     single = listed(f"s3a://{bucket}/videos/b.mp4", storage=storage)
     assert single == [Input("b.mp4", f"s3://{bucket}/videos/b.mp4", None, md5(b"x"))]
 
@@ -565,11 +545,6 @@ def test_listing_is_lazy(
     assert pages() == 4
     assert len(first) + 1 + len(rest) == count
     assert rest[-1] == f"{count - 1:06}.mp4"
-    # With several inputs too, and a limit asks for no page that it does not need.
-    before = pages()
-    where = f"s3://{moto_bucket}/many"
-    assert len(ids(where, where, storage=moto(proxy.endpoint_url), limit=1000)) == 1000
-    assert pages() == before + 1
 
 
 def test_listing_through_faults(
