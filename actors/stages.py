@@ -22,7 +22,7 @@ from actors.engine.vllm_engine import EngineSettings, VllmEngine
 from actors.gate import Gate
 from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import counters_of
-from actors.storage.access import public_uri
+from actors.storage.uris import public_uri
 from schemas.blocks import DECODED, INPUTS, clip_of, decoded_table, packed, unpacked
 from schemas.errors import DecoderCrashedError, EngineCrashedError, IncompleteError, VideoError
 from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions

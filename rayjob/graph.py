@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 import ray.data
-from fsspec.implementations.local import LocalFileSystem
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from actors.stages import Captioner, Decoder
 from rayjob.capacity.cluster import Resources
 from rayjob.capacity.pool import EnginePool
+from rayjob.output.store import TableStore
 from schemas.blocks import packed, undecoded_table, unpacked
 from schemas.config import DecodeConfig
 from schemas.media import SamplingPlan, StorageOptions
@@ -45,7 +44,7 @@ _ENGINE_START_DEATHS = 3
 
 def caption_graph(
     todo: Sequence[tuple[str, int]],
-    filesystem: Any,
+    store: TableStore,
     *,
     recipe: Recipe,
     pool: EnginePool,
@@ -56,7 +55,7 @@ def caption_graph(
 
     Args:
         todo: row groups (path, number) with rows of ``schemas.blocks.INPUTS``.
-        filesystem: fsspec filesystem that holds them.
+        store: the output, which holds them.
         decode: None for a recipe that works on earlier captions.
         monitor: handle of an :class:`actors.monitor.Monitor`.
 
@@ -67,7 +66,7 @@ def caption_graph(
     videos_per_task = max(1, pool.videos_in_flight // _TASKS_IN_FLIGHT)
     calls = -(-pool.videos_in_flight // videos_per_task)
     return (
-        _decoded(_read(todo, filesystem, batch_size=videos_per_task), recipe.plan, decode)
+        _decoded(_read(todo, store, batch_size=videos_per_task), recipe.plan, decode)
         # By default a fixed pool: engines take minutes to start, and a pool that grows by
         # load starts them when they are already needed.
         .map_batches(
@@ -161,7 +160,7 @@ def _configure() -> None:
     context.print_on_execution_start = False
 
 
-def _read(row_groups: Sequence[tuple[str, int]], filesystem: Any, *, batch_size: int) -> Dataset:
+def _read(row_groups: Sequence[tuple[str, int]], store: TableStore, *, batch_size: int) -> Dataset:
     """The run's to-do list, packed: ``schemas.blocks.DECODED`` with nothing decoded yet.
 
     Reading asks for no CPU: the actors hold all CPUs for the whole run, and a task
@@ -171,12 +170,11 @@ def _read(row_groups: Sequence[tuple[str, int]], filesystem: Any, *, batch_size:
 
     def read(batch: dict[str, Any]) -> Iterator[pa.Table]:
         for path, group in zip(batch["path"], batch["group"], strict=True):
-            with filesystem.open(path, "rb") as file:
-                inputs = pq.ParquetFile(file).read_row_group(int(group))
+            with store.open_parquet(path) as file:
+                inputs = file.read_row_group(int(group))
             for first in range(0, inputs.num_rows, batch_size):
                 yield packed(undecoded_table(inputs.slice(first, batch_size).to_pylist()))
 
-    local = isinstance(filesystem, LocalFileSystem)
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     return ray.data.from_items(
         [{"path": path, "group": group} for path, group in row_groups]
@@ -184,6 +182,6 @@ def _read(row_groups: Sequence[tuple[str, int]], filesystem: Any, *, batch_size:
         read,
         batch_size=1,
         num_cpus=0,
-        label_selector=here if local else None,
+        label_selector=here if store.is_local else None,
         compute=TaskPoolStrategy(size=min(_READERS, len(row_groups))),
     )

@@ -194,8 +194,8 @@ def _work(
     actor: Any = ray.remote(Monitor)
     monitor = actor.options(num_cpus=0, max_restarts=-1, scheduling_strategy=here).remote()
     dataset = graph.caption_graph(
-        [(prepared.store.full(file), group) for file, group in manifest.row_groups()],
-        prepared.store.filesystem,
+        manifest.row_groups(),
+        prepared.store,
         recipe=prepared.recipe,
         pool=pools.engines,
         decode=pools.decode,

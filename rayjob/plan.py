@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
-import fsspec
 import typer
 from pydantic import ValidationError
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from actors.storage.access import read_whole
 from rayjob.capacity.cluster_file import read_cluster
 from rayjob.capacity.engine_spec import EngineSpec, recipe_engine
 from rayjob.capacity.model_shapes import load_shape, published_models
@@ -22,7 +22,8 @@ from rayjob.output.summary import RunSummary
 from rayjob.recipes import find_recipe
 from rayjob.settings.flags import settings_command
 from schemas.config import JobConfig
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, OpenError
+from schemas.media import StorageOptions
 
 _GPU_SIZES = (24.0, 40.0, 80.0, 141.0)
 _WIDTH = 160
@@ -104,7 +105,7 @@ def command(
         ),
         markdown=markdown,
     )
-    notes += _cost(job.price_per_gpu_hour, videos_per_sec=videos_per_sec, summary=summary)
+    notes += _cost(job, videos_per_sec=videos_per_sec, summary=summary)
     # A narrow terminal wraps lines rather than words, and a document's table nothing.
     Console(width=max(Console().width, _WIDTH), soft_wrap=True).print(table)
     for note in notes:
@@ -141,7 +142,7 @@ def _check(
     Raises:
         ConfigError: they do not.
     """
-    nodes = read_cluster(cluster)
+    nodes = read_cluster(cluster, job.storage)
     decode = None if specs[0].plan is None else job.decode
     holding = check_places(nodes, engines=engines_asked(specs[0], nodes), decode=decode)
     found = known_gpu_gb({each for node in holding for each in node.gpu_types})
@@ -201,9 +202,7 @@ def _table(rows: Iterable[tuple[str, ...]], *, markdown: bool) -> Table:
     return table
 
 
-def _cost(
-    price: float | None, *, videos_per_sec: float | None, summary: str | None
-) -> Sequence[str]:
+def _cost(job: JobConfig, *, videos_per_sec: float | None, summary: str | None) -> Sequence[str]:
     """What a thousand videos take, from a measured rate.
 
     Raises:
@@ -212,22 +211,22 @@ def _cost(
     if videos_per_sec is not None and summary is not None:
         raise ConfigError("give the rate by --videos-per-sec or by --summary, not by both")
     if summary is not None:
-        hours = _gpu_hours_per_thousand(summary)
+        hours = _gpu_hours_per_thousand(summary, job.storage)
     elif videos_per_sec is not None:
         if videos_per_sec <= 0:
             raise ConfigError("--videos-per-sec is the rate of one GPU and above 0")
         hours = 1000 / videos_per_sec / 3600
     else:
         return []
+    price = job.price_per_gpu_hour
     money = "" if price is None else f", {hours * price:.2f} at {price:g} per GPU-hour"
     return [f"1,000 videos: {hours:.3f} GPU-hours{money}"]
 
 
-def _gpu_hours_per_thousand(path: str) -> float:
+def _gpu_hours_per_thousand(path: str, storage: StorageOptions) -> float:
     try:
-        with fsspec.open(path, "rb") as file:
-            found = RunSummary.model_validate_json(file.read())
-    except (OSError, ValueError, ValidationError) as error:
+        found = RunSummary.model_validate_json(read_whole(path, storage))
+    except (OpenError, ValidationError) as error:
         raise ConfigError(f"the summary {path} cannot be read: {error}") from error
     if not found.cost.gpu_hours or not found.videos_captioned:
         raise ConfigError(f"the summary {path} is of a run that captioned nothing on GPUs")

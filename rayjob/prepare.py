@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from actors.storage.uris import local_path
 from rayjob import graph
 from rayjob.capacity import cluster
 from rayjob.capacity.engine_spec import recipe_engine
@@ -47,11 +48,7 @@ class Prepared:
         Raises:
             SourceError: an input cannot be listed.
         """
-        config = self.config
-        if isinstance(config, FuseConfig):
-            source = config.source_recipe or self.recipe.source_recipe
-            return iter_material(config.input, recipe=source, storage=config.storage)
-        return iter_inputs(config.input, source=config.source, storage=config.storage)
+        return _inputs(self.config, self.config.input, type(self.recipe))
 
     def engines(self, resources: cluster.Resources) -> EnginePool:
         """The pool of engines on a cluster.
@@ -78,7 +75,7 @@ class Prepared:
 
 
 def prepare(config: Config) -> Prepared:
-    """Check recipe, model and output.
+    """Check recipe, local inputs, model and output, in this order: what is nearest at first.
 
     Raises:
         UsageError: one of them is wrong.
@@ -88,6 +85,9 @@ def prepare(config: Config) -> Prepared:
     if fuses != isinstance(config, FuseConfig):
         does, command = ("fuses captions", "fuse") if fuses else ("captions videos", "caption")
         raise ConfigError(f"the recipe {kind.name} {does}: run it with python -m rayjob.{command}")
+    for place in config.input:
+        if local_path(place) is not None:
+            next(iter(_inputs(config, [place], kind)), None)
     model = config.engine.model or kind.model
     if not model:
         raise ModelError(
@@ -111,6 +111,13 @@ def prepare(config: Config) -> Prepared:
         tables=tables,
         ledger=Ledger(store, tables=tables),
     )
+
+
+def _inputs(config: Config, places: Sequence[str], kind: type[BaseRecipe]) -> Iterable[InputLike]:
+    if isinstance(config, FuseConfig):
+        source = config.source_recipe or kind.source_recipe
+        return iter_material(places, recipe=source, storage=config.storage)
+    return iter_inputs(places, source=config.source, storage=config.storage)
 
 
 @dataclass(frozen=True, kw_only=True)

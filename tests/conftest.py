@@ -8,6 +8,7 @@ gateway_bucket            a new bucket on it
 moto_url (session)        endpoint URL of a moto server, which accepts any credentials
 moto_bucket               a new bucket on it
 fault_proxy               starts a :class:`tests.support.fault_proxy.FaultProxy` in front of a URL
+new_clients               S3 clients with the credentials of this test's environment
 local_ray (session)       Ray on this machine, two CPUs
 ========================  =========================================================
 """
@@ -23,6 +24,7 @@ from typing import Any
 import boto3
 import pytest
 
+from actors.storage.s3 import s3_client
 from tests.support import services
 from tests.support.fault_proxy import FaultProxy
 from tinyworld.s3 import S3Gateway
@@ -78,6 +80,14 @@ def fault_proxy() -> Iterator[Callable[..., FaultProxy]]:
             return stack.enter_context(FaultProxy(upstream, seed=seed))
 
         yield start
+
+
+@pytest.fixture
+def new_clients() -> Iterator[None]:
+    """Clients of S3 that read the credentials of this test, and are forgotten after it."""
+    s3_client.cache_clear()
+    yield
+    s3_client.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import io
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any
 
 Span = tuple[int, int]
 """Half-open byte range ``[start, stop)``."""
@@ -24,14 +24,8 @@ CACHE_BYTES = 64 << 20
 """What is kept of the bytes that were read, so that short files are fetched once."""
 
 
-class Fetcher(Protocol):
-    """Where the bytes come from. Both methods return as many bytes as were asked for."""
-
-    def fetch(self, start: int, stop: int) -> bytes:
-        """Read one range."""
-
-    def fetch_many(self, spans: Sequence[Span]) -> list[bytes]:
-        """Read several ranges, at the same time where the storage can."""
+Fetch = Callable[[int, int], bytes]
+"""Called with a range's first byte and the one after its last; returns just these."""
 
 
 class RangeReader(io.RawIOBase):
@@ -39,11 +33,12 @@ class RangeReader(io.RawIOBase):
 
     The size of a request follows from what is known: inside a range announced with
     :meth:`expect` a miss fetches to the range's end; elsewhere a first miss fetches
-    64 KiB, and reading on from there doubles that up to 4 MiB. ``read`` may return fewer
-    bytes than asked for before the end, as raw files do.
+    64 KiB, and reading on from there doubles that up to 4 MiB; no less than what is asked
+    for, up to 4 MiB. ``read`` may return fewer bytes than asked for before the end, as raw
+    files do; with ``io.BufferedReader`` around it, which may be unbuffered, it does not.
 
     Args:
-        fetcher: where the bytes come from.
+        fetch: where the bytes come from.
         size: size of the object in bytes.
         name: the file's name, for messages and for FFmpeg's guess at the format.
         read_share: see :class:`schemas.media.StorageOptions`.
@@ -58,7 +53,7 @@ class RangeReader(io.RawIOBase):
 
     def __init__(
         self,
-        fetcher: Fetcher,
+        fetch: Fetch,
         *,
         size: int,
         name: str,
@@ -73,7 +68,7 @@ class RangeReader(io.RawIOBase):
         self.read_share = read_share
         self.bytes_read = 0
         self.requests = 0
-        self._fetcher = fetcher
+        self._fetch = fetch
         self._whole_file_bytes = whole_file_bytes
         self._cache = _SpanCache(cache_bytes)
         self._expected: list[Span] = []
@@ -117,8 +112,8 @@ class RangeReader(io.RawIOBase):
         if data is None:
             small = self.size <= self._whole_file_bytes and self._cache.used == 0
             start = 0 if small else self._position
-            stop = self.size if small else self._request_end(start)
-            chunk = self._fetcher.fetch(start, stop)
+            stop = self.size if small else self._request_end(start, size)
+            chunk = self._fetch(start, stop)
             self._count(chunk)
             self._cache.put(start, chunk)
             self._fetched_to = stop
@@ -126,8 +121,14 @@ class RangeReader(io.RawIOBase):
         self._position += len(data)
         return data
 
+    def readinto(self, buffer: Any) -> int:
+        """Read as :meth:`read` does, into a writable buffer of bytes; returns how many."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
-        """Read several ranges at once, without the cache; the position stays.
+        """Read several ranges without filling the cache; the position stays.
 
         Args:
             spans: ranges inside the file.
@@ -135,13 +136,11 @@ class RangeReader(io.RawIOBase):
         Returns:
             One byte string per range, in order.
         """
-        found = [self._cache.get_all(start, stop) for start, stop in spans]
-        missing = [span for span, data in zip(spans, found, strict=True) if data is None]
-        fetched = iter(self._fetcher.fetch_many(missing)) if missing else iter(())
         result = []
-        for data in found:
+        for start, stop in spans:
+            data = self._cache.get_all(start, stop)
             if data is None:
-                data = next(fetched)
+                data = self._fetch(start, stop)
                 self._count(data)
             result.append(data)
         return result
@@ -151,7 +150,7 @@ class RangeReader(io.RawIOBase):
         self._expected = list(spans)
 
     def close(self) -> None:
-        """Free the cache and whatever the fetcher holds."""
+        """Free the cache and what the bytes came from."""
         if not self.closed and self._on_close is not None:
             self._on_close()
         self._cache = _SpanCache(0)
@@ -161,7 +160,7 @@ class RangeReader(io.RawIOBase):
         self.bytes_read += len(chunk)
         self.requests += 1
 
-    def _request_end(self, start: int) -> int:
+    def _request_end(self, start: int, size: int) -> int:
         at = bisect_right(self._expected, (start, self.size + 1)) - 1
         if at >= 0 and start < self._expected[at][1]:
             stop = min(self._expected[at][1], start + MAX_REQUEST_BYTES)
@@ -170,7 +169,7 @@ class RangeReader(io.RawIOBase):
             self._window = (
                 min(self._window * 2, MAX_REQUEST_BYTES) if sequential else MIN_REQUEST_BYTES
             )
-            stop = start + self._window
+            stop = start + max(self._window, min(size, MAX_REQUEST_BYTES))
         return min(stop, self.size, self._cache.next_start(start))
 
 

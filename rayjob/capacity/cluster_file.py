@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import yaml
 
+from actors.storage.access import read_whole
 from rayjob.capacity.placement import Nodes, NodeType
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, OpenError
+from schemas.media import StorageOptions
 
 
-def read_cluster(path: str) -> Nodes:
-    """The nodes that a cluster file allows.
+def read_cluster(path: str, storage: StorageOptions | None = None) -> Nodes:
+    """The nodes that a cluster file, local or on S3, allows.
 
     Raises:
         ConfigError: it cannot be read, or a node type does not say what it has.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        data = yaml.safe_load(read_whole(path, storage or StorageOptions()).decode())
+    except (OpenError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"the cluster file {path} cannot be read: {error}") from error
     types = data.get("available_node_types") if isinstance(data, dict) else None
     if not isinstance(types, dict) or not types:

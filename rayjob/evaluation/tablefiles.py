@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import posixpath
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from rayjob.output.store import TableStore
+from rayjob.inputs.rows import iter_rows
 from schemas.errors import SourceError
 from schemas.media import StorageOptions
 
@@ -32,55 +26,7 @@ def read_rows(where: str, storage: StorageOptions) -> list[Row]:
     Raises:
         SourceError: it is not there or not readable; the message says where.
     """
-    folder, name = posixpath.split(where)
-    try:
-        data = TableStore(folder or ".", storage).read_bytes(name)
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{where} cannot be read: {error}") from error
-    suffix = posixpath.splitext(name)[1].lower()
-    try:
-        if suffix == ".parquet":
-            rows: list[Row] = pq.read_table(pa.BufferReader(data)).to_pylist()
-            return rows
-        if suffix == ".csv":
-            return _csv_rows(data, where)
-        if suffix in (".jsonl", ".ndjson"):
-            return _jsonl_rows(data, where)
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{where} is not UTF-8: {error}") from error
-    except pa.ArrowException as error:
-        raise SourceError(f"{where} is not a readable Parquet file: {error}") from error
-    raise SourceError(f"{where} is none of {', '.join(SUFFIXES)}")
-
-
-def _csv_rows(data: bytes, where: str) -> list[Row]:
-    # A long caption passes the module's default of 131,072 characters a cell.
-    csv.field_size_limit(1 << 30)
-    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-    rows: list[Row] = []
-    try:
-        for row in reader:
-            if None in row or None in row.values():
-                raise SourceError(f"{where}, line {reader.line_num}: not as many cells as columns")
-            rows.append(dict(row))
-    except csv.Error as error:
-        raise SourceError(f"{where}, line {reader.line_num}: {error}") from error
-    return rows
-
-
-def _jsonl_rows(data: bytes, where: str) -> list[Row]:
-    rows: list[Row] = []
-    for number, line in enumerate(data.decode("utf-8-sig").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise SourceError(f"{where}, line {number}: malformed JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise SourceError(f"{where}, line {number}: not a JSON object")
-        rows.append(row)
-    return rows
+    return [row for _, row in iter_rows(os.path.expanduser(where), storage)]
 
 
 def pick_column(

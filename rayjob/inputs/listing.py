@@ -28,93 +28,52 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
-from urllib.parse import unquote
 
-import numpy as np
-
-from actors.storage.access import display_uri
-from rayjob.ids import IdMap, places
-from rayjob.inputs.manifests import MANIFEST_SUFFIXES, Input, read_manifest
-from rayjob.inputs.s3_listing import S3Location, S3Object, S3Storage
+from actors.storage.client import Head
+from actors.storage.s3 import S3Object, s3_client
+from actors.storage.uris import S3_SCHEMES, S3Address, display_uri, local_path, scheme_of
+from rayjob.inputs.disk import disk_version, walk
+from rayjob.inputs.globs import WILDCARD, Glob, is_hidden, split_glob
+from rayjob.inputs.manifests import Input, read_manifest
+from rayjob.inputs.rows import SUFFIXES
 from schemas.config import SourceConfig
-from schemas.errors import SourceError
+from schemas.errors import (
+    AccessDeniedError,
+    CredentialsError,
+    NotFoundError,
+    OpenError,
+    SourceError,
+)
 from schemas.media import StorageOptions
 
 __all__ = ["Input", "iter_inputs"]
 
-_BATCH = 256
-"""Inputs looked at together when repeated ids are possible."""
-
-_WILDCARD = re.compile(r"[*?\[]")
-
 
 def iter_inputs(
-    inputs: Sequence[str],
-    *,
-    source: SourceConfig,
-    storage: StorageOptions,
-    limit: int | None = None,
+    inputs: Sequence[str], *, source: SourceConfig, storage: StorageOptions
 ) -> Iterator[Input]:
     """List inputs one by one, while the caller takes them.
 
-    An input that is listed twice comes once. Memory does not grow with the number of inputs
-    of a single folder, prefix or glob, where ids cannot meet; with a manifest or several
-    inputs it grows by about 24 bytes per input. A local folder's own entries are sorted in
-    memory, S3 is asked for one page of 1000 keys at a time.
+    An input that is listed twice comes twice. Memory does not grow with their number: a local
+    folder's own entries are sorted in memory, S3 is asked for one page of 1000 keys at a time.
 
     Args:
         inputs: what the module's docstring lists.
         source: which files of folders are taken.
         storage: how to reach S3.
-        limit: different inputs to list at most.
 
     Raises:
-        SourceError: nothing is there, it cannot be read, or two inputs share an id.
+        SourceError: nothing is there, or it cannot be read.
     """
-
-    def listed() -> Iterator[Input]:
-        s3 = S3Storage(storage)
-        for text in inputs:
-            yield from _Source(text, source, storage, s3).inputs()
-
-    found = listed()
-    if len(inputs) > 1 or any(_is_manifest(text) for text in inputs):
-        found = _once(found, listed, limit)
-    return itertools.islice(found, limit)
-
-
-def _once(
-    found: Iterator[Input], again: Callable[[], Iterator[Input]], limit: int | None
-) -> Iterator[Input]:
-    """Each input once; SourceError where an id comes back with another uri."""
-    seen = IdMap()
-    taken = 0
-    # No more at a time than are still wanted: what lies beyond the limit must not be listed.
-    while room := _BATCH if limit is None else min(_BATCH, limit - taken):
-        batch = list(itertools.islice(found, room))
-        if not batch:
-            return
-        uris = places(each.uri for each in batch)
-        earlier = seen.add([each.video_id for each in batch], uris)
-        clashes = np.flatnonzero((earlier >= 0) & (earlier != uris))
-        for position, each in enumerate(batch[: clashes[0]] if len(clashes) else batch):
-            if earlier[position] < 0:
-                taken += 1
-                yield each
-        if len(clashes):
-            second = batch[clashes[0]]
-            # Only hashes are kept, so the first of the two is looked up in a second pass.
-            first = next((each for each in again() if each.video_id == second.video_id), second)
-            raise SourceError(
-                f"two inputs have the id {second.video_id!r}: {first.uri} and {second.uri}. "
-                "Ids are paths relative to each --input: pass their common parent folder, or "
-                "a manifest with a video_id column"
-            )
+    for text in inputs:
+        try:
+            yield from _Source(text, source, storage).inputs()
+        except OpenError as error:
+            raise SourceError(f"{error}") from None
 
 
 class _Found(NamedTuple):
@@ -128,26 +87,24 @@ class _Found(NamedTuple):
 class _Source:
     """One of the strings a user passes, and what it stands for."""
 
-    def __init__(
-        self, text: str, source: SourceConfig, storage: StorageOptions, s3: S3Storage
-    ) -> None:
+    def __init__(self, text: str, source: SourceConfig, storage: StorageOptions) -> None:
         self._text = text
         self._storage = storage
-        self._s3 = s3
+        self._s3 = s3_client(storage)
         self._filter = _Filter(source.extensions)
 
     def inputs(self) -> Iterator[Input]:
         if not self._text.strip():
             raise SourceError("an input is empty; pass a file, a folder, a glob or an s3:// prefix")
-        scheme = self._text.split("://", 1)[0].lower() if "://" in self._text else "file"
-        if scheme in ("s3", "s3a"):
-            return self._from_s3(S3Location.parse(self._text))
-        if scheme != "file":
+        if (path := local_path(self._text)) is not None:
+            return self._from_disk(_absolute(path))
+        scheme = scheme_of(self._text)
+        if scheme not in S3_SCHEMES:
             raise SourceError(
                 f"{display_uri(self._text)}: only local paths and s3:// can be listed; to "
                 f"caption {scheme}:// videos, name them in a manifest"
             )
-        return self._from_disk(_local_path(self._text))
+        return self._from_s3(S3Address.parse(self._text))
 
     def _from_disk(self, path: str) -> Iterator[Input]:
         try:
@@ -157,32 +114,38 @@ class _Source:
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror}") from None
         if is_folder:
-            return self._required(_on_disk(path, _walk(path)), path)
+            return self._required(_on_disk(path, walk(path)), path)
         if os.path.lexists(path):
-            return self._named(os.path.basename(path), path, _disk_version(path))
-        if not _WILDCARD.search(path):
+            return self._named(os.path.basename(path), path, disk_version(path))
+        if not WILDCARD.search(path):
             raise SourceError(f"nothing at {path}: no such file or folder")
-        base, pattern = _split_glob(path)
+        base, pattern = split_glob(path)
         if not os.path.isdir(base):
             raise SourceError(f"nothing matches {path}: there is no folder {base}")
-        glob = _Glob(pattern)
-        matching = (each for each in _walk(base, glob.enters) if glob.matches(each))
+        glob = Glob(pattern)
+        matching = (each for each in walk(base, glob.enters) if glob.matches(each))
         return self._required(_on_disk(base, matching), path)
 
-    def _from_s3(self, at: S3Location) -> Iterator[Input]:
-        if at.key and not at.key.endswith("/") and (found := self._s3.find(at)):
+    def _from_s3(self, at: S3Address) -> Iterator[Input]:
+        if at.key and not at.key.endswith("/") and (found := self._head(at)):
             return self._named(at.key.rsplit("/", 1)[-1], str(at), found.version)
-        if not _WILDCARD.search(at.key):
+        if not WILDCARD.search(at.key):
             return self._s3_prefix(at)
-        base, pattern = _split_glob(at.key)
-        glob = _Glob(pattern)
-        literal = _WILDCARD.split(at.key, maxsplit=1)[0]
-        objects = _on_s3(at, base, self._s3.objects(S3Location(at.bucket, literal)))
+        base, pattern = split_glob(at.key)
+        glob = Glob(pattern)
+        literal = WILDCARD.split(at.key, maxsplit=1)[0]
+        objects = _on_s3(at, base, self._s3.objects(S3Address(at.bucket, literal)))
         return self._required((each for each in objects if glob.matches(each.relative)), str(at))
 
-    def _s3_prefix(self, at: S3Location) -> Iterator[Input]:
+    def _head(self, at: S3Address) -> Head | None:
+        try:
+            return self._s3.head(str(at))
+        except (NotFoundError, AccessDeniedError, CredentialsError):
+            return None  # if it is worth an error, listing will raise it
+
+    def _s3_prefix(self, at: S3Address) -> Iterator[Input]:
         folder = at.key if at.key.endswith("/") or not at.key else f"{at.key}/"
-        objects = self._s3.objects(S3Location(at.bucket, folder))
+        objects = self._s3.objects(S3Address(at.bucket, folder))
         first = next(objects, None)
         if first is None and folder != at.key:
             objects = self._s3.objects(at)
@@ -191,7 +154,7 @@ class _Source:
         if first is None:
             raise SourceError(f"nothing at {at}: no object has a key that begins with this")
         found = _on_s3(at, folder, itertools.chain([first], objects))
-        return self._required((each for each in found if not _is_hidden(each.relative)), str(at))
+        return self._required((each for each in found if not is_hidden(each.relative)), str(at))
 
     def _named(self, name: str, uri: str, version: str | None) -> Iterator[Input]:
         if not _is_manifest(name):
@@ -231,7 +194,7 @@ class _Filter:
     def explanation(self, shown: str) -> str:
         """Why nothing passed, as the end of a sentence."""
         total = self._skipped.total()
-        if not total and _WILDCARD.search(shown):
+        if not total and WILDCARD.search(shown):
             return "no file matches; a glob means files, /** at its end all that is below"
         if not total:
             return "there are no files"
@@ -245,144 +208,22 @@ class _Filter:
         )
 
 
-class _Glob:
-    """A pattern of path components below a folder."""
-
-    def __init__(self, pattern: str) -> None:
-        parts = [part for part in pattern.split("/") if part]
-        if pattern.endswith("/"):
-            parts.append("**")
-        # A run of ** is one, and ** at the end stands for files as well.
-        parts = [each for at, each in enumerate(parts) if parts[at - 1 : at + 1] != ["**"] * 2]
-        if parts[-1] == "**":
-            parts.append("*")
-        self._hidden = any(part.startswith(".") for part in parts)
-        self._deep = parts.index("**") if "**" in parts else None
-        self._parts = [re.compile(_component(part)) for part in parts]
-        body = "".join(
-            _ANY_FOLDERS if part == "**" else _component(part) + "/" for part in parts[:-1]
-        )
-        self._whole = re.compile(body + _component(parts[-1]), re.DOTALL)
-
-    def matches(self, path: str) -> bool:
-        """Whether a relative path is meant."""
-        return self._whole.fullmatch(path) is not None
-
-    def enters(self, folders: Sequence[str]) -> bool:
-        """Whether something below this chain of folders may be meant."""
-        if folders[-1].startswith(".") and not self._hidden:
-            return False
-        if self._deep is None and len(folders) >= len(self._parts):
-            return False
-        return all(
-            part.fullmatch(folder)
-            for part, folder in zip(self._parts[: self._deep], folders, strict=False)
-        )
-
-
-_ANY_FOLDERS = r"(?:(?!\.|_temporary/)[^/]+/)*"
-
-
-def _component(pattern: str) -> str:
-    """A component of a glob as a regular expression."""
-    out = r"(?!\.)" if _WILDCARD.match(pattern) else ""
-    position = 0
-    while position < len(pattern):
-        letter = pattern[position]
-        position += 1
-        end = pattern.find("]", position + (pattern[position : position + 1] in ("!", "]") or 0))
-        if letter == "*":
-            out += "[^/]*"
-        elif letter == "?":
-            out += "[^/]"
-        elif letter == "[" and end > position:
-            inner = pattern[position:end].replace("\\", r"\\").replace("[", r"\[")
-            out += f"[^{inner[1:]}/]" if inner.startswith("!") else f"[{inner}]"
-            position = end + 1
-        else:
-            out += re.escape(letter)
-    return out
-
-
-def _split_glob(path: str) -> tuple[str, str]:
-    """The folder before the first wildcard, with its slash, and the rest."""
-    wildcard = _WILDCARD.search(path)
-    assert wildcard is not None
-    slash = path.rfind("/", 0, wildcard.start()) + 1
-    return path[:slash], path[slash:]
-
-
-def _walk(root: str, enters: Callable[[Sequence[str]], bool] | None = None) -> Iterator[str]:
-    """Relative paths of all files below a folder, in the order of their bytes.
-
-    Links to folders are followed, but no folder is entered twice, so that loops end. A link
-    to nowhere counts as a file: it is an input that cannot be opened, not one that is not
-    there. Without ``enters``, hidden files and folders are left out.
-    """
-    visited: set[tuple[int, int]] = set()
-
-    def below(folders: tuple[str, ...]) -> Iterator[str]:
-        folder = os.path.join(root, *folders)
-        try:
-            status = os.stat(folder)
-            with os.scandir(folder) as scan:
-                entries = [(each.name, _is_folder(each)) for each in scan]
-        except OSError as error:
-            raise SourceError(f"the folder {folder} cannot be listed: {error.strerror}") from None
-        if (status.st_dev, status.st_ino) in visited:
-            return
-        visited.add((status.st_dev, status.st_ino))
-        entries.sort(key=lambda each: os.fsencode(f"{each[0]}/" if each[1] else each[0]))
-        for name, is_folder in entries:
-            inner = (*folders, name)
-            if enters is None and _is_hidden(f"{name}/" if is_folder else name):
-                continue
-            if not is_folder:
-                yield "/".join(inner)
-            elif enters is None or enters(inner):
-                yield from below(inner)
-
-    return below(())
+def _is_manifest(text: str) -> bool:
+    return text.lower().endswith(SUFFIXES)
 
 
 def _on_disk(root: str, paths: Iterable[str]) -> Iterator[_Found]:
     for relative in paths:
         path = os.path.join(root, relative)
-        yield _Found(relative, path, _disk_version(path))
+        yield _Found(relative, path, disk_version(path))
 
 
-def _on_s3(at: S3Location, folder: str, objects: Iterable[S3Object]) -> Iterator[_Found]:
+def _on_s3(at: S3Address, folder: str, objects: Iterable[S3Object]) -> Iterator[_Found]:
     for each in objects:
-        yield _Found(each.key[len(folder) :], str(at.sibling(each.key)), each.version)
+        yield _Found(each.key[len(folder) :], str(S3Address(at.bucket, each.key)), each.version)
 
 
-def _disk_version(path: str) -> str | None:
-    try:
-        status = os.stat(path)
-    except OSError:  # an input that cannot be opened
-        return None
-    return f"{status.st_size}-{status.st_mtime_ns}"
-
-
-def _is_hidden(relative: str) -> bool:
-    *folders, name = relative.split("/")
-    return name.startswith(".") or any(
-        folder.startswith(".") or folder == "_temporary" for folder in folders
-    )
-
-
-def _is_manifest(text: str) -> bool:
-    return text.lower().endswith(MANIFEST_SUFFIXES)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
-def _local_path(text: str) -> str:
-    path = os.path.expanduser(unquote(text.split("://", 1)[1]) if "://" in text else text)
+def _absolute(path: str) -> str:
     # abspath drops a slash at the end, which means something in a glob.
-    return os.path.abspath(path) + ("/" if path.endswith("/") and _WILDCARD.search(path) else "")
+    end = "/" if path.endswith("/") and WILDCARD.search(path) else ""
+    return os.path.abspath(os.path.expanduser(path)) + end

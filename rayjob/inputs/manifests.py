@@ -17,40 +17,23 @@ Manifests are read as a stream: a few megabytes at a time, on S3 by range reques
 from __future__ import annotations
 
 import base64
-import csv
 import datetime
 import decimal
-import io
 import json
 import math
 import os
 import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from actors.storage.access import open_range
-from actors.storage.range_reader import RangeReader
-from rayjob.inputs.s3_listing import S3Location
+from actors.storage.uris import S3_SCHEMES, S3Address, display_uri, local_path, scheme_of
+from rayjob.inputs.rows import iter_rows
 from schemas.errors import OpenError, SourceError
 from schemas.media import StorageOptions
 
-MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet", ".txt")
-
 URI_COLUMNS = ("uri", "path", "video", "url", "video_path")
-
-_BATCH_ROWS = 1024
-_BUFFER_BYTES = 1 << 20
-
-# Columns travel along as metadata; Python's own limit is 131,072 characters.
-csv.field_size_limit(16 << 20)
-
-_Row = tuple[str, Mapping[str, Any]]
-"""Where the row stands ("row 3", "line 3"), and its cells by column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,91 +77,17 @@ def read_manifest(uri: str, storage: StorageOptions) -> Iterator[Input]:
         SourceError: it cannot be read, a row is malformed or names no video; the message
             says which row. Also if there is no row at all.
     """
-    read = {
-        ".csv": _csv_rows,
-        ".jsonl": _jsonl_rows,
-        ".ndjson": _jsonl_rows,
-        ".parquet": _parquet_rows,
-        ".txt": _txt_rows,
-    }[os.path.splitext(uri)[1].lower()]
     folder = uri.rpartition("/")[0] + "/"
     none = True
-    try:
-        with (
-            open_range(uri, storage) as source,
-            io.BufferedReader(_Readable(source), _BUFFER_BYTES) as file,
-        ):
-            for where, row in read(file):
-                none = False
-                try:
-                    found = _input(row, folder)
-                except SourceError as error:
-                    raise SourceError(f"the manifest {uri}, {where}: {error}") from None
-                yield found
-    except OpenError as error:
-        raise SourceError(f"the manifest cannot be read: {error}") from None
-    except _Malformed as error:
-        raise SourceError(f"the manifest {uri}{error}") from None
-    except UnicodeDecodeError as error:
-        raise SourceError(f"the manifest {uri} is not UTF-8: {error}") from None
-    if none:
-        raise SourceError(f"the manifest {uri} has no rows")
-
-
-class _Malformed(Exception):
-    """The rest of a sentence that begins "the manifest URI"."""
-
-
-def _csv_rows(file: IO[bytes]) -> Iterator[_Row]:
-    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
-    number = 0
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        if len(set(header)) < len(header):
-            raise _Malformed(f" names a column twice: {', '.join(header)}")
-        for cells in reader:
-            if not cells:
-                continue
-            number += 1
-            if len(cells) != len(header):
-                raise _Malformed(
-                    f", row {number} (line {reader.line_num}): {len(cells)} cells, but the "
-                    f"header names {len(header)} columns"
-                )
-            yield f"row {number}", dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise _Malformed(f", line {reader.line_num}: {error}") from None
-
-
-def _jsonl_rows(file: IO[bytes]) -> Iterator[_Row]:
-    for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
-        if not line.strip():
-            continue
+    for where, row in iter_rows(uri, storage):
+        none = False
         try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise _Malformed(f", line {number}: malformed JSON ({error})") from None
-        if not isinstance(row, dict):
-            raise _Malformed(f", line {number}: not a JSON object but {line.strip()[:40]!r}")
-        yield f"line {number}", row
-
-
-def _txt_rows(file: IO[bytes]) -> Iterator[_Row]:
-    for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
-        text = line.strip()
-        if text and not text.startswith("#"):
-            yield f"line {number}", {"uri": text}
-
-
-def _parquet_rows(file: IO[bytes]) -> Iterator[_Row]:
-    number = 0
-    try:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"row {number}", row
-    except pa.ArrowException as error:
-        raise _Malformed(f" is not a readable Parquet file: {error}") from None
+            found = _input(row, folder)
+        except (SourceError, OpenError) as error:
+            raise SourceError(f"{display_uri(uri)}, {where}: {error}") from None
+        yield found
+    if none:
+        raise SourceError(f"{display_uri(uri)} has no rows")
 
 
 def _input(row: Mapping[str, Any], folder: str) -> Input:
@@ -193,7 +102,7 @@ def _input(row: Mapping[str, Any], folder: str) -> Input:
     if uri is None or uri == "" or (isinstance(uri, str) and not uri.strip()):
         raise SourceError(f"the column {uri_column!r} is empty")
     if not isinstance(uri, str):
-        raise SourceError(f"the column {uri_column!r} holds no text but {type(uri).__name__}")
+        raise SourceError(f"the column {uri_column!r} must hold text, not {type(uri).__name__}")
     uri = _resolved(uri.strip(), folder)
     id_column = columns.get("video_id")
     video_id = _default_id(uri, folder) if id_column is None else _given_id(row[id_column])
@@ -211,8 +120,8 @@ def _given_id(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        kind = "empty" if value is None else f"no text but {type(value).__name__}"
-        raise SourceError(f"the column 'video_id' is {kind}")
+        kind = "is empty" if value is None else f"must hold text, not {type(value).__name__}"
+        raise SourceError(f"the column 'video_id' {kind}")
     if not value.strip():
         raise SourceError("the column 'video_id' is empty")
     return value
@@ -220,26 +129,26 @@ def _given_id(value: object) -> str:
 
 def _resolved(uri: str, folder: str) -> str:
     """The uri as tables store it: an absolute path, or a URL."""
-    scheme, separator, rest = uri.partition("://")
-    if separator and scheme.lower() in ("s3", "s3a"):
-        location = S3Location.parse(uri)
+    scheme, path = scheme_of(uri), local_path(uri)
+    if scheme in S3_SCHEMES:
+        location = S3Address.parse(uri)
         if not location.key:
             raise SourceError(f"{uri} names a bucket, not a video")
         return str(location)
-    if separator and scheme.lower() != "file":
+    if path is None:
         return uri
-    path = os.path.expanduser(unquote(rest) if separator else uri)
+    path = os.path.expanduser(path)
     if os.path.isabs(path):
         return os.path.abspath(path)
     if not folder.startswith("s3://"):
         beside = os.path.abspath(os.path.join(folder, path))
         here = os.path.abspath(path)
         return here if os.path.exists(here) and not os.path.exists(beside) else beside
-    base = S3Location.parse(folder)
+    base = S3Address.parse(folder)
     key = posixpath.normpath(base.key + path)
     if key.startswith("../") or key == "..":
         raise SourceError(f"{uri} leads out of the bucket")
-    return str(S3Location(base.bucket, key))
+    return str(S3Address(base.bucket, key))
 
 
 def _default_id(uri: str, folder: str) -> str:
@@ -292,27 +201,3 @@ def _is_file_name(text: str) -> bool:
     return all(
         not "\ud800" <= letter <= "\udfff" or "\udc80" <= letter <= "\udcff" for letter in text
     )
-
-
-class _Readable(io.RawIOBase):
-    """The method of raw files that buffering needs, and RangeReader lacks."""
-
-    def __init__(self, source: RangeReader) -> None:
-        self._source = source
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._source.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._source.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._source.tell()

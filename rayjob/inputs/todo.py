@@ -224,8 +224,10 @@ class _Selection:
         uris = places(each.uri for each in batch)
         earlier = self._listed.add(ids, uris)
         for index in np.flatnonzero((earlier >= 0) & (earlier != uris)):
+            same = (each.uri for each in batch[:index] if each.video_id == ids[index])
             raise SourceError(
-                f"two inputs have the id {ids[index]!r}: {batch[index].uri} and one before it. "
+                f"two inputs have the id {ids[index]!r}: {batch[index].uri} and "
+                f"{next(same, 'one long before it')}. "
                 "Ids are paths relative to each --input: use their common parent as the input, "
                 "or a manifest with a video_id column"
             )

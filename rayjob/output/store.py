@@ -8,43 +8,40 @@ object appears when its upload is complete.
 from __future__ import annotations
 
 import contextlib
-import logging
+import io
 import os
-import random
 import re
 import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from botocore.exceptions import NoCredentialsError
 
-from actors.storage.access import display_uri
-from rayjob.output.range_file import range_file
-from schemas.errors import ConfigError, OutputUnavailableError, RayjobError, UsageError
+from actors.storage.range_reader import MAX_REQUEST_BYTES, RangeReader
+from actors.storage.s3 import S3Client, s3_client
+from actors.storage.uris import S3_SCHEMES, S3Address, display_uri, local_path, scheme_of
+from schemas.errors import (
+    ConfigError,
+    NotFoundError,
+    OpenError,
+    OutputUnavailableError,
+    StorageUnavailableError,
+    UsageError,
+)
 from schemas.media import StorageOptions
 
-logger = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
 Guard = Callable[[], None]
 
 _TEMPORARY = "runs/_tmp"
 _TEMPORARY_AGE_SEC = 3600.0
-_WHOLE_READ_BYTES = 1 << 20
-"""Up to this size one request for the whole file is cheaper than footer plus columns."""
 
 _PART = re.compile(r"part-(\d+)(?:-\w+)?\.parquet")
-_PERMANENT = (RayjobError, FileNotFoundError, PermissionError, ValueError, TypeError)
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:.*")
+_HALF_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,18 +75,20 @@ class TableStore:
     def __init__(self, root: str | os.PathLike[str], options: StorageOptions | None = None) -> None:
         self.options = options or StorageOptions()
         text = os.fspath(root)
-        scheme = match[1].lower() if (match := _SCHEME.match(text)) else "file"
-        if scheme not in ("file", "s3", "s3a") or (match and "://" not in text):
-            raise ConfigError(f"the output {display_uri(text)} is no folder and no s3:// prefix")
-        self.is_local = scheme == "file"
-        if self.is_local:
-            self.root = os.path.abspath(os.path.expanduser(text.removeprefix("file://")))
-            self.filesystem = fsspec.filesystem("file")
-        else:
-            self.root = text.split("://", 1)[1].strip("/")
-            if not _BUCKET.fullmatch(self.root.split("/", 1)[0]):
-                raise ConfigError(f"{text!r} names no bucket; an output is s3://bucket/prefix")
-            self.filesystem = _s3(self.options)
+        path = local_path(text)
+        self.is_local = path is not None
+        if _HALF_SCHEME.match(text) or (path is None and scheme_of(text) not in S3_SCHEMES):
+            raise ConfigError(
+                f"the output {display_uri(text)} is neither a folder nor an s3:// prefix"
+            )
+        if path is not None:
+            self.root = os.path.abspath(os.path.expanduser(path))
+            return
+        try:
+            at = S3Address.parse(text)
+        except OpenError as error:
+            raise ConfigError(f"the output cannot be used: {error}") from None
+        self.root = f"{at.bucket}/{at.key}".strip("/")
 
     @property
     def url(self) -> str:
@@ -97,7 +96,7 @@ class TableStore:
         return self.root if self.is_local else f"s3://{self.root}"
 
     def full(self, path: str) -> str:
-        """The path as :attr:`filesystem` and pyarrow with it understand it."""
+        """The path as file systems name it: local, or bucket and key."""
         return f"{self.root}/{path}" if path else self.root
 
     def url_of(self, path: str) -> str:
@@ -121,7 +120,8 @@ class TableStore:
         if self.is_local:
             self._write_local(path, lambda file: file.write(data), guard)
         else:
-            self._put(path, lambda: self.filesystem.pipe_file(self.full(path), data), guard)
+            with self._writing(path):
+                self._s3.write(self._at(path), data, guard=guard)
 
     def write_lines(self, path: str, lines: Iterable[str]) -> None:
         """Write a text file line by line, with little memory. Raises as :meth:`write_bytes`."""
@@ -133,24 +133,18 @@ class TableStore:
         if self.is_local:
             self._write_local(path, fill, None)
             return
-        with tempfile.NamedTemporaryFile() as copy:
+        with tempfile.NamedTemporaryFile() as copy, self._writing(path):
             fill(copy.file)
             copy.flush()
-            self._put(path, lambda: self.filesystem.put_file(copy.name, self.full(path)), None)
+            self._s3.upload(self._at(path), copy.name)
 
-    def _put(self, path: str, upload: Callable[[], object], guard: Guard | None) -> None:
-        def put() -> None:
-            if guard is not None:
-                guard()
-            upload()
-
+    @contextlib.contextmanager
+    def _writing(self, path: str) -> Iterator[None]:
         try:
-            self._retrying(f"writing {self.url_of(path)}", put)
-        except (FileNotFoundError, PermissionError) as error:
-            raise UsageError(
-                f"cannot write {self.url_of(path)}: {_reason(error)}. Check that the bucket "
-                "exists, that the credentials may write to it, and the endpoint URL"
-            ) from error
+            with _as_output(f"cannot write {self.url_of(path)}"):
+                yield
+        except FileNotFoundError as error:
+            raise UsageError(f"cannot write {self.url_of(path)}: {error}") from error
 
     def _write_local(
         self, path: str, fill: Callable[[IO[bytes]], object], guard: Guard | None
@@ -203,13 +197,8 @@ class TableStore:
         if self.is_local:
             Path(self.full(path)).unlink(missing_ok=True)
             return
-        try:
-            self._retrying(
-                f"deleting {self.url_of(path)}",
-                lambda: self.filesystem.rm_file(self.full(path)),
-            )
-        except FileNotFoundError:
-            return
+        with _as_output(f"cannot delete {self.url_of(path)}"):
+            self._s3.delete(self._at(path))
 
     def sweep(self) -> int:
         """Delete what killed writers left unfinished an hour ago or more; how many files."""
@@ -227,25 +216,25 @@ class TableStore:
         """A whole file.
 
         Raises:
-            FileNotFoundError, PermissionError, OutputUnavailableError: as they say.
+            FileNotFoundError: there is no such file.
+            PermissionError, UsageError: the disk, or S3, refuses.
+            OutputUnavailableError: the storage failed in spite of retries.
         """
         if self.is_local:
             return Path(self.full(path)).read_bytes()
-        return self._retrying(f"reading {self.url_of(path)}", lambda: self._read_once(path, None))
+        with _as_output(f"cannot read {self.url_of(path)}"):
+            return self._s3.read_whole(self.url_of(path))
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""
         if self.is_local:
             return Path(self.full(path)).is_file()
-
-        # Not isfile(): it takes a storage that fails for a file that is not there.
-        def ask() -> bool:
-            return bool(self.filesystem.info(self.full(path))["type"] == "file")
-
         try:
-            return self._retrying(f"looking for {self.url_of(path)}", ask)
+            with _as_output(f"cannot look for {self.url_of(path)}"):
+                self._s3.head(self.url_of(path))
         except FileNotFoundError:
             return False
+        return True
 
     def list(self, folder: str, *, suffix: str = "") -> Iterator[Entry]:
         """Every file below ``folder`` whose name ends in ``suffix``, sorted by path.
@@ -256,15 +245,18 @@ class TableStore:
             UsageError: the storage refuses.
             OutputUnavailableError: the storage failed in spite of retries.
         """
-        full = self.full(folder)
         try:
-            found = self._list_local(full) if self.is_local else self._list_s3(full)
+            if self.is_local:
+                found = self._list_local(self.full(folder))
+            else:
+                with _as_output(f"cannot list {self.url_of(folder)}"):
+                    found = self._list_s3(folder)
         except FileNotFoundError:
             return
         except PermissionError as error:
             raise UsageError(f"cannot list {self.url_of(folder)}: {_reason(error)}") from error
         for name in sorted(found):
-            if name.endswith(suffix) and name.startswith(full + "/"):
+            if name.endswith(suffix):
                 size, modified = found[name]
                 yield Entry(path=name[len(self.root) + 1 :], size=size, modified=modified)
 
@@ -285,16 +277,17 @@ class TableStore:
                     found[path] = status.st_size, status.st_mtime
         return found
 
-    def _list_s3(self, top: str) -> dict[str, tuple[int, float]]:
-        found: dict[str, dict[str, Any]] = self._retrying(
-            f"listing s3://{top}", lambda: self.filesystem.find(top, detail=True)
-        )
+    def _list_s3(self, folder: str) -> dict[str, tuple[int, float]]:
+        at = self._at(f"{folder}/" if folder else "")
         return {
-            name: (info["size"], info["LastModified"].timestamp()) for name, info in found.items()
+            f"{at.bucket}/{each.key}": (each.size, each.modified) for each in self._s3.objects(at)
         }
 
-    def open_parquet(self, path: str, *, size: int) -> pq.ParquetFile:
-        """A Parquet file of ``size`` bytes, of which only what is asked for is fetched.
+    def open_parquet(self, path: str, *, size: int | None = None) -> pq.ParquetFile:
+        """A Parquet file, of which only what is asked for is fetched.
+
+        Args:
+            size: its bytes where they are known, which saves a request.
 
         Raises:
             pa.ArrowException, OSError: not a Parquet file.
@@ -302,75 +295,44 @@ class TableStore:
         """
         if self.is_local:
             return pq.ParquetFile(self.full(path))
-        if size <= _WHOLE_READ_BYTES:
-            return pq.ParquetFile(pa.BufferReader(self._read_range(path, 0, size)))
-        ranges = range_file(partial(self._read_range, path), size=size)
-        source = pa.PythonFile(ranges, mode="r")
-        return pq.ParquetFile(source, pre_buffer=True)
+        url, problem = self.url_of(path), f"cannot read {self.url_of(path)}"
+
+        def fetch(start: int, stop: int) -> bytes:
+            with _as_output(problem):
+                return self._s3.read(url, start, stop)
+
+        if size is None:
+            with _as_output(problem):
+                size = self._s3.head(url).size
+        reader = RangeReader(fetch, size=size, name=path, cache_bytes=MAX_REQUEST_BYTES)
+        # Whole reads, but no buffer: the reader has one.
+        return pq.ParquetFile(io.BufferedReader(reader, buffer_size=1), pre_buffer=True)
 
     def read_table(self, entry: Entry, columns: Sequence[str] | None = None) -> pa.Table:
         """The named columns of a Parquet file (None: all). Raises as :meth:`open_parquet`."""
         with self.open_parquet(entry.path, size=entry.size) as file:
             return file.read(columns=None if columns is None else [*columns])
 
-    def _read_range(self, path: str, start: int, stop: int) -> bytes:
-        what = f"reading {self.url_of(path)}"
-        return self._retrying(what, lambda: self._read_once(path, (start, stop)))
+    @property
+    def _s3(self) -> S3Client:
+        # Not an attribute: a store travels to the workers.
+        return s3_client(self.options)
 
-    def _read_once(self, path: str, wanted: tuple[int, int] | None) -> bytes:
-        """Bytes from start to stop, or all; never fewer, where an answer was cut short."""
-        full = self.full(path)
-        # Asked for anew in each attempt, as the file may be replaced by one of another size.
-        start, stop = wanted or (0, int(self.filesystem.size(full)))
-        if stop <= start:
-            return b""
-        data = bytes(self.filesystem.cat_file(full, start=start, end=stop))
-        if len(data) != stop - start:
-            raise OSError(f"{len(data)} bytes came instead of {stop - start}")
-        return data
-
-    # ---- retries
-
-    def _retrying(self, what: str, call: Callable[[], _T]) -> _T:
-        """``call()``, again with a growing pause while the storage fails in passing."""
-        for attempt in range(self.options.retries + 1):
-            try:
-                return call()
-            except NoCredentialsError as error:
-                raise UsageError(
-                    f"{what} failed: no credentials. They come by the standard AWS chain "
-                    "(environment, ~/.aws, instance role)"
-                ) from error
-            except _PERMANENT:
-                raise
-            except Exception as error:
-                if self.is_local:
-                    raise
-                if attempt == self.options.retries:
-                    raise OutputUnavailableError(
-                        f"{what} failed {attempt + 1} times, the last time with {_reason(error)}"
-                    ) from error
-                pause = min(0.1 * 2**attempt, 10.0) * random.uniform(0.5, 1.5)
-                logger.info("%s: %s; again in %.1f s", what, _reason(error), pause)
-                time.sleep(pause)
-        raise AssertionError("unreachable")
+    def _at(self, path: str) -> S3Address:
+        return S3Address.parse(self.url_of(path))
 
 
-def _s3(options: StorageOptions) -> fsspec.AbstractFileSystem:
-    return fsspec.filesystem(
-        "s3",
-        anon=options.anonymous,
-        endpoint_url=options.endpoint_url,
-        client_kwargs={"region_name": options.region} if options.region else None,
-        config_kwargs={
-            "connect_timeout": options.timeout_sec,
-            "read_timeout": options.timeout_sec,
-            # One layer of retries, the store's own: nested ones multiply the waiting.
-            "retries": {"mode": "standard", "total_max_attempts": 1},
-        },
-        # Other processes write here too (an earlier run, a contender for the lock).
-        use_listings_cache=False,
-    )
+@contextlib.contextmanager
+def _as_output(problem: str) -> Iterator[None]:
+    """Errors of the storage as those of an output; FileNotFoundError where nothing is there."""
+    try:
+        yield
+    except NotFoundError as error:
+        raise FileNotFoundError(f"{error}") from error
+    except StorageUnavailableError as error:
+        raise OutputUnavailableError(f"{problem}: {error}") from error
+    except OpenError as error:
+        raise UsageError(f"{problem}: {error}") from error
 
 
 def _reason(error: BaseException) -> str:

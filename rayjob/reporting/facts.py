@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from actors.storage.access import display_uri
+from actors.storage.uris import display_uri
 from rayjob.reporting.charts import clock, number
 from rayjob.reporting.gallery import RunTables
 

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from pydantic import Field
 
 import rayjob
-from actors.storage.access import display_uri
+from actors.storage.uris import display_uri
 from rayjob.reporting.charts import (
     Chart,
     Series,

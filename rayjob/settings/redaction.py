@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.storage.access import display_uri
+from actors.storage.uris import display_uri
 from schemas.config import FuseConfig, JobConfig
 from schemas.settings import settings_of
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from actors.stages import failure_of
-from actors.storage.access import public_uri
+from actors.storage.uris import public_uri
 from schemas.errors import CorruptMediaError, CredentialsError
 
 

@@ -7,22 +7,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-from fsspec.implementations.local import LocalFileSystem
 
 from rayjob import graph
+from rayjob.output.store import TableStore
 from schemas.blocks import INPUTS
 
 GROUPS = 16
 
 
-class Noting(LocalFileSystem):
+class Noting(TableStore):
     """Leaves a file beside the manifest for each time that it is opened."""
 
-    def open(self, path: str, *arguments: Any, **options: Any) -> Any:
+    def open_parquet(self, path: str, **options: Any) -> Any:
         node = ray.get_runtime_context().get_node_id()
-        count = len(list(Path(path).parent.glob("*.opened")))
-        Path(path).with_name(f"{node}-{count}.opened").touch()
-        return super().open(path, *arguments, **options)
+        folder = Path(self.root)
+        (folder / f"{node}-{len(list(folder.glob('*.opened')))}.opened").touch()
+        return super().open_parquet(path, **options)
 
 
 def main(where: str) -> None:
@@ -35,8 +35,8 @@ def main(where: str) -> None:
     ]
     path = folder / "manifest.parquet"
     pq.write_table(pa.Table.from_pylist(rows, INPUTS), path, row_group_size=1)
-    groups = [(str(path), group) for group in range(GROUPS)]
-    dataset = graph._read(groups, Noting(), batch_size=1)
+    groups = [(path.name, group) for group in range(GROUPS)]
+    dataset = graph._read(groups, Noting(folder), batch_size=1)
     batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
     read = sum(batch.num_rows for batch in batches)
     names = {node["NodeID"]: node["NodeName"] for node in ray.nodes()}

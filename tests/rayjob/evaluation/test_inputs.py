@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 
 from rayjob.evaluation.config import Selection
 from rayjob.evaluation.inputs import Item, load_items, one_per_video
@@ -117,7 +118,7 @@ def test_any_table_by_its_columns(tmp_path: Path) -> None:
         ("x.jsonl", '{"video_id": "", "caption": "a"}\n', "row 1: the column 'video_id' is empty"),
         ("x.jsonl", '{"video_id": "a",\n', "line 1: malformed JSON"),
         ("x.jsonl", "[1]\n", "line 1: not a JSON object"),
-        ("x.csv", "video_id,caption\na\n", "line 2: not as many cells"),
+        ("x.csv", "video_id,caption\na\n", r"row 1 \(line 2\): 1 cells"),
         ("x.csv", "video_id,caption\na,\xff\n".encode("latin-1"), "is not UTF-8"),
         ("x.parquet", "no parquet", "not a readable Parquet file"),
         ("x.jsonl", "", "holds none at all"),
@@ -231,7 +232,7 @@ def test_on_s3(gateway: S3Gateway, gateway_bucket: str) -> None:
         assert done.values()["average"] == 40.0
     # Without an endpoint the judge's stored scores serve.
     assert evaluate(*arguments).values() == done.values()
-    filesystem = store.filesystem
+    filesystem = s3fs.S3FileSystem(use_listings_cache=False)
     found = ds.dataset(
         f"{gateway_bucket}/out/scores", filesystem=filesystem, format="parquet", partitioning="hive"
     ).to_table()

@@ -29,7 +29,7 @@ def prepared(output: Path | str, task: str = "t2v", **flags: Any) -> Prepared:
             FuseConfig,
             str(ROOT / f"configs/demo-{task}.yaml"),
             flags={
-                "input": "anything",
+                "input": "s3://anything/at-all",
                 "output": str(output),
                 "recipe.prompt_file": str(ROOT / f"tinyworld/prompts/{task}.txt"),
                 "engine.model": str(ROOT / "models/tiny-omni"),
@@ -124,7 +124,7 @@ def test_a_captioning_job_exports_nothing(tmp_path: Path) -> None:
         JobConfig,
         str(ROOT / "configs/demo.yaml"),
         flags={
-            "input": "anything",
+            "input": "s3://anything/at-all",
             "output": str(tmp_path),
             "recipe.prompt_file": str(ROOT / "tinyworld/prompts/omni.txt"),
             "engine.model": str(ROOT / "models/tiny-omni"),

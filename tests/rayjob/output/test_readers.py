@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 from pyarrow import fs
 
 from rayjob.output.ledger import Ledger
@@ -80,7 +81,8 @@ def by_pandas(store: TableStore, table: str) -> pa.Table:
 def by_duckdb(store: TableStore, table: str) -> pa.Table:
     with duckdb.connect() as connection:
         if not store.is_local:
-            connection.register_filesystem(store.filesystem)
+            endpoint = store.options.endpoint_url
+            connection.register_filesystem(s3fs.S3FileSystem(endpoint_url=endpoint))
         return connection.sql(
             f"select * from read_parquet('{store.url}/{table}/**/*.parquet', "
             "hive_partitioning=true)"

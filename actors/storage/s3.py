@@ -1,0 +1,168 @@
+"""The one client of S3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from typing import Any
+
+import fsspec
+from fsspec.asyn import AsyncFileSystem
+
+from actors.storage.client import Client, Head
+from actors.storage.errors import service_answer
+from actors.storage.uris import S3Address
+from schemas.errors import NotFoundError, OpenError
+from schemas.media import StorageOptions
+
+_PAGE_KEYS = 1000
+"""What S3 returns at most."""
+
+_CONNECTIONS = 16
+
+_CONNECT_SEC = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class S3Object:
+    """An object of a listing.
+
+    Attributes:
+        key: its key.
+        size: in bytes.
+        modified: by S3's clock, in seconds since 1970.
+        version: its ETag without quotes, None without one.
+    """
+
+    key: str
+    size: int
+    modified: float
+    version: str | None
+
+
+@lru_cache(maxsize=8)
+def s3_client(options: StorageOptions) -> S3Client:
+    """The client of this process. Credentials come by the standard AWS chain."""
+    return S3Client("s3", options)
+
+
+class S3Client(Client):
+    """S3: reads by range, pages of listings, whole objects written at once.
+
+    Keys are taken as they are, whereas the driver's own paths read ``?versionId=`` as a
+    version.
+    """
+
+    def objects(self, prefix: S3Address) -> Iterator[S3Object]:
+        """All objects whose keys begin with the prefix, a page at a time, in S3's order.
+
+        "Folders" that consoles make (empty objects whose key ends in a slash) are left out.
+        """
+        token: str | None = None
+        seen: set[int] = set()
+        while True:
+            page = self._request(str(prefix), partial(self._page, prefix, token))
+            for entry in page.get("Contents", ()):
+                if not entry["Key"].endswith("/"):
+                    yield S3Object(
+                        entry["Key"],
+                        entry["Size"],
+                        entry["LastModified"].timestamp(),
+                        _version(entry),
+                    )
+            token = page.get("NextContinuationToken")
+            if not page.get("IsTruncated") or token is None:
+                return
+            if hash(token) in seen:
+                raise OpenError(f"the listing of {prefix} does not end: its pages repeat")
+            seen.add(hash(token))
+
+    def write(self, at: S3Address, data: bytes, *, guard: Callable[[], None] | None = None) -> None:
+        """Make or replace an object.
+
+        Args:
+            guard: called right before every attempt; what it raises ends the write.
+        """
+        self._request(
+            str(at),
+            lambda: self.filesystem._pipe_file(f"{at.bucket}/{at.key}", data),
+            before=guard,
+            is_bounded=False,
+        )
+
+    def upload(self, at: S3Address, path: str) -> None:
+        """Make or replace an object from a local file."""
+        self._request(
+            str(at),
+            lambda: self.filesystem._put_file(path, f"{at.bucket}/{at.key}"),
+            is_bounded=False,
+        )
+
+    def delete(self, at: S3Address) -> None:
+        """Delete an object; one that is not there is no error."""
+        self._request(str(at), lambda: self._call("delete_object", at))
+
+    async def _page(self, prefix: S3Address, token: str | None) -> dict[str, Any]:
+        given = {} if token is None else {"ContinuationToken": token}
+        answer: dict[str, Any] = await self.filesystem._call_s3(
+            "list_objects_v2",
+            Bucket=prefix.bucket,
+            Prefix=prefix.key,
+            MaxKeys=_PAGE_KEYS,
+            **given,
+        )
+        return answer
+
+    # ---- how S3 does it
+
+    @cached_property
+    def filesystem(self) -> AsyncFileSystem:
+        """s3fs, without its own retries, caches and time limits."""
+        options = self.options
+        filesystem = fsspec.filesystem(
+            "s3",
+            anon=options.anonymous,
+            endpoint_url=options.endpoint_url,
+            client_kwargs={"region_name": options.region} if options.region else None,
+            config_kwargs={
+                "retries": {"mode": "standard", "total_max_attempts": 1},
+                "connect_timeout": min(_CONNECT_SEC, options.timeout_sec),
+                "read_timeout": options.timeout_sec,
+                "max_pool_connections": _CONNECTIONS,
+            },
+            use_listings_cache=False,
+            # fsspec keeps one instance for each thread that asks; this client is for all.
+            skip_instance_cache=True,
+        )
+        filesystem.retries = 1
+        return filesystem
+
+    async def _call(self, method: str, at: S3Address, **more: Any) -> Any:
+        return await self.filesystem._call_s3(method, Bucket=at.bucket, Key=at.key, **more)
+
+    async def _head(self, uri: str) -> Head:
+        at = S3Address.parse(uri)
+        if not at.key:
+            raise NotFoundError(f"{at} is a bucket, not an object")
+        try:
+            answer = await self._call("head_object", at)
+        except Exception as error:
+            told = service_answer(error)
+            if told is not None and told[1] in (400, 403):
+                # The answer to a HEAD request has no body, and so no reason: a GET has one.
+                await self._get(uri, 0, 1)
+            raise
+        return Head(int(answer["ContentLength"]), _version(answer))
+
+    async def _get(self, uri: str, start: int, stop: int) -> bytes:
+        answer = await self._call(
+            "get_object", S3Address.parse(uri), Range=f"bytes={start}-{stop - 1}"
+        )
+        async with answer["Body"] as body:
+            return bytes(await body.read())
+
+
+def _version(described: dict[str, Any]) -> str | None:
+    etag: str = described.get("ETag", "")
+    return etag.strip('"') or None

@@ -1,0 +1,82 @@
+"""Addresses: which are local, where on S3 an object is, and what of them may be shown."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple, Self
+from urllib.parse import unquote, urlsplit
+
+from schemas.errors import OpenError
+
+S3_SCHEMES = ("s3", "s3a")
+
+_SIGNATURE = re.compile(
+    r"(?:^|&)(?:x-amz-|x-goog-|signature=|sig=|token=|key-pair-id=|policy=)", re.IGNORECASE
+)
+_S3 = re.compile(
+    r"s3a?://"
+    r"(arn:[^/]*(?:outpost/[^/]+/)?accesspoint[/:][^/]+|[a-z0-9._-]{1,255})"
+    r"(?:/(.*))?",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def scheme_of(uri: str) -> str:
+    """The scheme in lower case; "" for a plain path."""
+    scheme, separator, _ = uri.partition("://")
+    return scheme.lower() if separator else ""
+
+
+def local_path(uri: str) -> str | None:
+    """The path of a local file or folder, as it was written; None for an address elsewhere."""
+    scheme, path = scheme_of(uri), uri.partition("://")[2]
+    return {"": uri, "file": unquote(path), "local": path}.get(scheme)
+
+
+class S3Address(NamedTuple):
+    """A bucket (or the ARN of an access point) and a key, or the beginning of a key."""
+
+    bucket: str
+    key: str
+
+    @classmethod
+    def parse(cls, uri: str) -> Self:
+        """Take ``s3://bucket/key`` apart; the key is as it stands there, whatever signs it has.
+
+        Raises:
+            OpenError: there is no bucket in it.
+        """
+        match = _S3.fullmatch(uri)
+        if match is None:
+            raise OpenError(f"{display_uri(uri)} names no bucket; write s3://bucket/key")
+        return cls(match[1], match[2] or "")
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def display_uri(uri: str) -> str:
+    """Return ``uri`` without user, password, query and fragment: fit for messages."""
+    if "://" not in uri:
+        return uri
+    scheme, rest = uri.split("://", 1)
+    if scheme not in ("file", "local", "s3", "s3a", "gs", "gcs"):
+        rest = re.split(r"[?#]", rest, maxsplit=1)[0]
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rsplit('@', 1)[-1]}{slash}{path}"
+
+
+def public_uri(uri: str) -> str:
+    """Return ``uri`` fit for tables: as it is, but for user, password and the query of a signed
+    address, which opens the file for whoever reads it.
+    """
+    query = urlsplit(uri).query if uri.startswith(("http://", "https://")) else ""
+    signed = _SIGNATURE.search(query) is not None
+    bare = display_uri(uri)
+    return bare if signed or not query else f"{bare}?{query}"
+
+
+def without_secrets(text: str) -> str:
+    """Return a message without the queries and the user names of the addresses in it."""
+    text = re.sub(r"(\w+://[^\s?'\"]+)\?[^\s'\"]*", r"\1", text)
+    return re.sub(r"(\w+://)[^\s/@'\"]+@", r"\1", text)
