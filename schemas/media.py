@@ -82,12 +82,16 @@ class StorageOptions(BaseModel):
     anonymous: bool = Field(default=False, description="send unsigned requests")
     retries: int = Field(default=8, ge=0, description="tries after the first, per request")
     timeout_sec: float = Field(default=30.0, gt=0, description="wall time of one request")
-    read_share: float = Field(
-        default=0.33,
-        gt=0,
-        le=1,
-        description="share of a long MP4 to read for few frames and all sound; "
-        "1 reads all of it in few large requests",
+    usd_per_1000_requests: float = Field(
+        default=0.0004, ge=0, description="price of 1000 reading requests (S3: GET)"
+    )
+    usd_per_gb: float = Field(
+        default=0.0,
+        ge=0,
+        description="price of 1e9 bytes on their way here; inside a region of S3 there is none",
+    )
+    usd_per_cpu_hour: float = Field(
+        default=0.04, ge=0, description="price of a CPU, which waits while its actor reads"
     )
 
     @field_validator("endpoint_url")
@@ -106,7 +110,7 @@ class StorageOptions(BaseModel):
     @classmethod
     def _is_region(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[A-Za-z0-9-]+", value):
-            raise ValueError("no name of a region")
+            raise ValueError("is not the name of a region")
         return value
 
 
@@ -121,7 +125,7 @@ class VideoInfo:
         has_video, has_audio: which decodable streams there are.
         container, video_codec, audio_codec: FFmpeg's short names, "" where absent.
         rotation: degrees clockwise that were applied to show the picture upright.
-        bytes_read: bytes that the storage was asked for.
+        requests, bytes_read: what the storage was asked for.
         bytes_stored: size of the file.
     """
 
@@ -135,6 +139,7 @@ class VideoInfo:
     video_codec: str = ""
     audio_codec: str = ""
     rotation: int = 0
+    requests: int = 0
     bytes_read: int = 0
     bytes_stored: int = 0
 

@@ -13,11 +13,10 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from actors.decoding.probe import Source, drain, frame_rate
+from actors.decoding.probe import BAD_DATA, Source, drain, frame_rate
 from actors.decoding.sampling import shown_frames, target_times
 from actors.decoding.schedule import Run, Schedule
 from actors.decoding.upright import FrameConverter
-from actors.storage.range_reader import Span
 from schemas.frame_pack import FramePacker
 from schemas.media import FramePack, SamplingPlan
 
@@ -60,14 +59,12 @@ class Pictures:
         pack: the images compressed, where the plan asks for it.
         times: the moment that each image is shown for, seconds, increasing.
         converter: knows the displayed size and the rotation.
-        spans: byte ranges that were read for them, sorted and disjoint; empty if unknown.
     """
 
     images: npt.NDArray[np.uint8]
     pack: FramePack | None
     times: list[float]
     converter: FrameConverter
-    spans: list[Span]
 
 
 def decode_pictures(source: Source, schedule: Schedule, plan: SamplingPlan) -> Pictures:
@@ -103,7 +100,6 @@ def decode_pictures(source: Source, schedule: Schedule, plan: SamplingPlan) -> P
         pack=store.pack() if isinstance(store, FramePacker) else None,
         times=times,
         converter=converter,
-        spans=schedule.spans(runs),
     )
 
 
@@ -143,15 +139,17 @@ def _wanted(
 ) -> Iterator[tuple[float, VideoFrame]]:
     """Yield (moment, frame) for every moment, or (its time, frame) for every frame."""
     assert source.video is not None
-    if targets is None:
+    if targets is None or not runs:
         source.rewind()
-        yield from _timed(source, schedule, _frames(source, source.packets(source.video)))
-    elif not runs:
-        source.rewind()
+        source.expect(schedule.positions, schedule.sizes)
         frames = _timed(source, schedule, _frames(source, source.packets(source.video)))
-        yield from shown_frames(frames, targets.tolist(), schedule.timeline.tolerance)
+        if targets is None:
+            yield from frames
+        else:
+            yield from shown_frames(frames, targets.tolist(), schedule.timeline.tolerance)
     elif len(schedule.positions):
-        source.reader.expect(schedule.spans(runs))
+        needed = schedule.packets_of(runs)
+        source.expect(schedule.positions[needed], schedule.sizes[needed])
         for run in runs:
             yield from _run_by_seeking(source, schedule, run)
     else:
@@ -226,7 +224,5 @@ def _frames(source: Source, packets: Iterable[Packet[VideoStream]]) -> Iterator[
             yield from source.video.codec_context.decode(packet)
         except av.error.EOFError:
             return  # drained already
-        except MemoryError:
-            raise  # also FFmpeg's; the sandbox reports it
-        except (av.error.FFmpegError, ValueError):
+        except BAD_DATA:
             source.warn("some of the picture could not be decoded")

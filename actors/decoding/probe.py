@@ -18,6 +18,7 @@ from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
+from actors.decoding.reading import Ints, ReadingCosts
 from actors.storage.range_reader import RangeReader
 from schemas.errors import (
     MediaLimitError,
@@ -42,6 +43,14 @@ _REFUSED = {
 }  # fmt: skip
 _FORMATS = ",".join(sorted(av.formats_available - _REFUSED))
 
+BAD_DATA = tuple(
+    kind
+    for kind in av.error.FFmpegError.__subclasses__()
+    if kind not in (av.error.MemoryError, av.error.PyAVCallbackError)
+)
+"""FFmpeg's errors that speak of the data. Running out of memory does not, nor does an error
+inside a reader."""
+
 # PyAV keeps FFmpeg's last error line only above level None; see last_log. Without a handler
 # Python would print every line.
 av.logging.set_level(av.logging.ERROR)
@@ -55,6 +64,8 @@ class Source:
     Attributes:
         container: FFmpeg's demuxer over ``reader``.
         reader: the file.
+        limits: what the file may cost.
+        costs: of reading it.
         video, audio: the streams to decode, or None.
         warnings: what was noticed so far, one sentence each.
         cut: whether the index names bytes beyond the end of the file.
@@ -63,6 +74,7 @@ class Source:
     container: InputContainer
     reader: RangeReader
     limits: DecodeLimits
+    costs: ReadingCosts
     video: VideoStream | None
     audio: AudioStream | None
     warnings: list[str] = field(default_factory=list)
@@ -88,7 +100,7 @@ class Source:
                 packet = next(iterator)
             except StopIteration:
                 return
-            except (av.error.FFmpegError, ValueError) as error:
+            except BAD_DATA as error:
                 self.warn(f"the file cannot be read to its end: {_plain(error)}")
                 return
             yield packet
@@ -102,9 +114,13 @@ class Source:
         assert self.video is not None and self.video.time_base is not None
         try:
             self.container.seek(math.floor(seconds / self.video.time_base), stream=self.video)
-        except av.error.FFmpegError:
+        except BAD_DATA:
             return False
         return True
+
+    def expect(self, positions: Ints, sizes: Ints) -> None:
+        """Announce which packets will be read next, by where they are in the file."""
+        self.reader.expect(self.costs.spans(positions, sizes))
 
     def rewind(self) -> None:
         """Go back to the file's start.
@@ -116,6 +132,7 @@ class Source:
         video = self.video.index if self.video is not None else None
         audio = self.audio.index if self.audio is not None else None
         self.container.close()
+        self.reader.expect([])
         self.reader.seek(0)
         self.container = _open(self.reader, self.limits)
         streams = self.container.streams
@@ -137,7 +154,7 @@ def last_log() -> str:
     return " ".join(str(line[2]).split()) if count and line else ""
 
 
-def open_source(reader: RangeReader, limits: DecodeLimits) -> Source:
+def open_source(reader: RangeReader, limits: DecodeLimits, costs: ReadingCosts) -> Source:
     """Open a container, choose its streams and check it against the limits.
 
     Raises:
@@ -148,7 +165,9 @@ def open_source(reader: RangeReader, limits: DecodeLimits) -> Source:
     """
     container = _open(reader, limits)
     video, audio = _choose_video(container), _choose_audio(container)
-    source = Source(container=container, reader=reader, limits=limits, video=video, audio=audio)
+    source = Source(
+        container=container, reader=reader, limits=limits, costs=costs, video=video, audio=audio
+    )
     undecodable = [
         stream
         for stream in container.streams
@@ -188,7 +207,7 @@ def _open(reader: RangeReader, limits: DecodeLimits) -> InputContainer:
             },
             io_open=_refuse_other_files,
         )
-    except (av.error.FFmpegError, ValueError, EOFError) as error:
+    except BAD_DATA as error:
         count, _ = av.logging.get_last_error()
         reason = last_log() if count > before else _plain(error)
         if "whitelist" in reason:

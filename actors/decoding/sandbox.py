@@ -12,12 +12,32 @@ import subprocess
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 import schemas.errors
-from actors.decoding.wire import read_header, receive_clip, write_message
-from schemas.errors import DecoderCrashedError, DecodeTimeoutError, VideoError
-from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
+from actors.decoding.answers import (
+    ERROR,
+    ERROR_BYTES,
+    HEADER,
+    READY,
+    ROW,
+    BadAnswerError,
+    checked_error,
+    checked_row,
+    most_bytes,
+)
+from schemas.errors import (
+    DecoderCrashedError,
+    DecoderFaultError,
+    DecodeTimeoutError,
+    RayjobError,
+    VideoError,
+)
+from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 
 _BOOTSTRAP = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); "
@@ -26,14 +46,14 @@ _BOOTSTRAP = (
 """A fresh interpreter that finds modules where this one does, however that was set up."""
 
 _WATCH_SEC = 0.05
-"""How often the child's memory is looked at; see ``_decode_child.BACKSTOP_MB``."""
+"""How often the child's memory is looked at; see ``actors.decoding.child.BACKSTOP_MB``."""
 
 _START_SEC = 60.0
 _PIPE_BYTES = 1 << 20
-_ERRORS = {
+_ERRORS: dict[str, type[RayjobError]] = {
     name: kind
     for name, kind in vars(schemas.errors).items()
-    if isinstance(kind, type) and issubclass(kind, VideoError)
+    if isinstance(kind, type) and issubclass(kind, (VideoError, DecoderFaultError))
 }
 
 
@@ -57,14 +77,18 @@ class DecodeSandbox:
         """Process id of the child, None while there is none."""
         return self._child.pid if self._child is not None else None
 
-    def decode(self, uri: str, plan: SamplingPlan) -> Clip:
+    def decode(self, uri: str, plan: SamplingPlan) -> pa.RecordBatch:
         """Decode what ``plan`` wants of the video at ``uri``.
+
+        Returns:
+            One row of ``schemas.blocks.CLIP``, checked; ``schemas.blocks.clip_of`` reads it.
 
         Raises:
             VideoError: whatever :func:`actors.storage.access.open_range` and
                 :func:`actors.decoding.decoder.decode` raise.
             DecodeTimeoutError: it took longer than ``limits.wall_seconds``.
             DecoderCrashedError: the child died, or passed ``limits.memory_mb``.
+            DecoderFaultError: an error that nobody foresaw, or an answer that makes no sense.
         """
         if self._child is None or not self._child.ready():
             self.close()
@@ -139,33 +163,36 @@ class _Child:
             fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._poll = select.poll()
         self._poll.register(self._answers, select.POLLIN)
+        self._look_at = 0.0
         setup = {"limits": limits.model_dump(), "storage": storage.model_dump()}
         try:
-            write_message(self._requests, setup)
-            ready = read_header(self._read)
-        except (BrokenPipeError, _Gone, _Late, _TooBig):
-            ready = None
-        if ready is None:
+            self._ask(setup)
+            kind, _ = self._answer(0)
+        except (BrokenPipeError, BadAnswerError, _Gone, _Late, _TooBig):
+            kind = ERROR
+        if kind != READY:
             self.kill()
             raise DecoderCrashedError(
                 f"the decoding process does not start: {self._ending()}", died=True
             )
         self.idle = True
 
-    def decode(self, uri: str, plan: SamplingPlan) -> Clip:
+    def decode(self, uri: str, plan: SamplingPlan) -> pa.RecordBatch:
         self.idle = False
         self._deadline = time.monotonic() + self._limits.wall_seconds
         try:
-            write_message(self._requests, {"uri": uri, "plan": plan.model_dump()})
-            header = read_header(self._read)
-            if header is None:
-                raise _Gone
-            if header["kind"] == "error":
+            self._ask({"uri": uri, "plan": plan.model_dump()})
+            kind, payload = self._answer(most_bytes(plan, self._limits))
+            if kind == ERROR:
+                name, message, trace = checked_error(payload)
+                if name not in _ERRORS:
+                    raise BadAnswerError(f"an error of the kind {name[:80]!r}")
+                error = _ERRORS[name](message)
+                if trace:
+                    error.add_note(trace)
                 self.idle = True
-                raise _ERRORS[header["error"]](header["message"])
-            clip = receive_clip(self._read, header)
-            if clip is None:
-                raise _Gone
+                raise error
+            row = checked_row(payload, plan)
         except _Late:
             self.kill()
             raise DecodeTimeoutError(
@@ -180,8 +207,11 @@ class _Child:
             raise DecoderCrashedError(
                 f"the decoding process died: {self._ending()}", died=True
             ) from None
+        except BadAnswerError as error:
+            self.kill()
+            raise DecoderFaultError(f"the decoding process answered nonsense: {error}") from None
         self.idle = True
-        return clip
+        return row
 
     def ready(self) -> bool:
         """Return whether it waits for a request."""
@@ -196,21 +226,41 @@ class _Child:
             if pipe is not None:
                 pipe.close()
 
-    def _read(self, buffer: memoryview) -> int:
-        """Read some bytes of the answer, watching the clock and the child's memory."""
-        while True:
-            try:
-                count = os.readv(self._answers, [buffer])
-            except BlockingIOError:
-                pass
-            else:
-                return count
-            left = self._deadline - time.monotonic()
-            if left <= 0:
+    def _ask(self, request: dict[str, Any]) -> None:
+        data = memoryview(json.dumps(request).encode() + b"\n")
+        while data:
+            data = data[os.write(self._requests, data) :]
+
+    def _answer(self, most: int) -> tuple[bytes, pa.Buffer]:
+        """Read an answer; a row of up to ``most`` bytes."""
+        kind, size = HEADER.unpack(self._read(HEADER.size).data)
+        allowed = {READY: 0, ERROR: ERROR_BYTES, ROW: most}.get(kind, -1)
+        if size > allowed:
+            raise BadAnswerError(f"{size} bytes of kind {kind!r}")
+        return kind, pa.py_buffer(self._read(size))
+
+    def _read(self, size: int) -> npt.NDArray[np.uint8]:
+        """Read so many bytes, watching the clock and the child's memory."""
+        # Pages that no byte has arrived for take no memory.
+        array = np.empty(size, dtype=np.uint8)
+        left = array.data
+        while left:
+            now = time.monotonic()
+            if now >= self._deadline:
                 raise _Late
-            self._poll.poll(1000 * min(left, _WATCH_SEC))
-            if _resident_mb(self._process.pid) > self._limits.memory_mb:
-                raise _TooBig
+            if now >= self._look_at:
+                if _resident_mb(self.pid) > self._limits.memory_mb:
+                    raise _TooBig
+                self._look_at = now + _WATCH_SEC
+            try:
+                count = os.readv(self._answers, [left])
+            except BlockingIOError:
+                self._poll.poll(1000 * min(self._deadline - now, _WATCH_SEC))
+                continue
+            if count == 0:
+                raise _Gone
+            left = left[count:]
+        return array
 
     def _ending(self) -> str:
         try:

@@ -65,7 +65,7 @@ def open_range(uri: str, options: StorageOptions) -> RangeReader:
     scheme = urlsplit(uri).scheme if "://" in uri else ""
     if scheme in ("", "file", "local"):
         path = unquote(uri.split("://", 1)[1]) if scheme == "file" else uri.split("://", 1)[-1]
-        return _open_local(path, options)
+        return _open_local(path)
     return _open_remote(uri, scheme, options)
 
 
@@ -111,7 +111,7 @@ class _LocalFile:
         os.close(self._descriptor)
 
 
-def _open_local(path: str, options: StorageOptions) -> RangeReader:
+def _open_local(path: str) -> RangeReader:
     try:
         # Look before opening: opening a named pipe would wait for a writer.
         status = os.stat(path)
@@ -132,7 +132,6 @@ def _open_local(path: str, options: StorageOptions) -> RangeReader:
         source,
         size=status.st_size,
         name=os.path.basename(path),
-        read_share=options.read_share,
         on_close=source.close,
     )
 
@@ -149,7 +148,7 @@ def _open_remote(uri: str, scheme: str, options: StorageOptions) -> RangeReader:
     if size == 0:
         raise EmptyFileError(f"{shown} is empty")
     name = os.path.basename(urlsplit(shown).path) or scheme
-    return RangeReader(source, size=size, name=name, read_share=options.read_share)
+    return RangeReader(source, size=size, name=name)
 
 
 @lru_cache(maxsize=8)

@@ -211,7 +211,7 @@ def test_weights_of_channels(layout: str, weights: list[float]) -> None:
         wave[channel] = 0.5
         frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout=layout)
         frame.sample_rate = SOUND
-        track = SoundTrack(rate=SOUND, start=0.0, seconds=0.25, warn=pytest.fail)
+        track = SoundTrack(rate=SOUND, start=0.0, seconds=0.25, longest=1.0, warn=pytest.fail)
         track.add(frame)
         samples = track.finish(0.0)
         assert samples is not None
