@@ -124,7 +124,7 @@ def checked_row(payload: pa.Buffer, plan: SamplingPlan) -> pa.RecordBatch:
             raise BadAnswerError(f"nothing in {', '.join(missing)}")
         _INFO.validate_json(row["info"][0].as_py(), strict=True)
         _check(clip_of(row), plan, height=row["height"][0].as_py(), width=row["width"][0].as_py())
-    except (pa.ArrowException, StopIteration, ValueError, TypeError) as error:
+    except (pa.ArrowException, OSError, StopIteration, ValueError, TypeError) as error:
         raise BadAnswerError(f"not a row: {error}") from None
     return row
 
@@ -135,7 +135,8 @@ def _check(clip: Clip, plan: SamplingPlan, *, height: int, width: int) -> None:
         raise BadAnswerError("a length or a rate that is not finite")
     if plan.num_frames is not None and count > plan.num_frames:
         raise BadAnswerError(f"{count} frames where the plan wants {plan.num_frames}")
-    # One comparison for order and for numbers that are not finite.
+    if None in clip.warnings:
+        raise BadAnswerError("a warning without a text")
     if not (np.all(np.isfinite(times)) and np.all(np.diff(times) > 0)):
         raise BadAnswerError("times that do not increase")
     if clip.pack is not None:

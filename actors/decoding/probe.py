@@ -100,7 +100,8 @@ class Source:
                 packet = next(iterator)
             except StopIteration:
                 return
-            except BAD_DATA as error:
+            except (*BAD_DATA, av.error.MemoryError) as error:
+                # A damaged index may well announce a packet of gigabytes.
                 self.warn(f"the file cannot be read to its end: {_plain(error)}")
                 return
             yield packet

@@ -20,9 +20,11 @@ import pytest
 
 from actors.decoding.child import BACKSTOP_MB
 from actors.decoding.sandbox import DecodeSandbox
+from actors.stages import failure_of
 from schemas.blocks import clip_of
 from schemas.errors import (
     DecoderCrashedError,
+    DecoderFaultError,
     DecodeTimeoutError,
     NotAVideoError,
     NotFoundError,
@@ -157,6 +159,7 @@ PARENT = """
 import sys
 from actors.decoding.child import BACKSTOP_MB
 from actors.decoding.sandbox import DecodeSandbox
+from actors.stages import failure_of
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 sandbox = DecodeSandbox(DecodeLimits(), StorageOptions())
 plan = SamplingPlan(num_frames=8, audio_rate=16000)
@@ -195,6 +198,83 @@ def test_broken_files_print_nothing(good: Path, tmp_path: Path) -> None:
     )
     assert done.stderr == ""
     assert len(done.stdout.split()) == 1
+
+
+def with_child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Let a sandbox's process run some code, which finds modules as usual, instead of its own."""
+    start = "import json, sys, os; sys.path[:] = json.loads(sys.argv.pop())\n"
+    monkeypatch.setattr("actors.decoding.sandbox._BOOTSTRAP", start + code)
+
+
+@pytest.mark.parametrize(
+    "fault", ["TypeError('a bug')", "OSError(28, 'No space left on device')", "ImportError('x')"]
+)
+def test_a_fault_of_ours_is_not_the_video_s(
+    monkeypatch: pytest.MonkeyPatch, good: Path, fault: str
+) -> None:
+    with_child(
+        monkeypatch,
+        "from actors.decoding import child\n"
+        "def decode(*_): raise " + fault + "\n"
+        "child.decode = decode\n"
+        "child.main()",
+    )
+    with DecodeSandbox(DecodeLimits(), StorageOptions()) as sandbox:
+        with pytest.raises(DecoderFaultError, match=fault.split("(")[0]) as caught:
+            sandbox.decode(str(good), PLAN)
+        assert "in _serve" in caught.value.__notes__[0]
+        pid = sandbox.pid
+        with pytest.raises(DecoderFaultError):
+            sandbox.decode(str(good), PLAN)
+        assert sandbox.pid == pid
+    inputs = {"video_id": "a", "uri": "a", "metadata": None, "source_version": None}
+    rows = [failure_of(inputs | {"attempts": n}, caught.value, stage="decode") for n in range(3)]
+    assert [row.transient for row in rows] == [True, True, False]
+    assert rows[0].error == "DecoderFaultError"
+
+
+NONSENSE = {
+    "3 GB": "b'R' + (3 << 30).to_bytes(8, 'little')",
+    "a long error": "b'E' + (1 << 20).to_bytes(8, 'little')",
+    "an unknown kind": "b'?' + (1).to_bytes(8, 'little')",
+    "ready again": "b'+' + (0).to_bytes(8, 'little')",
+    "not a row": "b'R' + (9).to_bytes(8, 'little') + b'x' * 9",
+    "an unknown error": "b'E' + (50).to_bytes(8, 'little') + "
+    'b\'{"error": "SystemExit", "message": "", "trace":""}\'',
+}
+
+
+@pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE.keys())
+def test_a_child_in_the_hands_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, good: Path, answer: str
+) -> None:
+    with_child(
+        monkeypatch,
+        "os.write(1, b'+' + bytes(8)); sys.stdin.readline(); sys.stdin.readline()\n"
+        f"os.write(1, {answer}); sys.stdin.read()",
+    )
+    with DecodeSandbox(DecodeLimits(wall_seconds=5), StorageOptions()) as sandbox:
+        with pytest.raises(DecoderFaultError, match="nonsense"):
+            sandbox.decode(str(good), PLAN)
+        assert sandbox.pid is None
+
+
+@pytest.mark.parametrize("pause", ["0", "0.01"])
+def test_an_answer_that_never_ends(monkeypatch: pytest.MonkeyPatch, good: Path, pause: str) -> None:
+    """The clock is looked at while bytes arrive, too."""
+    with_child(
+        monkeypatch,
+        "import time\n"
+        "os.write(1, b'+' + bytes(8)); sys.stdin.readline(); sys.stdin.readline()\n"
+        "os.write(1, b'R' + (50 << 20).to_bytes(8, 'little'))\n"
+        f"while True: os.write(1, b'x'); time.sleep({pause})",
+    )
+    with DecodeSandbox(DecodeLimits(wall_seconds=0.5), StorageOptions()) as sandbox:
+        began = time.monotonic()
+        plan = SamplingPlan(num_frames=1000)
+        with pytest.raises(DecodeTimeoutError):
+            sandbox.decode(str(good), plan)
+        assert time.monotonic() - began < 3
 
 
 def test_the_child_starts_lean() -> None:
