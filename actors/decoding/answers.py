@@ -16,7 +16,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import TypeAdapter
 
+import schemas.errors
 from schemas.blocks import CLIP, clip_of
+from schemas.errors import DecoderFaultError, RayjobError, VideoError
 from schemas.media import Clip, DecodeLimits, SamplingPlan, VideoInfo
 
 HEADER = struct.Struct("<cQ")
@@ -31,11 +33,12 @@ FRAME_BYTES = 1 << 10
 TEXT_BYTES = 1 << 20
 """Room for all that a row holds beside picture and sound."""
 
+_ERRORS: dict[str, type[RayjobError]] = {
+    name: kind
+    for name, kind in vars(schemas.errors).items()
+    if isinstance(kind, type) and issubclass(kind, (VideoError, DecoderFaultError))
+}
 _INFO = TypeAdapter(VideoInfo)
-
-
-class BadAnswerError(Exception):
-    """The answer is not what a decoding process writes."""
 
 
 def send(answers: BinaryIO, kind: bytes, payload: bytes = b"") -> None:
@@ -81,27 +84,28 @@ def _most_pixels(plan: SamplingPlan) -> int:
     return plan.max_pixels if plan.stretch_to is None else math.prod(plan.stretch_to)
 
 
-def checked_error(payload: pa.Buffer) -> tuple[str, str, str]:
-    """Return an error's class name, message and trace.
+def checked_error(payload: pa.Buffer) -> RayjobError:
+    """Return the error that an answer speaks of, with its trace as a note.
 
     Raises:
-        BadAnswerError: it is not an error.
+        DecoderFaultError: the answer is not an error.
     """
     try:
         answer = json.loads(payload.to_pybytes())
-        found = (answer["error"], answer["message"], answer["trace"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise BadAnswerError(f"not an error: {error!r}") from None
-    if not all(isinstance(text, str) for text in found):
-        raise BadAnswerError("an error whose parts are not texts")
-    return found
+        name, message, trace = (str(answer[key]) for key in ("error", "message", "trace"))
+        error = _ERRORS[name](message)
+    except (ValueError, TypeError, KeyError, RecursionError) as problem:
+        raise _nonsense(problem) from None
+    if trace:
+        error.add_note(trace)
+    return error
 
 
 def checked_row(payload: pa.Buffer, plan: SamplingPlan) -> pa.RecordBatch:
     """Return one row of ``schemas.blocks.CLIP``: views of ``payload``.
 
     Raises:
-        BadAnswerError: it is not such a row, or not one that ``plan`` can have led to.
+        DecoderFaultError: it is not such a row, or not one that ``plan`` can have led to.
     """
     try:
         stream = pa.ipc.MessageReader.open_stream(payload)
@@ -110,51 +114,55 @@ def checked_row(payload: pa.Buffer, plan: SamplingPlan) -> pa.RecordBatch:
         stream.read_next_message()
         message = stream.read_next_message()
         if message.type != "record batch" or _asks_for_unpacking(message.metadata):
-            raise BadAnswerError("not a plain record batch")
+            raise ValueError("not a plain record batch")
         row = pa.ipc.read_record_batch(message, CLIP)
         row.validate(full=True)
         if row.num_rows != 1:
-            raise BadAnswerError(f"{row.num_rows} rows")
+            raise ValueError(f"{row.num_rows} rows")
         missing = [
             name
             for name in CLIP.names
             if name not in ("frame_offsets", "audio") and row[name].null_count
         ]
         if missing:
-            raise BadAnswerError(f"nothing in {', '.join(missing)}")
+            raise ValueError(f"nothing in {', '.join(missing)}")
         _INFO.validate_json(row["info"][0].as_py(), strict=True)
         _check(clip_of(row), plan, height=row["height"][0].as_py(), width=row["width"][0].as_py())
     except (pa.ArrowException, OSError, StopIteration, ValueError, TypeError) as error:
-        raise BadAnswerError(f"not a row: {error}") from None
+        raise _nonsense(error) from None
     return row
+
+
+def _nonsense(problem: Exception) -> DecoderFaultError:
+    return DecoderFaultError(f"the decoding process answers nonsense: {problem!r}"[:500])
 
 
 def _check(clip: Clip, plan: SamplingPlan, *, height: int, width: int) -> None:
     info, times, count = clip.info, clip.timestamps, clip.num_frames
     if not (math.isfinite(info.duration_sec) and math.isfinite(info.fps)):
-        raise BadAnswerError("a length or a rate that is not finite")
+        raise ValueError("a length or a rate that is not finite")
     if plan.num_frames is not None and count > plan.num_frames:
-        raise BadAnswerError(f"{count} frames where the plan wants {plan.num_frames}")
+        raise ValueError(f"{count} frames where the plan wants {plan.num_frames}")
     if None in clip.warnings:
-        raise BadAnswerError("a warning without a text")
+        raise ValueError("a warning without a text")
     if not (np.all(np.isfinite(times)) and np.all(np.diff(times) > 0)):
-        raise BadAnswerError("times that do not increase")
+        raise ValueError("times that do not increase")
     if clip.pack is not None:
         offsets = clip.pack.offsets
         if len(offsets) != count + 1 or offsets[0] != 0 or offsets[-1] != len(clip.pack.data):
-            raise BadAnswerError("images that do not fill their pack")
+            raise ValueError("images that do not fill their pack")
         if not np.all(np.diff(offsets) > 0):
-            raise BadAnswerError("images that overlap")
+            raise ValueError("images that overlap")
     elif count and not 0 < height * width <= _most_pixels(plan):
-        raise BadAnswerError(f"frames of {width} x {height} pixels")
+        raise ValueError(f"frames of {width} x {height} pixels")
     elif len(clip.frames) != count:
-        raise BadAnswerError(f"{len(clip.frames)} frames and {count} times")
+        raise ValueError(f"{len(clip.frames)} frames and {count} times")
     if clip.audio_rate != (0 if clip.audio is None else plan.audio_rate):
-        raise BadAnswerError(f"sound at {clip.audio_rate} Hz")
+        raise ValueError(f"sound at {clip.audio_rate} Hz")
     if clip.audio is not None and not (
         len(clip.audio) and clip.audio.min() >= -1.0 and clip.audio.max() <= 1.0
     ):
-        raise BadAnswerError("sound beyond full scale")
+        raise ValueError("sound beyond full scale")
 
 
 def _asks_for_unpacking(metadata: memoryview) -> bool:

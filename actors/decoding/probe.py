@@ -43,13 +43,16 @@ _REFUSED = {
 }  # fmt: skip
 _FORMATS = ",".join(sorted(av.formats_available - _REFUSED))
 
-BAD_DATA = tuple(
+BAD_DATA: tuple[type[av.error.FFmpegError], ...] = tuple(
     kind
     for kind in av.error.FFmpegError.__subclasses__()
     if kind not in (av.error.MemoryError, av.error.PyAVCallbackError)
 )
 """FFmpeg's errors that speak of the data. Running out of memory does not, nor does an error
 inside a reader."""
+
+_UNREADABLE: tuple[type[av.error.FFmpegError], ...] = (*BAD_DATA, av.error.MemoryError)
+"""While packets are read: a damaged index may well announce one of gigabytes."""
 
 # PyAV keeps FFmpeg's last error line only above level None; see last_log. Without a handler
 # Python would print every line.
@@ -100,8 +103,7 @@ class Source:
                 packet = next(iterator)
             except StopIteration:
                 return
-            except (*BAD_DATA, av.error.MemoryError) as error:
-                # A damaged index may well announce a packet of gigabytes.
+            except _UNREADABLE as error:
                 self.warn(f"the file cannot be read to its end: {_plain(error)}")
                 return
             yield packet

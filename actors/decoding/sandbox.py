@@ -18,14 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-import schemas.errors
 from actors.decoding.answers import (
     ERROR,
     ERROR_BYTES,
     HEADER,
     READY,
     ROW,
-    BadAnswerError,
     checked_error,
     checked_row,
     most_bytes,
@@ -35,7 +33,6 @@ from schemas.errors import (
     DecoderFaultError,
     DecodeTimeoutError,
     RayjobError,
-    VideoError,
 )
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 
@@ -50,11 +47,6 @@ _WATCH_SEC = 0.05
 
 _START_SEC = 60.0
 _PIPE_BYTES = 1 << 20
-_ERRORS: dict[str, type[RayjobError]] = {
-    name: kind
-    for name, kind in vars(schemas.errors).items()
-    if isinstance(kind, type) and issubclass(kind, (VideoError, DecoderFaultError))
-}
 
 
 class DecodeSandbox:
@@ -124,18 +116,6 @@ class DecodeSandbox:
             self.close()
 
 
-class _Gone(Exception):
-    """The child closed its pipe."""
-
-
-class _Late(Exception):
-    """The deadline passed."""
-
-
-class _TooBig(Exception):
-    """The child uses too much memory."""
-
-
 class _Child:
     """One child process.
 
@@ -167,49 +147,19 @@ class _Child:
         setup = {"limits": limits.model_dump(), "storage": storage.model_dump()}
         try:
             self._ask(setup)
-            kind, _ = self._answer(0)
-        except (BrokenPipeError, BadAnswerError, _Gone, _Late, _TooBig):
-            kind = ERROR
-        if kind != READY:
+            self._answer(READY, most=0)
+        except RayjobError as error:
             self.kill()
-            raise DecoderCrashedError(
-                f"the decoding process does not start: {self._ending()}", died=True
-            )
+            # Whatever it was, it was before any video.
+            raise DecoderFaultError(f"the decoding process does not start: {error}") from None
         self.idle = True
 
     def decode(self, uri: str, plan: SamplingPlan) -> pa.RecordBatch:
         self.idle = False
         self._deadline = time.monotonic() + self._limits.wall_seconds
-        try:
-            self._ask({"uri": uri, "plan": plan.model_dump()})
-            kind, payload = self._answer(most_bytes(plan, self._limits))
-            if kind == ERROR:
-                name, message, trace = checked_error(payload)
-                if name not in _ERRORS:
-                    raise BadAnswerError(f"an error of the kind {name[:80]!r}")
-                error = _ERRORS[name](message)
-                if trace:
-                    error.add_note(trace)
-                self.idle = True
-                raise error
-            row = checked_row(payload, plan)
-        except _Late:
-            self.kill()
-            raise DecodeTimeoutError(
-                f"not decoded within {self._limits.wall_seconds:g} s"
-            ) from None
-        except _TooBig:
-            self.kill()
-            raise DecoderCrashedError(
-                f"decoding needs more than {self._limits.memory_mb} MB of memory"
-            ) from None
-        except (_Gone, BrokenPipeError):
-            raise DecoderCrashedError(
-                f"the decoding process died: {self._ending()}", died=True
-            ) from None
-        except BadAnswerError as error:
-            self.kill()
-            raise DecoderFaultError(f"the decoding process answered nonsense: {error}") from None
+        self._ask({"uri": uri, "plan": plan.model_dump()})
+        payload = self._answer(ROW, most=most_bytes(plan, self._limits))
+        row = checked_row(payload, plan)
         self.idle = True
         return row
 
@@ -228,16 +178,23 @@ class _Child:
 
     def _ask(self, request: dict[str, Any]) -> None:
         data = memoryview(json.dumps(request).encode() + b"\n")
-        while data:
-            data = data[os.write(self._requests, data) :]
+        try:
+            while data:
+                data = data[os.write(self._requests, data) :]
+        except BrokenPipeError:
+            raise self._death() from None
 
-    def _answer(self, most: int) -> tuple[bytes, pa.Buffer]:
-        """Read an answer; a row of up to ``most`` bytes."""
+    def _answer(self, wanted: bytes, *, most: int) -> pa.Buffer:
+        """Read an answer of up to ``most`` bytes; an error that stands in its place is raised."""
         kind, size = HEADER.unpack(self._read(HEADER.size).data)
-        allowed = {READY: 0, ERROR: ERROR_BYTES, ROW: most}.get(kind, -1)
-        if size > allowed:
-            raise BadAnswerError(f"{size} bytes of kind {kind!r}")
-        return kind, pa.py_buffer(self._read(size))
+        if kind not in (wanted, ERROR) or size > (ERROR_BYTES if kind == ERROR else most):
+            raise DecoderFaultError(f"the decoding process announces {size} bytes of {kind!r}")
+        payload = pa.py_buffer(self._read(size))
+        if kind == ERROR:
+            error = checked_error(payload)
+            self.idle = True
+            raise error
+        return payload
 
     def _read(self, size: int) -> npt.NDArray[np.uint8]:
         """Read so many bytes, watching the clock and the child's memory."""
@@ -247,10 +204,12 @@ class _Child:
         while left:
             now = time.monotonic()
             if now >= self._deadline:
-                raise _Late
+                raise DecodeTimeoutError(f"not decoded within {self._limits.wall_seconds:g} s")
             if now >= self._look_at:
                 if _resident_mb(self.pid) > self._limits.memory_mb:
-                    raise _TooBig
+                    raise DecoderCrashedError(
+                        f"decoding needs more than {self._limits.memory_mb} MB of memory"
+                    )
                 self._look_at = now + _WATCH_SEC
             try:
                 count = os.readv(self._answers, [left])
@@ -258,23 +217,25 @@ class _Child:
                 self._poll.poll(1000 * min(self._deadline - now, _WATCH_SEC))
                 continue
             if count == 0:
-                raise _Gone
+                raise self._death()
             left = left[count:]
         return array
 
-    def _ending(self) -> str:
+    def _death(self) -> DecoderCrashedError | DecoderFaultError:
+        """Return what the end of the process, which closed its pipe, means."""
         try:
             code = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            return "it closed its pipe"
+            return DecoderFaultError("the decoding process closed its pipe")
         if code >= 0:
-            return f"exit status {code}"
+            # Files make it crash; it ends by itself only where its own code fails.
+            return DecoderFaultError(f"the decoding process ended with exit status {code}")
         try:
             name = signal.Signals(-code).name
         except ValueError:
             name = f"signal {-code}"
         hint = " (the system ran out of memory?)" if -code == signal.SIGKILL else ""
-        return f"killed by {name}{hint}"
+        return DecoderCrashedError(f"the decoding process died: killed by {name}{hint}", died=True)
 
 
 def _resident_mb(pid: int) -> float:

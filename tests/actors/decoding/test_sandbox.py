@@ -233,6 +233,16 @@ def test_a_fault_of_ours_is_not_the_video_s(
     assert rows[0].error == "DecoderFaultError"
 
 
+@pytest.mark.parametrize("code", ["import nothing_of_that_name", "os._exit(3)", "sys.exit(0)"])
+def test_a_process_that_cannot_start_is_nobody_s_fault(
+    monkeypatch: pytest.MonkeyPatch, good: Path, code: str
+) -> None:
+    with_child(monkeypatch, code)
+    sandbox = DecodeSandbox(DecodeLimits(), StorageOptions())
+    with pytest.raises(DecoderFaultError, match="does not start"):
+        sandbox.decode(str(good), PLAN)
+
+
 NONSENSE = {
     "3 GB": "b'R' + (3 << 30).to_bytes(8, 'little')",
     "a long error": "b'E' + (1 << 20).to_bytes(8, 'little')",
@@ -254,7 +264,7 @@ def test_a_child_in_the_hands_of_a_file(
         f"os.write(1, {answer}); sys.stdin.read()",
     )
     with DecodeSandbox(DecodeLimits(wall_seconds=5), StorageOptions()) as sandbox:
-        with pytest.raises(DecoderFaultError, match="nonsense"):
+        with pytest.raises(DecoderFaultError, match=r"nonsense|announces"):
             sandbox.decode(str(good), PLAN)
         assert sandbox.pid is None
 
