@@ -21,35 +21,6 @@ from schemas.frame_pack import FramePacker
 from schemas.media import FramePack, SamplingPlan
 
 
-class FrameClock:
-    """Give every decoded frame a time in seconds that is later than the one before.
-
-    A frame without a presentation time gets its decoding time; without that, or where time
-    does not move on, the time one average frame after the last.
-    """
-
-    def __init__(self, source: Source, start: float) -> None:
-        self._source = source
-        self._start = start
-        self._step = 1.0 / frame_rate(source.video) if source.video is not None else 0.04
-        self._last: float | None = None
-
-    def time(self, frame: VideoFrame) -> float:
-        """Return the time of the next frame, in seconds from the start of the video."""
-        stamp = frame.pts if frame.pts is not None else frame.dts
-        due = 0.0 if self._last is None else self._last + self._step
-        if stamp is None or frame.time_base is None:
-            self._source.warn("frames without a timestamp were timed by the average frame rate")
-            time = due
-        else:
-            time = float(stamp * frame.time_base) - self._start
-            if self._last is not None and time <= self._last:
-                self._source.warn("timestamps that go backwards were replaced")
-                time = due
-        self._last = time
-        return time
-
-
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
     """The sampled frames.
@@ -212,8 +183,27 @@ def _runs_by_skipping(
 def _timed(
     source: Source, schedule: Schedule, frames: Iterable[VideoFrame]
 ) -> Iterator[tuple[float, VideoFrame]]:
-    clock = FrameClock(source, schedule.start)
-    return ((clock.time(frame), frame) for frame in frames)
+    """Yield (time, frame), times in seconds from the start of the video, increasing.
+
+    A frame without a presentation time gets its decoding time; without that, or where time
+    does not move on, the time one average frame after the last.
+    """
+    assert source.video is not None
+    step = 1.0 / frame_rate(source.video)
+    last: float | None = None
+    for frame in frames:
+        stamp = frame.pts if frame.pts is not None else frame.dts
+        due = 0.0 if last is None else last + step
+        if stamp is None or frame.time_base is None:
+            source.warn("frames without a timestamp were timed by the average frame rate")
+            time = due
+        else:
+            time = float(stamp * frame.time_base) - schedule.start
+            if last is not None and time <= last:
+                source.warn("timestamps that go backwards were replaced")
+                time = due
+        last = time
+        yield time, frame
 
 
 def _frames(source: Source, packets: Iterable[Packet[VideoStream]]) -> Iterator[VideoFrame]:

@@ -171,24 +171,18 @@ def open_source(reader: RangeReader, limits: DecodeLimits, costs: ReadingCosts) 
     source = Source(
         container=container, reader=reader, limits=limits, costs=costs, video=video, audio=audio
     )
-    undecodable = [
-        stream
-        for stream in container.streams
-        if stream.type in ("video", "audio") and stream.codec_context is None
-    ]
-    if video is None:
-        for stream in undecodable:
-            if stream.type == "video" and not stream.disposition & Disposition.attached_pic:
-                raise UnsupportedCodecError(
-                    f"no decoder for the picture's codec {_codec_name(container, stream.index)}"
-                )
-    if audio is None:
-        for stream in undecodable:
-            if stream.type == "audio":
-                message = f"no decoder for the sound's codec {_codec_name(container, stream.index)}"
-                if video is None:
-                    raise UnsupportedCodecError(message)
-                source.warn(message)
+    undecodable = [stream for stream in container.streams if stream.codec_context is None]
+    for stream in undecodable:
+        if stream.disposition & Disposition.attached_pic:
+            continue
+        name = _codec_name(container, stream.index)
+        if stream.type == "video" and video is None:
+            raise UnsupportedCodecError(f"no decoder for the picture's codec {name}")
+        if stream.type == "audio" and audio is None:
+            message = f"no decoder for the sound's codec {name}"
+            if video is None:
+                raise UnsupportedCodecError(message)
+            source.warn(message)
     if video is None and audio is None:
         raise NoMediaStreamError("the container holds neither picture nor sound")
     _check_limits(source, limits)

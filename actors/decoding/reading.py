@@ -59,20 +59,20 @@ class ReadingCosts:
         Returns:
             Sorted and disjoint ranges.
         """
+        if len(starts) == 0:
+            return []
         order = np.argsort(starts, kind="stable")
         begins = starts[order]
         ends = np.maximum.accumulate(begins + sizes[order])
-        cuts = np.flatnonzero(begins[1:] - ends[:-1] > MIN_REQUEST_BYTES) + 1
+        cuts = np.flatnonzero(begins[1:] - ends[:-1] > MIN_REQUEST_BYTES)
         merged: list[Span] = []
-        for part in np.split(np.arange(len(begins)), cuts):
-            if not len(part):
-                continue
-            start, stop = int(begins[part[0]]), int(ends[part[-1]])
+        for start, stop in zip(
+            begins[[0, *(cuts + 1)]].tolist(), ends[[*cuts, -1]].tolist(), strict=True
+        ):
             if merged:
-                before = merged[-1][0]
-                apart = self.span(*merged[-1]) + self.span(start, stop)
-                if self.span(before, stop) <= apart:
-                    merged[-1] = (before, stop)
+                joined = (merged[-1][0], stop)
+                if self.span(*joined) <= self.span(*merged[-1]) + self.span(start, stop):
+                    merged[-1] = joined
                     continue
             merged.append((start, stop))
         return merged

@@ -11,8 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +48,7 @@ _START_SEC = 60.0
 _PIPE_BYTES = 1 << 20
 
 
-class DecodeSandbox:
+class DecodeSandbox(contextlib.AbstractContextManager["DecodeSandbox"]):
     """Decode in a persistent child process, which is replaced when it dies or hangs.
 
     Not thread-safe; one per actor.
@@ -97,16 +96,7 @@ class DecodeSandbox:
             self._child.kill()
             self._child = None
 
-    def __enter__(self) -> Self:
-        """Return the sandbox itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the child process."""
         self.close()
 

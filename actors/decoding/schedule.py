@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -77,33 +77,26 @@ class Schedule:
         runs: list[Run] = []
         for key in np.unique(at):
             mine = np.flatnonzero(at == key)
-            first, stop = int(self.keys[key]), int(stops[mine[-1]])
-            moments = tuple(targets[mine].tolist())
+            first = int(self.keys[key])
+            run = Run(
+                first=first,
+                stop=max(int(stops[mine[-1]]), first + 1),
+                key_time=float(self.key_times[key]),
+                targets=tuple(targets[mine].tolist()),
+            )
             if runs and first <= runs[-1].stop:
-                last = runs.pop()
-                runs.append(
-                    Run(
-                        first=last.first,
-                        stop=max(stop, last.stop),
-                        key_time=last.key_time,
-                        targets=last.targets + moments,
-                    )
+                last = runs[-1]
+                runs[-1] = replace(
+                    last, stop=max(run.stop, last.stop), targets=last.targets + run.targets
                 )
             else:
-                runs.append(
-                    Run(
-                        first=first,
-                        stop=max(stop, first + 1),
-                        key_time=float(self.key_times[key]),
-                        targets=moments,
-                    )
-                )
+                runs.append(run)
         return runs
 
     def packets_of(self, runs: list[Run]) -> Ints:
         """Return the numbers of the packets that decoding some runs reads, increasing."""
         return np.unique(
-            np.concatenate(
-                [np.arange(run.first, max(run.stop, run.first) + MARGIN_PACKETS) for run in runs]
-            ).clip(max=len(self.positions) - 1)
+            np.concatenate([np.arange(run.first, run.stop + MARGIN_PACKETS) for run in runs]).clip(
+                max=len(self.positions) - 1
+            )
         )
