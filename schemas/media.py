@@ -88,7 +88,7 @@ class StorageOptions(BaseModel):
     usd_per_gb: float = Field(
         default=0.0,
         ge=0,
-        description="price of 1e9 bytes on their way here; inside a region of S3 there is none",
+        description="price of moving 1e9 bytes here; nothing inside a region of S3",
     )
     usd_per_cpu_hour: float = Field(
         default=0.04, ge=0, description="price of a CPU, which waits while its actor reads"

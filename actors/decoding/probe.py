@@ -243,7 +243,7 @@ def _codec_name(container: InputContainer, index: int) -> str:
 
 
 def _choose_video(container: InputContainer) -> VideoStream | None:
-    """Return the picture: the default one, else the largest; cover art is none."""
+    """Return the picture: the default one, else the largest, but not cover art."""
     candidates = [
         stream
         for stream in container.streams.video
