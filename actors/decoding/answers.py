@@ -24,8 +24,8 @@ from schemas.media import Clip, DecodeLimits, SamplingPlan, VideoInfo
 HEADER = struct.Struct("<cQ")
 READY, ROW, ERROR = b"+", b"R", b"E"
 
-ERROR_BYTES = 64 << 10
-"""Longest error; a longer message is cut."""
+ERROR_BYTES = 128 << 10
+"""Longest error, as JSON; its texts are cut to 8192 characters of up to 12 bytes."""
 
 FRAME_BYTES = 1 << 10
 """Room for a frame's time, and for what makes a tiny one larger as JPEG than as pixels."""
@@ -54,7 +54,7 @@ def send_error(answers: BinaryIO, error: str, message: str, *, trace: str = "") 
         error: name of a class of ``schemas.errors``.
         trace: where it came from, if nobody foresaw it.
     """
-    answer = {"error": error, "message": message[:4096], "trace": trace[-8192:]}
+    answer = {"error": error, "message": message[:2048], "trace": trace[-6144:]}
     send(answers, ERROR, json.dumps(answer).encode())
 
 

@@ -68,7 +68,3 @@ def _die_with_parent(requests: int) -> None:
     poll.register(requests, 0)  # only the hang-up, which is always reported
     poll.poll()
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
