@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -78,7 +77,7 @@ class StorageOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     endpoint_url: str | None = Field(default=None, description="S3 endpoint other than AWS")
-    region: str | None = None
+    region: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]+$")
     anonymous: bool = Field(default=False, description="send unsigned requests")
     retries: int = Field(default=8, ge=0, description="tries after the first, per request")
     timeout_sec: float = Field(default=30.0, gt=0, description="wall time of one request")
@@ -104,13 +103,6 @@ class StorageOptions(BaseModel):
             raise ValueError("write it as http://HOST:PORT or https://HOST")
         if "@" in parts.netloc:
             raise ValueError("holds credentials; they come by the standard AWS chain")
-        return value
-
-    @field_validator("region")
-    @classmethod
-    def _is_region(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Za-z0-9-]+", value):
-            raise ValueError("is not the name of a region")
         return value
 
 

@@ -54,7 +54,7 @@ def decode_pictures(source: Source, schedule: Schedule, plan: SamplingPlan) -> P
     )
     targets = target_times(plan, schedule.timeline)
     runs = schedule.runs(targets)
-    room = (schedule.timeline.count or 0) if targets is None else len(targets)
+    room = schedule.timeline.count if targets is None else len(targets)
     store = FramePacker() if plan.compress else _Images(room)
     times: list[float] = []
     repeated = None

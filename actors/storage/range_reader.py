@@ -79,11 +79,6 @@ class RangeReader(io.RawIOBase):
         self._fetched_to = -1
         self._on_close = on_close
 
-    @property
-    def fits_cache(self) -> bool:
-        """Whether reading the file twice costs its bytes only once."""
-        return self.size <= self._cache.capacity
-
     def readable(self) -> bool:
         """Return True."""
         return True
