@@ -182,7 +182,8 @@ class _Child:
         payload = pa.py_buffer(self._read(size))
         if kind == ERROR:
             error = checked_error(payload)
-            self.idle = True
+            # What nobody foresaw may have left the process in any state.
+            self.idle = not isinstance(error, DecoderFaultError)
             raise error
         return payload
 

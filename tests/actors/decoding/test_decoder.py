@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -14,7 +15,7 @@ from PIL import Image
 from actors.decoding.decoder import decode
 from actors.decoding.sound import SoundTrack
 from actors.storage.access import open_range
-from schemas.errors import NoMediaStreamError
+from schemas.errors import MediaLimitError, NoMediaStreamError
 from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
 from tests.support.media import Sound, number_of, numbered, numbers_of, render
 
@@ -196,6 +197,23 @@ def test_sound_is_16_khz_mono_from_time_0_of_the_picture(tmp_path: Path, extensi
     assert burst[-1] == pytest.approx(2.0, abs=0.03)
     assert np.abs(clip.audio).max() == pytest.approx(0.5, abs=0.15)
     assert clip.info.has_audio
+
+
+def test_sound_is_not_spread_out_beyond_the_longest_video() -> None:
+    """Two packets an hour apart: no header announces the silence between them."""
+    track = SoundTrack(rate=SOUND, start=0.0, seconds=1.0, longest=60.0, warn=lambda _: None)
+
+    def add(seconds: int) -> None:
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
+        frame.sample_rate, frame.time_base = SOUND, Fraction(1, SOUND)
+        frame.pts = seconds * SOUND
+        track.add(frame)
+
+    add(0)
+    with pytest.raises(MediaLimitError, match="60 s"):
+        add(3600)
 
 
 @pytest.mark.parametrize(
