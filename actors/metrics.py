@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pyarrow as pa
 from ray.util.metrics import Counter, Gauge
 
 from actors.engine.vllm_engine import EngineStats
-from schemas.media import Clip
+from schemas.blocks import clip_of
 from schemas.tables import CaptionRow, FailureRow
 
 _RECIPE = ("recipe",)
@@ -27,13 +28,13 @@ class DecodeMetrics:
         self._seconds = Counter("rayjob_decode_seconds", "Wall time that actors spent decoding")
         self._bytes = Counter("rayjob_bytes_read", "Bytes that the storage was asked for")
 
-    def finished(self, outcome: Clip | FailureRow, *, seconds: float) -> None:
+    def finished(self, outcome: pa.RecordBatch | FailureRow, *, seconds: float) -> None:
         """Count one video, and how long it took."""
         failed = isinstance(outcome, FailureRow)
         self._videos.inc(tags={"outcome": "failed" if failed else "decoded"})
         _add(self._seconds, seconds, {})
-        if isinstance(outcome, Clip):
-            _add(self._bytes, outcome.info.bytes_read, {})
+        if not isinstance(outcome, FailureRow):
+            _add(self._bytes, clip_of(outcome).info.bytes_read, {})
 
 
 class CaptionMetrics:

@@ -25,7 +25,7 @@ from actors.monitor import counters_of
 from actors.storage.uris import public_uri
 from schemas.blocks import DECODED, INPUTS, clip_of, decoded_table, packed, unpacked
 from schemas.errors import DecoderCrashedError, EngineCrashedError, IncompleteError, VideoError
-from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
+from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 from schemas.recipe import Recipe, Video
 from schemas.tables import FAILURES, RESULTS, CaptionRow, FailureRow, results_table
 
@@ -93,13 +93,13 @@ class Decoder:
         decoded = [decoded_table(row, self._decode(row)) for row in inputs]
         return packed(pa.concat_tables(decoded or [DECODED.empty_table()]))
 
-    def _decode(self, row: dict[str, Any]) -> Clip | FailureRow:
+    def _decode(self, row: dict[str, Any]) -> pa.RecordBatch | FailureRow:
         started = time.monotonic()
         outcome = self._attempt(row)
         self._metrics.finished(outcome, seconds=time.monotonic() - started)
         return outcome
 
-    def _attempt(self, row: dict[str, Any]) -> Clip | FailureRow:
+    def _attempt(self, row: dict[str, Any]) -> pa.RecordBatch | FailureRow:
         try:
             return self._decoded(row["uri"])
         except Exception as error:
@@ -107,7 +107,7 @@ class Decoder:
                 logger.exception("unforeseen error while decoding %s", row["video_id"])
             return failure_of(row, error, stage="decode")
 
-    def _decoded(self, uri: str) -> Clip:
+    def _decoded(self, uri: str) -> pa.RecordBatch:
         try:
             return self._sandbox.decode(uri, self._plan)
         except DecoderCrashedError as error:

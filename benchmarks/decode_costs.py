@@ -1,7 +1,8 @@
 """What decoding costs: ``python -m benchmarks.decode_costs``.
 
-- *bytes*: a ten-minute clip with sound on a real S3 server, sampled at 32 frames: bytes that
-  the storage was asked for over bytes stored, for several key-frame distances.
+- *reading*: a ten-minute clip on a real S3 server, sampled at 32 frames with and without sound,
+  for several distances of its key frames: requests, bytes, CPU of the decoding process, and what
+  a million such videos cost at the default prices of ``schemas.media.StorageOptions``.
 - *memory*: peak resident memory of the decoding process for a 20-minute 1080p clip.
 """
 
@@ -20,7 +21,8 @@ import numpy as np
 import psutil
 
 from actors.decoding.sandbox import DecodeSandbox
-from schemas.media import DecodeLimits, SamplingPlan, StorageOptions, VideoInfo
+from schemas.blocks import clip_of
+from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 from tinyworld.s3 import S3Gateway
 
 PLAN = SamplingPlan(num_frames=32, max_pixels=100_352, audio_rate=16_000)
@@ -56,8 +58,8 @@ def render(
     return path
 
 
-def bytes_read(work: Path) -> dict[str, dict[str, float]]:
-    """Share of a ten-minute clip that is fetched, by distance of its key frames."""
+def reading(work: Path) -> dict[str, dict[str, float]]:
+    """What ten-minute clips take, by distance of their key frames."""
     figures = {}
     with S3Gateway(work / "s3", buckets=(BUCKET,)) as gateway:
         os.environ.update(gateway.env)
@@ -69,15 +71,33 @@ def bytes_read(work: Path) -> dict[str, dict[str, float]]:
                     gop=gop_sec * 10, noise=96,
                 )  # fmt: skip
                 gateway.client().upload_file(str(path), BUCKET, name)
-                clip = sandbox.decode(f"s3://{BUCKET}/{name}", PLAN)
-                info: VideoInfo = clip.info
-                assert len(clip.frames) == 32 and clip.audio is not None
-                figures[f"key frame every {gop_sec} s"] = {
-                    "stored_mb": info.bytes_stored / 1e6,
-                    "read_mb": info.bytes_read / 1e6,
-                    "share": info.bytes_read / info.bytes_stored,
-                }
+                sandbox.decode(str(path), PLAN)  # the process starts, and loads what it needs
+                for plan in (PLAN, PLAN.model_copy(update={"audio_rate": None})):
+                    sound = "with" if plan.audio_rate else "without"
+                    figures[f"{sound} sound, key frame every {gop_sec} s"] = cost_of(
+                        sandbox, f"s3://{BUCKET}/{name}", plan
+                    )
     return figures
+
+
+def cost_of(sandbox: DecodeSandbox, uri: str, plan: SamplingPlan) -> dict[str, float]:
+    """Decode a video; what it took, and what that costs a million times."""
+    process, prices = psutil.Process(sandbox.pid), StorageOptions()
+    began, before = time.monotonic(), process.cpu_times()
+    clip = clip_of(sandbox.decode(uri, plan))
+    wall, after = time.monotonic() - began, process.cpu_times()
+    assert len(clip.frames) == 32 and (clip.audio is None) == (plan.audio_rate is None)
+    info, cpu = clip.info, after.user + after.system - before.user - before.system
+    return {
+        "requests": info.requests,
+        "stored_mb": info.bytes_stored / 1e6,
+        "read_mb": info.bytes_read / 1e6,
+        "cpu_sec": cpu,
+        "wall_sec": wall,
+        "requests_usd_per_million": info.requests * prices.usd_per_1000_requests * 1e3,
+        "bytes_usd_per_million": info.bytes_read / 1e9 * prices.usd_per_gb * 1e6,
+        "cpu_usd_per_million": cpu / 3600 * prices.usd_per_cpu_hour * 1e6,
+    }
 
 
 def peak_memory(work: Path) -> dict[str, float]:
@@ -100,7 +120,7 @@ def peak_memory(work: Path) -> dict[str, float]:
         assert sandbox.pid is not None
         watcher = threading.Thread(target=watch, args=(sandbox.pid,))
         watcher.start()
-        clip = sandbox.decode(str(path), PLAN)
+        clip = clip_of(sandbox.decode(str(path), PLAN))
         done.set()
         watcher.join()
     return {"duration_sec": clip.info.duration_sec, "peak_mb": peak / 1e6}
@@ -110,7 +130,7 @@ def main() -> None:
     """Measure both and print one JSON document."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as work:
-        figures = {"bytes": bytes_read(Path(work)), "memory": peak_memory(Path(work))}
+        figures = {"reading": reading(Path(work)), "memory": peak_memory(Path(work))}
     print(json.dumps(figures, indent=2))
 
 

@@ -31,9 +31,8 @@ INPUTS = pa.schema(
 is null where the video itself is the input, else a JSON document (see
 ``rayjob.inputs.earlier_captions``)."""
 
-DECODED = pa.schema(
+CLIP = pa.schema(
     [
-        *INPUTS,
         pa.field("info", pa.string()),
         pa.field("frames", pa.large_binary()),
         pa.field("frame_offsets", pa.list_(pa.int64())),
@@ -43,13 +42,14 @@ DECODED = pa.schema(
         pa.field("audio", pa.large_binary()),
         pa.field("audio_rate", pa.int32()),
         pa.field("warnings", pa.list_(pa.string())),
-        pa.field("failure", pa.struct(list(FAILURES))),
     ]
 )
-"""A decoded video (``info``), or the failure to decode it (``failure``), or neither where there
-is nothing to decode. ``frames`` holds raw pixels, or where ``frame_offsets`` are given the
-images of a :class:`schemas.media.FramePack`."""
+"""A :class:`schemas.media.Clip`. ``info`` is JSON; ``frames`` holds raw pixels, or where
+``frame_offsets`` are given the images of a :class:`schemas.media.FramePack`."""
 
+DECODED = pa.schema([*INPUTS, *CLIP, pa.field("failure", pa.struct(list(FAILURES)))])
+"""A decoded video (the columns of :data:`CLIP`), or the failure to decode it (``failure``), or
+neither where there is nothing to decode."""
 
 PACKED = pa.schema([pa.field("table", pa.large_binary(), nullable=False)])
 """Whole tables, each as one binary value (Arrow IPC): what a task of the graph hands on is one
@@ -72,33 +72,43 @@ def unpacked(batch: pa.Table) -> Iterator[pa.Table]:
             yield reader.read_all()
 
 
-def decoded_table(row: dict[str, Any], outcome: Clip | FailureRow) -> pa.Table:
-    """One row of :data:`DECODED`. ``row`` holds the columns of :data:`INPUTS`."""
+def clip_row(clip: Clip) -> pa.RecordBatch:
+    """One row of :data:`CLIP`, over the memory of the clip's own arrays."""
+    columns = {
+        "info": json.dumps(asdict(clip.info)),
+        "frames": clip.frames if clip.pack is None else clip.pack.data,
+        "frame_offsets": None if clip.pack is None else clip.pack.offsets.tolist(),
+        "height": clip.frames.shape[1],
+        "width": clip.frames.shape[2],
+        "timestamps": clip.timestamps.tolist(),
+        "audio": clip.audio,
+        "audio_rate": clip.audio_rate,
+        "warnings": list(clip.warnings),
+    }
+    return pa.RecordBatch.from_arrays(
+        [
+            _binary(value) if isinstance(value, np.ndarray) else pa.array([value], type=kind)
+            for value, kind in zip(columns.values(), CLIP.types, strict=True)
+        ],
+        schema=CLIP,
+    )
+
+
+def decoded_table(row: dict[str, Any], outcome: pa.RecordBatch | FailureRow) -> pa.Table:
+    """One row of :data:`DECODED`.
+
+    Args:
+        row: the columns of :data:`INPUTS`.
+        outcome: one row of :data:`CLIP`, taken over without a copy, or why there is none.
+    """
     columns: dict[str, Any] = {name: row[name] for name in INPUTS.names}
     if isinstance(outcome, FailureRow):
-        columns["failure"] = asdict(outcome)
-    else:
-        frames = np.ascontiguousarray(outcome.frames)
-        columns |= {
-            "info": json.dumps(asdict(outcome.info)),
-            "height": frames.shape[1],
-            "width": frames.shape[2],
-            "timestamps": outcome.timestamps.tolist(),
-            "audio_rate": outcome.audio_rate,
-            "warnings": list(outcome.warnings),
-        }
-        if outcome.pack is not None:
-            columns["frame_offsets"] = outcome.pack.offsets.tolist()
-    arrays = []
-    for field in DECODED:
-        if field.name == "frames" and isinstance(outcome, Clip):
-            pixels = outcome.frames if outcome.pack is None else outcome.pack.data
-            arrays.append(_binary(np.ascontiguousarray(pixels)))
-        elif field.name == "audio" and isinstance(outcome, Clip) and outcome.audio is not None:
-            arrays.append(_binary(np.ascontiguousarray(outcome.audio)))
-        else:
-            arrays.append(pa.array([columns.get(field.name)], type=field.type))
-    return pa.Table.from_arrays(arrays, schema=DECODED)
+        return pa.Table.from_pylist([columns | {"failure": asdict(outcome)}], schema=DECODED)
+    table = pa.Table.from_pylist([columns], schema=DECODED)
+    for field in CLIP:
+        at = table.schema.get_field_index(field.name)
+        table = table.set_column(at, field, outcome.column(field.name))
+    return table
 
 
 def undecoded_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
@@ -108,8 +118,8 @@ def undecoded_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     )
 
 
-def clip_of(table: pa.Table, row: int) -> Clip:
-    """The clip in a row of :data:`DECODED`; its arrays are read-only views of the table."""
+def clip_of(table: pa.Table | pa.RecordBatch, row: int = 0) -> Clip:
+    """The clip in a row of :data:`CLIP` or :data:`DECODED`; its arrays are read-only views."""
     info = VideoInfo(**json.loads(table["info"][row].as_py()))
     shape = (-1, table["height"][row].as_py(), table["width"][row].as_py(), 3)
     pixels = _view(table["frames"][row], np.dtype(np.uint8))
@@ -133,8 +143,8 @@ def clip_of(table: pa.Table, row: int) -> Clip:
 
 
 def _binary(array: np.ndarray[Any, Any]) -> pa.Array:
-    """A one-element binary column over the memory of a contiguous array, without a copy."""
-    return _one_value(pa.py_buffer(array.reshape(-1).view(np.uint8)))
+    """A one-element binary column over the memory of an array, copied only if it has gaps."""
+    return _one_value(pa.py_buffer(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
 
 
 def _one_value(buffer: pa.Buffer) -> pa.Array:

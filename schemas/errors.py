@@ -10,6 +10,7 @@
     ├── OutputLockedError        another run holds the output (exit code 1; nightly: 4)
     │   └── LockLostError        another run took the output over (exit code 1)
     ├── OutputUnavailableError   the output's storage fails in spite of retries (exit code 1)
+    ├── DecoderFaultError        a fault of the decoding process, not known to be the video's
     └── VideoError               costs one video one row in ``failures``
         ├── OpenError            stage "open"
         │   ├── NotFoundError
@@ -78,6 +79,14 @@ class LockLostError(OutputLockedError):
 
 class OutputUnavailableError(RayjobError):
     """The output's storage failed in spite of retries; the same command goes on later."""
+
+
+class DecoderFaultError(RayjobError):
+    """The decoding process failed in a way that nobody foresaw.
+
+    A bug or the machine's state, as far as is known, and so no property of the video: it costs
+    the video a row that later runs try again, as every unforeseen error does.
+    """
 
 
 class VideoError(RayjobError):

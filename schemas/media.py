@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 
 from schemas.settings import Flag, Settings, Unset
 
@@ -66,7 +72,9 @@ class StorageOptions(Settings):
 
     endpoint_url: Annotated[str | None, Flag("--endpoint-url", metavar="URL")] = None
     """S3 endpoint other than AWS."""
-    region: Annotated[str | None, Unset("as the AWS chain says")] = None
+    region: Annotated[str | None, Unset("as the AWS chain says")] = Field(
+        default=None, pattern=r"^[A-Za-z0-9-]+$"
+    )
     """Region of the S3 endpoint."""
     anonymous: bool = False
     """Send unsigned requests."""
@@ -74,9 +82,12 @@ class StorageOptions(Settings):
     """Tries after the first, per request."""
     timeout_sec: PositiveFloat = 30.0
     """Wall time of one request, in seconds."""
-    read_share: float = Field(default=0.33, gt=0, le=1)
-    """Share of a long MP4 to read for few frames and all sound; 1 reads all of it in few large
-    requests."""
+    usd_per_1000_requests: NonNegativeFloat = 0.0004
+    """Price of 1,000 reading requests (S3: GET)."""
+    usd_per_gb: NonNegativeFloat = 0.0
+    """Price of moving 10^9 bytes to here; nothing inside a region of S3."""
+    usd_per_cpu_hour: NonNegativeFloat = 0.04
+    """Price of a CPU, which waits while its actor reads."""
 
     @field_validator("endpoint_url")
     @classmethod
@@ -88,13 +99,6 @@ class StorageOptions(Settings):
             raise ValueError("write it as http://HOST:PORT or https://HOST")
         if "@" in parts.netloc:
             raise ValueError("holds credentials; they come by the standard AWS chain")
-        return value
-
-    @field_validator("region")
-    @classmethod
-    def _is_region(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Za-z0-9-]+", value):
-            raise ValueError("is not the name of a region")
         return value
 
 
@@ -109,7 +113,7 @@ class VideoInfo:
         has_video, has_audio: which decodable streams there are.
         container, video_codec, audio_codec: FFmpeg's short names, "" where absent.
         rotation: degrees clockwise that were applied to show the picture upright.
-        bytes_read: bytes that the storage was asked for.
+        requests, bytes_read: what the storage was asked for.
         bytes_stored: size of the file.
     """
 
@@ -123,6 +127,7 @@ class VideoInfo:
     video_codec: str = ""
     audio_codec: str = ""
     rotation: int = 0
+    requests: int = 0
     bytes_read: int = 0
     bytes_stored: int = 0
 

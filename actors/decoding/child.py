@@ -1,17 +1,21 @@
-"""The decoding process: reads requests from its parent, answers with clips or errors."""
+"""The decoding process: reads requests from its parent, answers with rows or errors."""
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import select
 import threading
-from typing import Any
+import traceback
+from typing import Any, BinaryIO
 
+from actors.decoding.answers import READY, send, send_error, send_row
 from actors.decoding.decoder import decode
-from actors.decoding.wire import read_header, send_clip, write_message
+from actors.decoding.reading import ReadingCosts
 from actors.storage.access import open_range
-from schemas.errors import CorruptMediaError, DecoderCrashedError, VideoError
+from schemas.blocks import clip_row
+from schemas.errors import DecoderCrashedError, DecoderFaultError, VideoError
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 
 BACKSTOP_MB = 512
@@ -19,53 +23,43 @@ BACKSTOP_MB = 512
 
 
 def main() -> None:
-    """Serve requests until the parent closes the pipe."""
-    requests, answers = os.dup(0), os.dup(1)
+    """Serve requests, a line of JSON each, until the parent closes the pipe."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     # Whatever a library prints must not end up among the answers.
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
     os.dup2(2, 1)
     os.close(nothing)
-    threading.Thread(target=_die_with_parent, args=(requests,), daemon=True).start()
-
-    def read(buffer: memoryview) -> int:
-        return os.readv(requests, [buffer])
-
-    setup = read_header(read)
-    if setup is None:
-        return
+    threading.Thread(target=_die_with_parent, args=(requests.fileno(),), daemon=True).start()
+    setup = json.loads(requests.readline())
     limits = DecodeLimits.model_validate(setup["limits"])
     storage = StorageOptions.model_validate(setup["storage"])
     most = (limits.memory_mb + BACKSTOP_MB) << 20
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    write_message(answers, {"kind": "ready"})
-    while (request := read_header(read)) is not None:
-        _serve(request, limits, storage, answers)
+    send(answers, READY)
+    for line in requests:
+        _serve(json.loads(line), limits, storage, answers)
 
 
 def _serve(
-    request: dict[str, Any], limits: DecodeLimits, storage: StorageOptions, answers: int
+    request: dict[str, Any], limits: DecodeLimits, storage: StorageOptions, answers: BinaryIO
 ) -> None:
     try:
         plan = SamplingPlan.model_validate(request["plan"])
         with open_range(request["uri"], storage) as reader:
-            clip = decode(reader, plan, limits)
+            row = clip_row(decode(reader, plan, limits, ReadingCosts.of(storage)))
     except VideoError as error:
-        answer = {"kind": "error", "error": type(error).__name__, "message": str(error)}
-        write_message(answers, answer)
+        send_error(answers, type(error).__name__, str(error))
     except MemoryError:
         message = f"decoding needs more than {limits.memory_mb} MB of memory"
-        write_message(
-            answers, {"kind": "error", "error": DecoderCrashedError.__name__, "message": message}
-        )
+        send_error(answers, DecoderCrashedError.__name__, message)
     except Exception as error:
-        message = f"the decoder failed unexpectedly: {type(error).__name__}: {error}"
-        write_message(
-            answers, {"kind": "error", "error": CorruptMediaError.__name__, "message": message}
-        )
+        # Nothing foreseen: not known to be the file's doing, and so not held against it.
+        message = f"{type(error).__name__} in the decoding process: {error}"
+        send_error(answers, DecoderFaultError.__name__, message, trace=traceback.format_exc())
     else:
-        send_clip(answers, clip)
+        send_row(answers, row)
 
 
 def _die_with_parent(requests: int) -> None:
@@ -74,7 +68,3 @@ def _die_with_parent(requests: int) -> None:
     poll.register(requests, 0)  # only the hang-up, which is always reported
     poll.poll()
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import av.error
 import numpy as np
 import numpy.typing as npt
 
 from actors.decoding.extent import check_complete
-from actors.decoding.indexed_sound import indexed_packets
 from actors.decoding.pictures import Pictures, decode_pictures
-from actors.decoding.probe import Source, header_duration, header_start, last_log, open_source
-from actors.decoding.sample_index import extent_of, read_tables, schedule_from
+from actors.decoding.probe import (
+    BAD_DATA,
+    Source,
+    header_duration,
+    header_start,
+    last_log,
+    open_source,
+)
+from actors.decoding.reading import LIST_PRICES, ReadingCosts
+from actors.decoding.sample_index import SampleTable, extent_of, read_tables, schedule_from
 from actors.decoding.scan import scan
 from actors.decoding.schedule import Schedule
 from actors.decoding.sound import SoundTrack, decode_sound
@@ -19,25 +25,29 @@ from schemas.errors import CorruptMediaError, NoMediaStreamError
 from schemas.media import Clip, DecodeLimits, SamplingPlan, VideoInfo
 
 
-def decode(source: RangeReader, plan: SamplingPlan, limits: DecodeLimits) -> Clip:
+def decode(
+    source: RangeReader,
+    plan: SamplingPlan,
+    limits: DecodeLimits,
+    costs: ReadingCosts = LIST_PRICES,
+) -> Clip:
     """Decode what ``plan`` wants of a file.
 
     Args:
         source: the file, from :func:`actors.storage.access.open_range`.
         plan: which frames, how large, and whether sound.
         limits: pixels and duration; wall time and memory are the sandbox's to enforce.
+        costs: decide which of the bytes between the needed ones are read.
 
     Raises:
         OpenError: not a media file, or the storage fails.
         MemoryError: out of memory; the sandbox makes it a DecoderCrashedError.
         DecodeError: nothing to decode, no decoder, nothing decodes, or over the limits.
     """
-    opened = open_source(source, limits)
+    opened = open_source(source, limits, costs)
     try:
         return _decode(opened, plan, limits)
-    except MemoryError:
-        raise
-    except av.error.FFmpegError as error:
+    except BAD_DATA as error:
         raise CorruptMediaError(f"cannot be decoded: {error.strerror or _reason()}") from None
     finally:
         opened.container.close()
@@ -53,6 +63,7 @@ def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Clip:
             rate=plan.audio_rate,
             start=header_start(source),
             seconds=header_duration(source),
+            longest=limits.max_duration_sec,
             warn=source.warn,
         )
     schedule, tables = None, read_tables(source)
@@ -60,15 +71,11 @@ def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Clip:
         schedule = schedule_from(source, source.video, tables[source.video.index])
     if tables is not None and schedule is not None:
         extent = extent_of(source, tables, sound=track is not None)
+        if track is not None:
+            _read_sound(source, tables, track)
     else:
-        tables = None
         schedule, extent = scan(source, limits, track)
     pictures = decode_pictures(source, schedule, plan) if schedule is not None else None
-    if tables is not None and track is not None and source.audio is not None:
-        spans = pictures.spans if pictures is not None else []
-        sound = tables[source.audio.index]
-        for packet in indexed_packets(source, source.audio, sound, spans):
-            decode_sound(source.audio, packet, track, source.warn)
     start = schedule.start if schedule is not None else header_start(source)
     audio = None
     if track is not None:
@@ -87,6 +94,16 @@ def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Clip:
     elif track is None and extent.sound_end is not None:
         sound_sec = extent.sound_end - start
     return _clip(source, schedule, pictures, audio, sound_sec, plan)
+
+
+def _read_sound(source: Source, tables: dict[int, SampleTable], track: SoundTrack) -> None:
+    """Read the sound of an indexed file; the picture finds in the reader what lay between."""
+    source.rewind()
+    assert source.audio is not None
+    table = tables[source.audio.index]
+    source.expect(table.positions, table.sizes)
+    for packet in source.packets(source.audio):
+        decode_sound(source.audio, packet, track, source.warn)
 
 
 def _reason() -> str:
@@ -115,6 +132,7 @@ def _clip(
         video_codec=video.codec_context.name if video is not None else "",
         audio_codec=sound.codec_context.name if sound is not None else "",
         rotation=converter.rotation if converter is not None else 0,
+        requests=reader.requests,
         bytes_read=reader.bytes_read,
         bytes_stored=reader.size,
     )

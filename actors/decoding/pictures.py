@@ -13,42 +13,12 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from actors.decoding.probe import Source, drain, frame_rate
+from actors.decoding.probe import BAD_DATA, Source, drain, frame_rate
 from actors.decoding.sampling import shown_frames, target_times
 from actors.decoding.schedule import Run, Schedule
 from actors.decoding.upright import FrameConverter
-from actors.storage.range_reader import Span
 from schemas.frame_pack import FramePacker
 from schemas.media import FramePack, SamplingPlan
-
-
-class FrameClock:
-    """Give every decoded frame a time in seconds that is later than the one before.
-
-    A frame without a presentation time gets its decoding time; without that, or where time
-    does not move on, the time one average frame after the last.
-    """
-
-    def __init__(self, source: Source, start: float) -> None:
-        self._source = source
-        self._start = start
-        self._step = 1.0 / frame_rate(source.video) if source.video is not None else 0.04
-        self._last: float | None = None
-
-    def time(self, frame: VideoFrame) -> float:
-        """Return the time of the next frame, in seconds from the start of the video."""
-        stamp = frame.pts if frame.pts is not None else frame.dts
-        due = 0.0 if self._last is None else self._last + self._step
-        if stamp is None or frame.time_base is None:
-            self._source.warn("frames without a timestamp were timed by the average frame rate")
-            time = due
-        else:
-            time = float(stamp * frame.time_base) - self._start
-            if self._last is not None and time <= self._last:
-                self._source.warn("timestamps that go backwards were replaced")
-                time = due
-        self._last = time
-        return time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +30,12 @@ class Pictures:
         pack: the images compressed, where the plan asks for it.
         times: the moment that each image is shown for, seconds, increasing.
         converter: knows the displayed size and the rotation.
-        spans: byte ranges that were read for them, sorted and disjoint; empty if unknown.
     """
 
     images: npt.NDArray[np.uint8]
     pack: FramePack | None
     times: list[float]
     converter: FrameConverter
-    spans: list[Span]
 
 
 def decode_pictures(source: Source, schedule: Schedule, plan: SamplingPlan) -> Pictures:
@@ -86,7 +54,7 @@ def decode_pictures(source: Source, schedule: Schedule, plan: SamplingPlan) -> P
     )
     targets = target_times(plan, schedule.timeline)
     runs = schedule.runs(targets)
-    room = (schedule.timeline.count or 0) if targets is None else len(targets)
+    room = schedule.timeline.count if targets is None else len(targets)
     store = FramePacker() if plan.compress else _Images(room)
     times: list[float] = []
     repeated = None
@@ -103,7 +71,6 @@ def decode_pictures(source: Source, schedule: Schedule, plan: SamplingPlan) -> P
         pack=store.pack() if isinstance(store, FramePacker) else None,
         times=times,
         converter=converter,
-        spans=schedule.spans(runs),
     )
 
 
@@ -143,15 +110,17 @@ def _wanted(
 ) -> Iterator[tuple[float, VideoFrame]]:
     """Yield (moment, frame) for every moment, or (its time, frame) for every frame."""
     assert source.video is not None
-    if targets is None:
+    if targets is None or not runs:
         source.rewind()
-        yield from _timed(source, schedule, _frames(source, source.packets(source.video)))
-    elif not runs:
-        source.rewind()
+        source.expect(schedule.positions, schedule.sizes)
         frames = _timed(source, schedule, _frames(source, source.packets(source.video)))
-        yield from shown_frames(frames, targets.tolist(), schedule.timeline.tolerance)
+        if targets is None:
+            yield from frames
+        else:
+            yield from shown_frames(frames, targets.tolist(), schedule.timeline.tolerance)
     elif len(schedule.positions):
-        source.reader.expect(schedule.spans(runs))
+        needed = schedule.packets_of(runs)
+        source.expect(schedule.positions[needed], schedule.sizes[needed])
         for run in runs:
             yield from _run_by_seeking(source, schedule, run)
     else:
@@ -214,8 +183,27 @@ def _runs_by_skipping(
 def _timed(
     source: Source, schedule: Schedule, frames: Iterable[VideoFrame]
 ) -> Iterator[tuple[float, VideoFrame]]:
-    clock = FrameClock(source, schedule.start)
-    return ((clock.time(frame), frame) for frame in frames)
+    """Yield (time, frame), times in seconds from the start of the video, increasing.
+
+    A frame without a presentation time gets its decoding time; without that, or where time
+    does not move on, the time one average frame after the last.
+    """
+    assert source.video is not None
+    step = 1.0 / frame_rate(source.video)
+    last: float | None = None
+    for frame in frames:
+        stamp = frame.pts if frame.pts is not None else frame.dts
+        due = 0.0 if last is None else last + step
+        if stamp is None or frame.time_base is None:
+            source.warn("frames without a timestamp were timed by the average frame rate")
+            time = due
+        else:
+            time = float(stamp * frame.time_base) - schedule.start
+            if last is not None and time <= last:
+                source.warn("timestamps that go backwards were replaced")
+                time = due
+        last = time
+        yield time, frame
 
 
 def _frames(source: Source, packets: Iterable[Packet[VideoStream]]) -> Iterator[VideoFrame]:
@@ -226,7 +214,5 @@ def _frames(source: Source, packets: Iterable[Packet[VideoStream]]) -> Iterator[
             yield from source.video.codec_context.decode(packet)
         except av.error.EOFError:
             return  # drained already
-        except MemoryError:
-            raise  # also FFmpeg's; the sandbox reports it
-        except (av.error.FFmpegError, ValueError):
+        except BAD_DATA:
             source.warn("some of the picture could not be decoded")

@@ -18,6 +18,7 @@ from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
+from actors.decoding.reading import Ints, ReadingCosts
 from actors.storage.range_reader import RangeReader
 from schemas.errors import (
     MediaLimitError,
@@ -42,6 +43,17 @@ _REFUSED = {
 }  # fmt: skip
 _FORMATS = ",".join(sorted(av.formats_available - _REFUSED))
 
+BAD_DATA: tuple[type[av.error.FFmpegError], ...] = tuple(
+    kind
+    for kind in av.error.FFmpegError.__subclasses__()
+    if kind not in (av.error.MemoryError, av.error.PyAVCallbackError)
+)
+"""FFmpeg's errors that speak of the data. Running out of memory does not, nor does an error
+inside a reader."""
+
+_UNREADABLE: tuple[type[av.error.FFmpegError], ...] = (*BAD_DATA, av.error.MemoryError)
+"""While packets are read: a damaged index may well announce one of gigabytes."""
+
 # PyAV keeps FFmpeg's last error line only above level None; see last_log. Without a handler
 # Python would print every line.
 av.logging.set_level(av.logging.ERROR)
@@ -55,6 +67,8 @@ class Source:
     Attributes:
         container: FFmpeg's demuxer over ``reader``.
         reader: the file.
+        limits: what the file may cost.
+        costs: of reading it.
         video, audio: the streams to decode, or None.
         warnings: what was noticed so far, one sentence each.
         cut: whether the index names bytes beyond the end of the file.
@@ -63,6 +77,7 @@ class Source:
     container: InputContainer
     reader: RangeReader
     limits: DecodeLimits
+    costs: ReadingCosts
     video: VideoStream | None
     audio: AudioStream | None
     warnings: list[str] = field(default_factory=list)
@@ -88,7 +103,7 @@ class Source:
                 packet = next(iterator)
             except StopIteration:
                 return
-            except (av.error.FFmpegError, ValueError) as error:
+            except _UNREADABLE as error:
                 self.warn(f"the file cannot be read to its end: {_plain(error)}")
                 return
             yield packet
@@ -102,9 +117,13 @@ class Source:
         assert self.video is not None and self.video.time_base is not None
         try:
             self.container.seek(math.floor(seconds / self.video.time_base), stream=self.video)
-        except av.error.FFmpegError:
+        except BAD_DATA:
             return False
         return True
+
+    def expect(self, positions: Ints, sizes: Ints) -> None:
+        """Announce which packets will be read next, by where they are in the file."""
+        self.reader.expect(self.costs.spans(positions, sizes))
 
     def rewind(self) -> None:
         """Go back to the file's start.
@@ -116,6 +135,7 @@ class Source:
         video = self.video.index if self.video is not None else None
         audio = self.audio.index if self.audio is not None else None
         self.container.close()
+        self.reader.expect([])
         self.reader.seek(0)
         self.container = _open(self.reader, self.limits)
         streams = self.container.streams
@@ -137,7 +157,7 @@ def last_log() -> str:
     return " ".join(str(line[2]).split()) if count and line else ""
 
 
-def open_source(reader: RangeReader, limits: DecodeLimits) -> Source:
+def open_source(reader: RangeReader, limits: DecodeLimits, costs: ReadingCosts) -> Source:
     """Open a container, choose its streams and check it against the limits.
 
     Raises:
@@ -148,25 +168,21 @@ def open_source(reader: RangeReader, limits: DecodeLimits) -> Source:
     """
     container = _open(reader, limits)
     video, audio = _choose_video(container), _choose_audio(container)
-    source = Source(container=container, reader=reader, limits=limits, video=video, audio=audio)
-    undecodable = [
-        stream
-        for stream in container.streams
-        if stream.type in ("video", "audio") and stream.codec_context is None
-    ]
-    if video is None:
-        for stream in undecodable:
-            if stream.type == "video" and not stream.disposition & Disposition.attached_pic:
-                raise UnsupportedCodecError(
-                    f"no decoder for the picture's codec {_codec_name(container, stream.index)}"
-                )
-    if audio is None:
-        for stream in undecodable:
-            if stream.type == "audio":
-                message = f"no decoder for the sound's codec {_codec_name(container, stream.index)}"
-                if video is None:
-                    raise UnsupportedCodecError(message)
-                source.warn(message)
+    source = Source(
+        container=container, reader=reader, limits=limits, costs=costs, video=video, audio=audio
+    )
+    undecodable = [stream for stream in container.streams if stream.codec_context is None]
+    for stream in undecodable:
+        if stream.disposition & Disposition.attached_pic:
+            continue
+        name = _codec_name(container, stream.index)
+        if stream.type == "video" and video is None:
+            raise UnsupportedCodecError(f"no decoder for the picture's codec {name}")
+        if stream.type == "audio" and audio is None:
+            message = f"no decoder for the sound's codec {name}"
+            if video is None:
+                raise UnsupportedCodecError(message)
+            source.warn(message)
     if video is None and audio is None:
         raise NoMediaStreamError("the container holds neither picture nor sound")
     _check_limits(source, limits)
@@ -188,7 +204,7 @@ def _open(reader: RangeReader, limits: DecodeLimits) -> InputContainer:
             },
             io_open=_refuse_other_files,
         )
-    except (av.error.FFmpegError, ValueError, EOFError) as error:
+    except BAD_DATA as error:
         count, _ = av.logging.get_last_error()
         reason = last_log() if count > before else _plain(error)
         if "whitelist" in reason:
@@ -227,7 +243,7 @@ def _codec_name(container: InputContainer, index: int) -> str:
 
 
 def _choose_video(container: InputContainer) -> VideoStream | None:
-    """Return the picture: the default one, else the largest; cover art is none."""
+    """Return the picture: the default one, else the largest, but not cover art."""
     candidates = [
         stream
         for stream in container.streams.video

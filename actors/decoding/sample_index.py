@@ -11,8 +11,9 @@ from av.video.stream import VideoStream
 
 from actors.decoding.extent import Extent
 from actors.decoding.probe import Source, frame_rate
+from actors.decoding.reading import Ints
 from actors.decoding.sampling import Timeline
-from actors.decoding.schedule import Ints, Schedule
+from actors.decoding.schedule import Schedule
 
 COMPLETE_SHARE = 0.8
 """An index that covers this share of the file's bytes covers all of it: the rest is the index
@@ -165,8 +166,7 @@ def _last_shown(source: Source, video: VideoStream, table: SampleTable) -> float
     assert video.time_base is not None
     keys = np.flatnonzero(table.keys)
     first = int(keys[-1]) if len(keys) else 0
-    ends = table.positions + table.sizes
-    source.reader.expect([(int(table.positions[first:].min()), int(ends[first:].max()))])
+    source.expect(table.positions[first:], table.sizes[first:])
     if not source.seek(float(table.stamps[first] * video.time_base)):
         return -1.0
     stamps = [

@@ -22,14 +22,14 @@ class Timeline:
     Attributes:
         last: time of the last frame.
         duration: time at which the last frame's showing ends.
-        count: number of frames, or None where only decoding everything would tell.
+        count: number of frames.
         rate: average frames per second, above 0.
         tick: resolution of the container's timestamps in seconds.
     """
 
     last: float
     duration: float
-    count: int | None
+    count: int
     rate: float
     tick: float
 
@@ -56,7 +56,7 @@ def target_times(plan: SamplingPlan, timeline: Timeline) -> npt.NDArray[np.float
         frames, or no more than ``fps`` of them per second.
     """
     if plan.num_frames is not None:
-        if timeline.count is not None and timeline.count <= plan.num_frames:
+        if timeline.count <= plan.num_frames:
             return None
         return np.linspace(0.0, timeline.last, plan.num_frames, endpoint=plan.include_last)
     assert plan.fps is not None

@@ -11,13 +11,29 @@ import signal
 import subprocess
 import sys
 import time
-from types import TracebackType
-from typing import Self
+from typing import Any
 
-import schemas.errors
-from actors.decoding.wire import read_header, receive_clip, write_message
-from schemas.errors import DecoderCrashedError, DecodeTimeoutError, VideoError
-from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from actors.decoding.answers import (
+    ERROR,
+    ERROR_BYTES,
+    HEADER,
+    READY,
+    ROW,
+    checked_error,
+    checked_row,
+    most_bytes,
+)
+from schemas.errors import (
+    DecoderCrashedError,
+    DecoderFaultError,
+    DecodeTimeoutError,
+    RayjobError,
+)
+from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 
 _BOOTSTRAP = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); "
@@ -26,18 +42,13 @@ _BOOTSTRAP = (
 """A fresh interpreter that finds modules where this one does, however that was set up."""
 
 _WATCH_SEC = 0.05
-"""How often the child's memory is looked at; see ``_decode_child.BACKSTOP_MB``."""
+"""How often the child's memory is looked at; see ``actors.decoding.child.BACKSTOP_MB``."""
 
 _START_SEC = 60.0
 _PIPE_BYTES = 1 << 20
-_ERRORS = {
-    name: kind
-    for name, kind in vars(schemas.errors).items()
-    if isinstance(kind, type) and issubclass(kind, VideoError)
-}
 
 
-class DecodeSandbox:
+class DecodeSandbox(contextlib.AbstractContextManager["DecodeSandbox"]):
     """Decode in a persistent child process, which is replaced when it dies or hangs.
 
     Not thread-safe; one per actor.
@@ -57,14 +68,18 @@ class DecodeSandbox:
         """Process id of the child, None while there is none."""
         return self._child.pid if self._child is not None else None
 
-    def decode(self, uri: str, plan: SamplingPlan) -> Clip:
+    def decode(self, uri: str, plan: SamplingPlan) -> pa.RecordBatch:
         """Decode what ``plan`` wants of the video at ``uri``.
+
+        Returns:
+            One row of ``schemas.blocks.CLIP``, checked; ``schemas.blocks.clip_of`` reads it.
 
         Raises:
             VideoError: whatever :func:`actors.storage.access.open_range` and
                 :func:`actors.decoding.decoder.decode` raise.
             DecodeTimeoutError: it took longer than ``limits.wall_seconds``.
             DecoderCrashedError: the child died, or passed ``limits.memory_mb``.
+            DecoderFaultError: an error that nobody foresaw, or an answer that makes no sense.
         """
         if self._child is None or not self._child.ready():
             self.close()
@@ -81,16 +96,7 @@ class DecodeSandbox:
             self._child.kill()
             self._child = None
 
-    def __enter__(self) -> Self:
-        """Return the sandbox itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the child process."""
         self.close()
 
@@ -98,18 +104,6 @@ class DecodeSandbox:
         """End the child process of a sandbox that nobody closed."""
         with contextlib.suppress(Exception):
             self.close()
-
-
-class _Gone(Exception):
-    """The child closed its pipe."""
-
-
-class _Late(Exception):
-    """The deadline passed."""
-
-
-class _TooBig(Exception):
-    """The child uses too much memory."""
 
 
 class _Child:
@@ -139,49 +133,25 @@ class _Child:
             fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._poll = select.poll()
         self._poll.register(self._answers, select.POLLIN)
+        self._look_at = 0.0
         setup = {"limits": limits.model_dump(), "storage": storage.model_dump()}
         try:
-            write_message(self._requests, setup)
-            ready = read_header(self._read)
-        except (BrokenPipeError, _Gone, _Late, _TooBig):
-            ready = None
-        if ready is None:
+            self._ask(setup)
+            self._answer(READY, most=0)
+        except RayjobError as error:
             self.kill()
-            raise DecoderCrashedError(
-                f"the decoding process does not start: {self._ending()}", died=True
-            )
+            # Whatever it was, it was before any video.
+            raise DecoderFaultError(f"the decoding process does not start: {error}") from None
         self.idle = True
 
-    def decode(self, uri: str, plan: SamplingPlan) -> Clip:
+    def decode(self, uri: str, plan: SamplingPlan) -> pa.RecordBatch:
         self.idle = False
         self._deadline = time.monotonic() + self._limits.wall_seconds
-        try:
-            write_message(self._requests, {"uri": uri, "plan": plan.model_dump()})
-            header = read_header(self._read)
-            if header is None:
-                raise _Gone
-            if header["kind"] == "error":
-                self.idle = True
-                raise _ERRORS[header["error"]](header["message"])
-            clip = receive_clip(self._read, header)
-            if clip is None:
-                raise _Gone
-        except _Late:
-            self.kill()
-            raise DecodeTimeoutError(
-                f"not decoded within {self._limits.wall_seconds:g} s"
-            ) from None
-        except _TooBig:
-            self.kill()
-            raise DecoderCrashedError(
-                f"decoding needs more than {self._limits.memory_mb} MB of memory"
-            ) from None
-        except (_Gone, BrokenPipeError):
-            raise DecoderCrashedError(
-                f"the decoding process died: {self._ending()}", died=True
-            ) from None
+        self._ask({"uri": uri, "plan": plan.model_dump()})
+        payload = self._answer(ROW, most=most_bytes(plan, self._limits))
+        row = checked_row(payload, plan)
         self.idle = True
-        return clip
+        return row
 
     def ready(self) -> bool:
         """Return whether it waits for a request."""
@@ -196,35 +166,67 @@ class _Child:
             if pipe is not None:
                 pipe.close()
 
-    def _read(self, buffer: memoryview) -> int:
-        """Read some bytes of the answer, watching the clock and the child's memory."""
-        while True:
-            try:
-                count = os.readv(self._answers, [buffer])
-            except BlockingIOError:
-                pass
-            else:
-                return count
-            left = self._deadline - time.monotonic()
-            if left <= 0:
-                raise _Late
-            self._poll.poll(1000 * min(left, _WATCH_SEC))
-            if _resident_mb(self._process.pid) > self._limits.memory_mb:
-                raise _TooBig
+    def _ask(self, request: dict[str, Any]) -> None:
+        data = memoryview(json.dumps(request).encode() + b"\n")
+        try:
+            while data:
+                data = data[os.write(self._requests, data) :]
+        except BrokenPipeError:
+            raise self._death() from None
 
-    def _ending(self) -> str:
+    def _answer(self, wanted: bytes, *, most: int) -> pa.Buffer:
+        """Read an answer of up to ``most`` bytes; an error that stands in its place is raised."""
+        kind, size = HEADER.unpack(self._read(HEADER.size).data)
+        if kind not in (wanted, ERROR) or size > (ERROR_BYTES if kind == ERROR else most):
+            raise DecoderFaultError(f"the decoding process announces {size} bytes of {kind!r}")
+        payload = pa.py_buffer(self._read(size))
+        if kind == ERROR:
+            error = checked_error(payload)
+            # What nobody foresaw may have left the process in any state.
+            self.idle = not isinstance(error, DecoderFaultError)
+            raise error
+        return payload
+
+    def _read(self, size: int) -> npt.NDArray[np.uint8]:
+        """Read so many bytes, watching the clock and the child's memory."""
+        # Pages that no byte has arrived for take no memory.
+        array = np.empty(size, dtype=np.uint8)
+        left = array.data
+        while left:
+            now = time.monotonic()
+            if now >= self._deadline:
+                raise DecodeTimeoutError(f"not decoded within {self._limits.wall_seconds:g} s")
+            if now >= self._look_at:
+                if _resident_mb(self.pid) > self._limits.memory_mb:
+                    raise DecoderCrashedError(
+                        f"decoding needs more than {self._limits.memory_mb} MB of memory"
+                    )
+                self._look_at = now + _WATCH_SEC
+            try:
+                count = os.readv(self._answers, [left])
+            except BlockingIOError:
+                self._poll.poll(1000 * min(self._deadline - now, _WATCH_SEC))
+                continue
+            if count == 0:
+                raise self._death()
+            left = left[count:]
+        return array
+
+    def _death(self) -> DecoderCrashedError | DecoderFaultError:
+        """Return what the end of the process, which closed its pipe, means."""
         try:
             code = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            return "it closed its pipe"
+            return DecoderFaultError("the decoding process closed its pipe")
         if code >= 0:
-            return f"exit status {code}"
+            # Files make it crash; it ends by itself only where its own code fails.
+            return DecoderFaultError(f"the decoding process ended with exit status {code}")
         try:
             name = signal.Signals(-code).name
         except ValueError:
             name = f"signal {-code}"
         hint = " (the system ran out of memory?)" if -code == signal.SIGKILL else ""
-        return f"killed by {name}{hint}"
+        return DecoderCrashedError(f"the decoding process died: killed by {name}{hint}", died=True)
 
 
 def _resident_mb(pid: int) -> float:

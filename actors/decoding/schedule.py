@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from actors.decoding.reading import Ints
 from actors.decoding.sampling import Timeline
-from actors.storage.range_reader import Span
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 MARGIN_PACKETS = 2
 """Packets after a run that the demuxer reads before it is stopped."""
-
-GAP_BYTES = 64 << 10
-"""Gaps up to here are read: a request costs more."""
 
 _NO_FLOATS = np.empty(0)
 _NO_INTS = np.empty(0, dtype=np.int64)
@@ -81,47 +77,26 @@ class Schedule:
         runs: list[Run] = []
         for key in np.unique(at):
             mine = np.flatnonzero(at == key)
-            first, stop = int(self.keys[key]), int(stops[mine[-1]])
-            moments = tuple(targets[mine].tolist())
+            first = int(self.keys[key])
+            run = Run(
+                first=first,
+                stop=max(int(stops[mine[-1]]), first + 1),
+                key_time=float(self.key_times[key]),
+                targets=tuple(targets[mine].tolist()),
+            )
             if runs and first <= runs[-1].stop:
-                last = runs.pop()
-                runs.append(
-                    Run(
-                        first=last.first,
-                        stop=max(stop, last.stop),
-                        key_time=last.key_time,
-                        targets=last.targets + moments,
-                    )
+                last = runs[-1]
+                runs[-1] = replace(
+                    last, stop=max(run.stop, last.stop), targets=last.targets + run.targets
                 )
             else:
-                runs.append(
-                    Run(
-                        first=first,
-                        stop=max(stop, first + 1),
-                        key_time=float(self.key_times[key]),
-                        targets=moments,
-                    )
-                )
+                runs.append(run)
         return runs
 
-    def spans(self, runs: list[Run]) -> list[Span]:
-        """Return the byte ranges of some runs, sorted and disjoint, small gaps closed."""
-        if len(self.positions) == 0:
-            return []
-        ends = self.positions + self.sizes
-        found = []
-        for run in runs:
-            part = slice(run.first, max(run.stop + MARGIN_PACKETS, run.first + 1))
-            found.append((int(self.positions[part].min()), int(ends[part].max())))
-        return merge_spans(found, gap=GAP_BYTES)
-
-
-def merge_spans(spans: list[Span], *, gap: int) -> list[Span]:
-    """Return sorted disjoint ranges that cover ``spans``, closing gaps up to ``gap`` bytes."""
-    merged: list[Span] = []
-    for start, stop in sorted(spans):
-        if merged and start - merged[-1][1] <= gap:
-            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
-        else:
-            merged.append((start, stop))
-    return merged
+    def packets_of(self, runs: list[Run]) -> Ints:
+        """Return the numbers of the packets that decoding some runs reads, increasing."""
+        return np.unique(
+            np.concatenate([np.arange(run.first, run.stop + MARGIN_PACKETS) for run in runs]).clip(
+                max=len(self.positions) - 1
+            )
+        )

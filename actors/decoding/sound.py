@@ -13,6 +13,9 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.packet import Packet
 
+from actors.decoding.probe import BAD_DATA
+from schemas.errors import MediaLimitError
+
 GAP_SEC = 0.05
 """Jumps of the timestamps below this are rounding; above, sound is missing or overlaps."""
 
@@ -29,13 +32,21 @@ class SoundTrack:
         rate: samples per second to make.
         start: time 0 on the container's clock in seconds, as far as known; see ``finish``.
         seconds: expected length, to allocate once.
+        longest: seconds that are allowed.
         warn: called with a sentence about what was worked around.
     """
 
     def __init__(
-        self, *, rate: int, start: float, seconds: float, warn: Callable[[str], None]
+        self,
+        *,
+        rate: int,
+        start: float,
+        seconds: float,
+        longest: float,
+        warn: Callable[[str], None],
     ) -> None:
         self.rate = rate
+        self._longest = longest
         self._start = start
         self._warn = warn
         # Zeroed pages cost nothing until they are written.
@@ -98,7 +109,7 @@ class SoundTrack:
         resampler, self._resampler = self._resampler, None
         if resampler is not None:
             # Damaged sound may announce a shape that cannot be resampled.
-            with contextlib.suppress(av.error.FFmpegError, ValueError):
+            with contextlib.suppress(*BAD_DATA):
                 for part in resampler.resample(None):
                     self._put(part)
 
@@ -108,6 +119,8 @@ class SoundTrack:
         self._cursor = stop
         if stop <= 0:
             return
+        if stop > self._longest * self.rate:
+            raise MediaLimitError(f"the sound is longer than {self._longest:.0f} s")
         if stop > len(self._samples):
             grown = np.zeros(max(stop, len(self._samples) * 3 // 2), dtype=np.float32)
             grown[: self._length] = self._samples[: self._length]
@@ -128,7 +141,5 @@ def decode_sound(
             track.add(frame)
     except av.error.EOFError:
         return  # drained already
-    except MemoryError:
-        raise  # also FFmpeg's; the sandbox reports it
-    except (av.error.FFmpegError, ValueError):
+    except BAD_DATA:
         warn("some of the sound could not be decoded")

@@ -45,7 +45,7 @@ def open_range(uri: str, options: StorageOptions) -> RangeReader:
         client = s3_client(options) if scheme in S3_SCHEMES else Client(scheme, options)
         size, fetch, close = client.head(uri).size, partial(client.read, uri), None
         name = os.path.basename(urlsplit(shown).path) or scheme
-    reader = RangeReader(fetch, size=size, name=name, read_share=options.read_share, on_close=close)
+    reader = RangeReader(fetch, size=size, name=name, on_close=close)
     if size == 0:
         reader.close()
         raise EmptyFileError(f"{shown} is empty")

@@ -41,7 +41,6 @@ class RangeReader(io.RawIOBase):
         fetch: where the bytes come from.
         size: size of the object in bytes.
         name: the file's name, for messages and for FFmpeg's guess at the format.
-        read_share: see :class:`schemas.media.StorageOptions`.
         whole_file_bytes: a file up to this size is fetched with the first read.
         cache_bytes: how much is kept.
         on_close: called once by ``close``.
@@ -57,7 +56,6 @@ class RangeReader(io.RawIOBase):
         *,
         size: int,
         name: str,
-        read_share: float = 1.0,
         whole_file_bytes: int = WHOLE_FILE_BYTES,
         cache_bytes: int = CACHE_BYTES,
         on_close: Callable[[], None] | None = None,
@@ -65,7 +63,6 @@ class RangeReader(io.RawIOBase):
         super().__init__()
         self.size = size
         self.name = name
-        self.read_share = read_share
         self.bytes_read = 0
         self.requests = 0
         self._fetch = fetch
@@ -76,11 +73,6 @@ class RangeReader(io.RawIOBase):
         self._window = MIN_REQUEST_BYTES
         self._fetched_to = -1
         self._on_close = on_close
-
-    @property
-    def fits_cache(self) -> bool:
-        """Whether reading the file twice costs its bytes only once."""
-        return self.size <= self._cache.capacity
 
     def readable(self) -> bool:
         """Return True."""
@@ -126,24 +118,6 @@ class RangeReader(io.RawIOBase):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
-
-    def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
-        """Read several ranges without filling the cache; the position stays.
-
-        Args:
-            spans: ranges inside the file.
-
-        Returns:
-            One byte string per range, in order.
-        """
-        result = []
-        for start, stop in spans:
-            data = self._cache.get_all(start, stop)
-            if data is None:
-                data = self._fetch(start, stop)
-                self._count(data)
-            result.append(data)
-        return result
 
     def expect(self, spans: Sequence[Span]) -> None:
         """Announce which ranges will be read, sorted and disjoint; replaces earlier ones."""
@@ -191,17 +165,6 @@ class _SpanCache:
         chunk = self._chunks[self._starts[at]]
         skip = start - self._starts[at]
         return chunk[skip : skip + size] if skip < len(chunk) else None
-
-    def get_all(self, start: int, stop: int) -> bytes | None:
-        """Return all of the range if chunks that touch hold it, or None."""
-        parts = []
-        while start < stop:
-            part = self.get(start, stop - start)
-            if part is None:
-                return None
-            parts.append(part)
-            start += len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def next_start(self, position: int) -> int:
         """Return where the first chunk after ``position`` begins (far away if none)."""

@@ -21,8 +21,9 @@ from actors.decoding.sandbox import DecodeSandbox
 from rayjob.recipes import find_recipe
 from rayjob.reporting.reading import Part
 from rayjob.reporting.runs import Run, read_config, setting
+from schemas.blocks import clip_of
 from schemas.config import RecipeConfig
-from schemas.errors import ConfigError, VideoError
+from schemas.errors import ConfigError, DecoderFaultError, VideoError
 from schemas.frame_pack import unpack
 from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
 
@@ -176,8 +177,8 @@ def take_pictures(
         def one(uri: str, duration: float | None) -> Pictures:
             sandbox = idle.get()
             try:
-                clip = sandbox.decode(uri, _bounded(how.plan, duration))
-            except VideoError as error:
+                clip = clip_of(sandbox.decode(uri, _bounded(how.plan, duration)))
+            except (VideoError, DecoderFaultError) as error:
                 return Pictures(problem=f"{type(error).__name__}: {error}")
             finally:
                 idle.put(sandbox)

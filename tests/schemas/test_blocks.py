@@ -4,7 +4,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from schemas.blocks import DECODED, INPUTS, PACKED, clip_of, decoded_table, packed, unpacked
+from schemas.blocks import (
+    DECODED,
+    INPUTS,
+    PACKED,
+    clip_of,
+    clip_row,
+    decoded_table,
+    packed,
+    unpacked,
+)
 from schemas.media import Clip, VideoInfo
 from schemas.tables import RESULTS, FailureRow, failures_of, results_table
 
@@ -35,9 +44,9 @@ def clip(frames: int, sound: bool) -> Clip:
 @pytest.mark.parametrize(("frames", "sound"), [(8, True), (1, False), (0, True)])
 def test_a_clip_survives(frames: int, sound: bool) -> None:
     before = clip(frames, sound)
-    other = decoded_table(ROW | {"material": None}, clip(3, True))
+    other = decoded_table(ROW | {"material": None}, clip_row(clip(3, True)))
     table = pa.concat_tables(
-        [other, decoded_table(ROW | {"material": None}, before), other]
+        [other, decoded_table(ROW | {"material": None}, clip_row(before)), other]
     ).combine_chunks()
     assert table.schema.equals(DECODED)
     after = clip_of(table, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -14,7 +15,7 @@ from PIL import Image
 from actors.decoding.decoder import decode
 from actors.decoding.sound import SoundTrack
 from actors.storage.access import open_range
-from schemas.errors import NoMediaStreamError
+from schemas.errors import MediaLimitError, NoMediaStreamError
 from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
 from tests.support.media import Sound, number_of, numbered, numbers_of, render
 
@@ -198,6 +199,23 @@ def test_sound_is_16_khz_mono_from_time_0_of_the_picture(tmp_path: Path, extensi
     assert clip.info.has_audio
 
 
+def test_sound_is_not_spread_out_beyond_the_longest_video() -> None:
+    """Two packets an hour apart: no header announces the silence between them."""
+    track = SoundTrack(rate=SOUND, start=0.0, seconds=1.0, longest=60.0, warn=lambda _: None)
+
+    def add(seconds: int) -> None:
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
+        frame.sample_rate, frame.time_base = SOUND, Fraction(1, SOUND)
+        frame.pts = seconds * SOUND
+        track.add(frame)
+
+    add(0)
+    with pytest.raises(MediaLimitError, match="60 s"):
+        add(3600)
+
+
 @pytest.mark.parametrize(
     ("layout", "weights"),
     [
@@ -211,7 +229,7 @@ def test_weights_of_channels(layout: str, weights: list[float]) -> None:
         wave[channel] = 0.5
         frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout=layout)
         frame.sample_rate = SOUND
-        track = SoundTrack(rate=SOUND, start=0.0, seconds=0.25, warn=pytest.fail)
+        track = SoundTrack(rate=SOUND, start=0.0, seconds=0.25, longest=1.0, warn=pytest.fail)
         track.add(frame)
         samples = track.finish(0.0)
         assert samples is not None

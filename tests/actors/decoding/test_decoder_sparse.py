@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.decoding import indexed_sound, pictures
+from actors.decoding import pictures
 from actors.decoding.decoder import decode
+from actors.decoding.reading import ReadingCosts
 from actors.storage.access import open_range
 from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
 from tests.actors.decoding.test_decoder import expected
@@ -78,33 +79,27 @@ def test_only_the_needed_groups_are_decoded(long_clip: Path, fed: list[int]) -> 
 
 
 @pytest.mark.parametrize("long_clip", ["mp4"], indirect=True)
-def test_an_mp4_on_s3_is_read_to_a_third(
+def test_an_mp4_with_sound_takes_few_requests(
     long_clip: Path, gateway: Any, gateway_bucket: str
 ) -> None:
     gateway.client().upload_file(str(long_clip), gateway_bucket, "long.mp4")
     options = StorageOptions(endpoint_url=gateway.endpoint_url)
     with open_range(f"s3://{gateway_bucket}/long.mp4", options) as reader:
         clip = decode(reader, PLAN, DecodeLimits())
-        requests = reader.requests
     check(clip)
     assert clip.info.bytes_stored == long_clip.stat().st_size
-    assert clip.info.bytes_read <= 0.35 * clip.info.bytes_stored
-    assert requests < COUNT
-    with open_range(f"s3://{gateway_bucket}/long.mp4", options) as reader:
-        silent = decode(reader, SamplingPlan(num_frames=10), DecodeLimits())
-        assert reader.requests < 30
-    assert silent.info.bytes_read <= 0.2 * silent.info.bytes_stored
+    assert clip.info.bytes_read <= clip.info.bytes_stored
+    assert clip.info.requests < 10
 
 
 @pytest.mark.parametrize("long_clip", ["mp4"], indirect=True)
-def test_a_slow_storage_gets_fewer_larger_requests(
-    long_clip: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(indexed_sound, "SKIPPING_SHARE", 0.0)
-    monkeypatch.setattr(indexed_sound, "BATCH_REQUESTS", 50)
+def test_where_bytes_are_dear_only_the_needed_groups_are_read(long_clip: Path) -> None:
+    costs = ReadingCosts.of(StorageOptions(usd_per_gb=100))
     with open_range(str(long_clip), StorageOptions()) as reader:
-        check(decode(reader, PLAN, DecodeLimits()))
-        assert reader.requests < 120
+        clip = decode(reader, SamplingPlan(num_frames=10), DecodeLimits(), costs)
+    assert numbers_of(clip.frames) == expected(COUNT, 10)
+    assert clip.info.bytes_read <= 0.2 * clip.info.bytes_stored
+    assert clip.info.requests < 30
 
 
 def test_a_dense_plan_reads_the_file_once(long_clip: Path) -> None:
@@ -127,8 +122,9 @@ def test_variable_frame_rate_is_no_reason_to_read_everything(
         tmp_path / "clip.mp4", count=500, times=times, b_frames=3, gop=25,
         width=160, height=120, image=noisy,
     )  # fmt: skip
+    costs = ReadingCosts.of(StorageOptions(usd_per_gb=100))
     with open_range(str(path), StorageOptions()) as reader:
-        clip = decode(reader, SamplingPlan(num_frames=6), DecodeLimits())
+        clip = decode(reader, SamplingPlan(num_frames=6), DecodeLimits(), costs)
     since = np.array(times) - times[0]
     moments = np.linspace(0, since[-1], 6)
     shown = np.searchsorted(since, moments + 1e-4, side="right") - 1

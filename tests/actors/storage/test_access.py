@@ -112,7 +112,6 @@ def test_seek_and_end() -> None:
     assert reader.read(100) == b""
     assert reader.seek(5000) == 5000
     assert reader.read(1) == b""
-    assert reader.read_spans([(5, 9), (0, 0), (990, 1000)]) == [DATA[5:9], b"", DATA[990:1000]]
 
 
 @pytest.mark.parametrize("form", ["{}", "file://{}"])
@@ -181,14 +180,6 @@ def test_a_driver_that_the_address_does_not_tell_enough(uri: str) -> None:
     assert type(caught.value) is OpenError and not caught.value.transient
 
 
-def test_many_small_ranges_on_s3(moto_url: str, stored: str) -> None:
-    spans = [(at, at + 100) for at in range(0, 1_000_000, 12_345)]
-    with open_range(f"s3://{stored}/{KEY}", StorageOptions(endpoint_url=moto_url)) as reader:
-        assert reader.read_spans(spans) == [DATA[a:b] for a, b in spans]
-        assert reader.requests == len(spans)
-        assert reader.bytes_read == 100 * len(spans)
-
-
 @pytest.mark.parametrize("kind", ["slow_down", "reset", "cut", "cut_quietly"])
 def test_faults_are_retried(
     moto_url: str, stored: str, fault_proxy: Callable[..., FaultProxy], kind: str
@@ -198,9 +189,6 @@ def test_faults_are_retried(
     options = StorageOptions(endpoint_url=proxy.endpoint_url, timeout_sec=5)
     with open_range(f"s3://{stored}/{KEY}", options) as reader:
         assert read_all(reader, 32_768) == DATA
-        spans = [(at, at + 100) for at in range(0, 1_000_000, 30_000)]
-        fresh = open_range(f"s3://{stored}/{KEY}", options)
-        assert fresh.read_spans(spans) == [DATA[a:b] for a, b in spans]
 
 
 def test_a_storage_that_never_answers_properly(
