@@ -6,12 +6,12 @@ The fields and options are those of SkyCaptioner-V1; the rows of its accuracy ta
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from schemas.structured import ShotAngle, ShotPosition, ShotType, StructuredCaption
 
@@ -41,9 +41,12 @@ _WORD = re.compile(r"\w+")
 
 
 def parse(text: str | None) -> dict[str, Any] | None:
-    """The structure that a JSON text holds, None where it holds none."""
+    """The object that a JSON text holds, None for any other text.
+
+    Text from models: nested too deeply, or with half a surrogate pair, it is not JSON either.
+    """
     try:
-        value = json.loads(text or "")
+        value = from_json(text or "")
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
@@ -58,7 +61,7 @@ def field_of(structure: Mapping[str, Any], name: str) -> Any:
 
 
 def subjects_of(structure: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The subjects of a structure; entries that are no objects are left out."""
+    """The subjects of a structure; entries that are not objects are left out."""
     found = structure.get("subjects")
     if not isinstance(found, list):
         return []

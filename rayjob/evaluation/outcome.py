@@ -12,7 +12,7 @@ plain read of the scores meets Parquet only. An evaluation over several runs sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -29,7 +29,6 @@ FOLDER = "scores/_evaluations"
 ALL_RUNS = "all"
 """In place of a run id where the captions of several runs, or of none, are evaluated."""
 
-EXIT_OK = 0
 EXIT_TOO_MANY_UNSCORED = 3
 
 
@@ -94,17 +93,6 @@ class Evaluation(_Model):
     seed: int
     created_at: datetime = Field(default_factory=utc_now)
 
-    def figure(self, name: str) -> Figure:
-        """The figure of that name.
-
-        Raises:
-            KeyError: there is none.
-        """
-        for each in self.figures:
-            if each.name == name:
-                return each
-        raise KeyError(name)
-
 
 class Comparison(_Model):
     """Two evaluations over the videos that both have.
@@ -120,12 +108,6 @@ class Comparison(_Model):
     differences: list[Difference]
     verdict: str
     created_at: datetime = Field(default_factory=utc_now)
-
-
-def exit_code(evaluations: Iterable[Evaluation], *, max_unscored_rate: float) -> int:
-    """0, or 3 where a larger share of the judge's scores is missing in any of them."""
-    too_many = any(each.unscored.rate > max_unscored_rate for each in evaluations)
-    return EXIT_TOO_MANY_UNSCORED if too_many else EXIT_OK
 
 
 def save_evaluation(store: TableStore, evaluation: Evaluation) -> str:
@@ -259,5 +241,6 @@ def _range(low: float | None, high: float | None) -> str:
 
 
 def _plain(text: Any) -> str:
-    """Text from the data, so that a bracket in it is no markup."""
-    return str(text).replace("[", r"\[")
+    """Text from the data: no bracket in it is markup, and no character commands a terminal."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in str(text))
+    return shown.replace("[", r"\[")

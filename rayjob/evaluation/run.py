@@ -7,7 +7,7 @@ import contextlib
 import posixpath
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -17,15 +17,14 @@ from rayjob.evaluation.config import EvaluateConfig, Selection
 from rayjob.evaluation.endpoint import Endpoint
 from rayjob.evaluation.engine_judge import EngineJudge, judge_name
 from rayjob.evaluation.inputs import Item, load_items, one_per_video
-from rayjob.evaluation.labels import Reference, load_quiz, load_references, load_structured_labels
+from rayjob.evaluation.labels import load_quiz, load_references, load_structured_labels
 from rayjob.evaluation.measures import CONFIDENCE, Bootstrap, compare, figure
 from rayjob.evaluation.outcome import (
     ALL_RUNS,
+    EXIT_TOO_MANY_UNSCORED,
     Comparison,
     Evaluation,
-    GroupFigures,
     Unscored,
-    exit_code,
     save_comparison,
     save_evaluation,
     show_comparison,
@@ -35,7 +34,7 @@ from rayjob.evaluation.outcome import (
 from rayjob.evaluation.panel import Panel
 from rayjob.evaluation.scores import Score, ScoreStore
 from rayjob.evaluation.suites import Suite
-from rayjob.evaluation.suites.basic import BasicSuite
+from rayjob.evaluation.suites.basic import BasicSuite, all_figures
 from rayjob.evaluation.suites.long import LongSuite
 from rayjob.evaluation.suites.structured import StructuredSuite
 from rayjob.evaluation.suites.ugc import UgcSuite
@@ -92,7 +91,8 @@ def run(config: EvaluateConfig, *, console: Console) -> int:
         show_comparison(result, console)
         console.print(f"[dim]{where}[/]", highlight=False, soft_wrap=True)
         print(result.model_dump_json(), flush=True)
-    return exit_code(evaluations, max_unscored_rate=config.max_unscored_rate)
+    too_many = any(each.unscored.rate > config.max_unscored_rate for each in evaluations)
+    return EXIT_TOO_MANY_UNSCORED if too_many else 0
 
 
 # ---- before anything is asked
@@ -156,48 +156,39 @@ def _suite(
     config: EvaluateConfig, items: Sequence[Item], selection: Selection, *, judged: bool
 ) -> Suite:
     chosen = one_per_video(items, selection)
+    suite: Suite
+    known: Iterable[str]
     if config.suite == "structured":
         if config.labels is None:
             raise ConfigError("--suite structured needs --labels, a table of labelled structures")
         labels = load_structured_labels(
             config.labels, column=config.label_column, storage=config.storage
         )
-        return _matching(StructuredSuite(chosen, labels, judged=judged), labels, chosen)
-    references: dict[str, Reference] = {}
-    if config.labels is not None:
-        references = load_references(
-            config.labels, column=config.label_column, storage=config.storage
+        suite, known = StructuredSuite(chosen, labels, judged=judged), labels
+    else:
+        references = (
+            load_references(config.labels, column=config.label_column, storage=config.storage)
+            if config.labels is not None
+            else {}
         )
-        if config.suite == "long":
-            return _matching(
-                LongSuite(chosen, references, edges=config.buckets, judged=judged),
-                references,
-                chosen,
-            )
-    if config.suite == "long":
-        if not judged:
-            raise ConfigError("--suite long needs --labels (length), a judge (quality), or both")
-        return LongSuite(chosen, references, edges=config.buckets, judged=judged)
-    quiz = load_quiz(config.questions, config.storage) if config.questions is not None else []
-    if not references and not quiz:
-        raise ConfigError("--suite ugc needs --labels (reference captions), --questions, or both")
-    known = [*references, *(each.video_id for each in quiz)]
-    return _matching(UgcSuite(chosen, references, quiz), known, chosen)
-
-
-def _matching(
-    suite: Suite, labelled: Sequence[str] | Mapping[str, object], items: Sequence[Item]
-) -> Suite:
-    """The suite, if labels and captions have a video in common.
-
-    Raises:
-        ConfigError: they have none.
-    """
-    if {item.video_id for item in items}.isdisjoint(labelled):
-        theirs = next(iter(labelled), "none")
+        quiz = load_quiz(config.questions, config.storage) if config.questions is not None else []
+        if config.suite == "ugc":
+            if not references and not quiz:
+                raise ConfigError(
+                    "--suite ugc needs --labels (reference captions), --questions, or both"
+                )
+            suite = UgcSuite(chosen, references, quiz)
+        else:
+            if not references and not judged:
+                raise ConfigError(
+                    "--suite long needs --labels (length), a judge (quality), or both"
+                )
+            suite = LongSuite(chosen, references, edges=config.buckets, judged=judged)
+        known = [*references, *(each.video_id for each in quiz)]
+    if known and suite.items.keys().isdisjoint(known):
         raise ConfigError(
             f"no video is in both the captions and the labels: a caption is of "
-            f"{items[0].video_id!r}, a label of {theirs!r}"
+            f"{chosen[0].video_id!r}, a label of {next(iter(known))!r}"
         )
     return suite
 
@@ -220,16 +211,13 @@ async def _judge(
     config: EvaluateConfig, judge: str | None, sides: Sequence[_Side], begin: Step, step: Step
 ) -> list[tuple[list[Score], int]]:
     """Per side its scores, and how many questions were asked for them."""
-    plain = [(side, side.suite.questions()) for side in sides]
-    if not any(questions for _, questions in plain):
-        return [(side.suite.computed(), 0) for side in sides]
+    if not any(side.suite.questions for side in sides):
+        return [(side.suite.computed, 0) for side in sides]
     async with _asker(config) as asker:
         found = []
-        for side, questions in plain:
-            asked = 0
-            begin(len(questions))
+        for side in sides:
             panel = Panel(
-                asker,
+                judge=asker,
                 name=judge or "",
                 config=config.judge,
                 answers=side.scores.load_answers(judge or ""),
@@ -237,16 +225,15 @@ async def _judge(
                 step=step,
             )
             try:
-                asked += panel.missing(questions)
-                scores = await panel.ask(questions)
+                begin(len(side.suite.questions))
+                scores = await panel.ask(side.suite.questions)
                 follow_ups, settled = side.suite.follow_ups(scores)
                 begin(len(follow_ups))
-                asked += panel.missing(follow_ups)
                 scores += settled + await panel.ask(follow_ups)
             finally:
                 # Also after an interruption: what is judged is paid for.
                 side.scores.flush()
-            found.append((side.suite.computed() + scores, asked if asker else 0))
+            found.append((side.suite.computed + scores, panel.asked))
         return found
 
 
@@ -295,7 +282,7 @@ def _evaluation(
     reasons = Counter(score.reason or "?" for score in by_judge if score.score is None)
     groups = side.basic.groups(bootstrap)
     if config.suite == "basic":
-        figures = side.basic.figures(groups)
+        figures = all_figures(groups)
     else:
         figures = [figure(each, scores, bootstrap) for each in side.suite.measures(scores)]
     return Evaluation(
@@ -312,10 +299,7 @@ def _evaluation(
             count=reasons.total(), of=len(by_judge), reasons=dict(reasons.most_common(20))
         ),
         notes=side.suite.notes,
-        basic=[
-            GroupFigures(recipe=group.recipe, model=group.model, level=group.level, figures=figures)
-            for group, figures in groups
-        ],
+        basic=groups,
         confidence=CONFIDENCE,
         resamples=bootstrap.resamples,
         seed=bootstrap.seed,

@@ -140,12 +140,6 @@ class ScoreStore:
                 )
         return found
 
-    def load(self) -> list[Score]:
-        """The rows of this run, each key once: of equal keys the newest."""
-        return _deduplicated(
-            row for entry in self._entries(self.folder) for row in self._read(entry)
-        )
-
     def add(self, rows: Iterable[Score]) -> None:
         """Keep rows; they reach the storage with the next part."""
         self._waiting.extend(rows)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic_core import from_json
 
 from rayjob.output.store import TableStore
 from schemas.errors import SourceError
 from schemas.media import StorageOptions
 
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
+
+_ID_COLUMNS = ("video_id", "id", "video", "path", "uri", "video_path")
 
 Row = dict[str, Any]
 
@@ -50,7 +52,7 @@ def read_rows(where: str, storage: StorageOptions) -> list[Row]:
         raise SourceError(f"{where} is not UTF-8: {error}") from error
     except pa.ArrowException as error:
         raise SourceError(f"{where} is not a readable Parquet file: {error}") from error
-    raise SourceError(f"{where} is none of {', '.join(SUFFIXES)}")
+    raise SourceError(f"{where} is not a table: its name ends in none of {', '.join(SUFFIXES)}")
 
 
 def _csv_rows(data: bytes, where: str) -> list[Row]:
@@ -74,7 +76,7 @@ def _jsonl_rows(data: bytes, where: str) -> list[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = from_json(line)
         except ValueError as error:
             raise SourceError(f"{where}, line {number}: malformed JSON ({error})") from error
         if not isinstance(row, dict):
@@ -100,6 +102,24 @@ def pick_column(
         f"{where} has no column for {what} ({', '.join(wanted)}); "
         f"it has {', '.join(there) or 'none'}"
     )
+
+
+def by_video(
+    rows: Sequence[Row], where: str, *, id_column: str | None = None
+) -> Iterator[tuple[str, str, Row]]:
+    """Each row with its place, for messages, and its video's id: (place, id, row).
+
+    Raises:
+        SourceError: there is no column for the id, or a row has none.
+    """
+    if not rows:
+        return
+    column = pick_column(rows[0], _ID_COLUMNS, chosen=id_column, what="the video's id", where=where)
+    for number, row in enumerate(rows, start=1):
+        place = f"{where}, row {number}"
+        if row.get(column) in (None, ""):
+            raise SourceError(f"{place}: the column {column!r} is empty")
+        yield place, str(row[column]), row
 
 
 def seconds(row: Mapping[str, Any]) -> float | None:

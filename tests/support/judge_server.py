@@ -13,13 +13,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server does with a request: answer with a text, or fail."""
+    """What the server does with a request: answer with a text or a body, or fail."""
 
     text: str = ""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
-    body: str | None = None
+    body: str | bytes | None = None
 
 
 Behaviour = Callable[[dict[str, Any]], Reply]
@@ -52,13 +52,14 @@ class JudgeServer:
                 time.sleep(reply.delay)
                 choice = {"message": {"content": reply.text}, "finish_reason": "stop"}
                 body = json.dumps({"choices": [choice]}) if reply.body is None else reply.body
+                data = body.encode() if isinstance(body, str) else body
                 try:
                     self.send_response(reply.status)
                     for name, value in reply.headers.items():
                         self.send_header(name, value)
-                    self.send_header("Content-Length", str(len(body.encode())))
+                    self.send_header("Content-Length", str(len(data)))
                     self.end_headers()
-                    self.wfile.write(body.encode())
+                    self.wfile.write(data)
                 except (BrokenPipeError, ConnectionResetError):
                     pass  # the client gave up waiting, as a test wants it
 
