@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
+
+from rayjob.evaluation.fields import parse
 
 _MAX_GROUPS = 12
 _MAX_CHIPS = 24
@@ -30,14 +31,9 @@ class ChipGroup:
 def chip_groups(document: str | None) -> tuple[ChipGroup, ...]:
     """Groups of a JSON document: one for its own fields, one for each object in a list.
 
-    Empty values and false flags are left out. No groups for what is no JSON object.
+    Empty values and false flags are left out. No groups for what is not a JSON object.
     """
-    try:
-        data = json.loads(document) if document else None
-    except (ValueError, RecursionError):
-        return ()
-    if not isinstance(data, dict):
-        return ()
+    data = parse(document) or {}
     groups = []
     own = {}
     for name, value in data.items():

@@ -33,41 +33,44 @@ def _from_timelines(runs: Sequence[RunTables]) -> list[Chart]:
     seconds = max(points[-1].at - points[0].at for points in lines)
     if seconds <= 0:
         return []
+
+    def by_run(values: Callable[[Sequence[Point]], _Values]) -> list[Series]:
+        return [
+            Series(name=name, css=css, values=values(each.run.timeline))
+            for each, (name, css) in zip(runs, _looks(runs, name=""), strict=True)
+        ]
+
+    charts = []
     if len(runs) == 1:
-        (points,) = lines
         stages = [("decode", "s0", "decoded"), ("caption", "s1", "captioned")]
-        if points[-1].failed:
+        if lines[0][-1].failed:
             stages.append(("failed", "failed", "failed"))
         videos = [
-            Series(name=name, css=css, values=_rate(points, total, seconds))
+            Series(name=name, css=css, values=_rate(lines[0], total, seconds))
             for name, css, total in stages
         ]
-        names, colours = [""], ["s1"]
+        charts.append(line_chart("Videos per second", "videos/s", videos, seconds=seconds))
     else:
-        names = [each.run.label for each in runs]
-        colours = [f"r{number}" for number in range(len(runs))]
-        videos = _each(lines, names, colours, lambda points: _rate(points, "captioned", seconds))
-    tokens = _each(lines, names, colours, lambda points: _rate(points, "output_tokens", seconds))
-    running = _each(lines, names, colours, lambda points: _level(points, "running", seconds))
-    title = "Videos per second" if len(runs) == 1 else "Videos captioned per second"
-    charts = [line_chart(title, "videos/s", videos, seconds=seconds)]
-    if any(series.values.any() for series in tokens):
-        charts.append(line_chart("Tokens written per second", "tokens/s", tokens, seconds=seconds))
-    if any(series.values.any() for series in running):
-        charts.append(line_chart("Requests in the engines", "requests", running, seconds=seconds))
+        videos = by_run(lambda points: _rate(points, "captioned", seconds))
+        charts.append(
+            line_chart("Videos captioned per second", "videos/s", videos, seconds=seconds)
+        )
+    for title, unit, series in (
+        ("Tokens written per second", "tokens/s",
+         by_run(lambda points: _rate(points, "output_tokens", seconds))),
+        ("Requests in the engines", "requests",
+         by_run(lambda points: _level(points, "running", seconds))),
+    ):  # fmt: skip
+        if any(each.values.any() for each in series):
+            charts.append(line_chart(title, unit, series, seconds=seconds))
     return charts
 
 
-def _each(
-    lines: Sequence[Sequence[Point]],
-    names: Sequence[str],
-    colours: Sequence[str],
-    values: Callable[[Sequence[Point]], _Values],
-) -> list[Series]:
-    return [
-        Series(name=name, css=css, values=values(points))
-        for points, name, css in zip(lines, names, colours, strict=True)
-    ]
+def _looks(runs: Sequence[RunTables], *, name: str) -> list[tuple[str, str]]:
+    """Name and css class of each run's line; ``name`` is that of a run alone."""
+    if len(runs) == 1:
+        return [(name, "s1")]
+    return [(each.run.label, f"r{number}") for number, each in enumerate(runs)]
 
 
 def _rate(points: Sequence[Point], total: str, seconds: float) -> _Values:
@@ -89,34 +92,27 @@ def _level(points: Sequence[Point], name: str, seconds: float) -> _Values:
 
 
 def _from_rows(runs: Sequence[RunTables]) -> list[Chart]:
-    made = [
-        (each.run.label, each.statistics.captioned_at, each.statistics.failed_at) for each in runs
-    ]
-    starts = [min([*captioned, *failed], default=0) for _, captioned, failed in made]
+    made = [(each.statistics.captioned_at, each.statistics.failed_at) for each in runs]
+    if not any(map(any, made)):
+        return []
+    starts = [min([*captioned, *failed], default=0) for captioned, failed in made]
     seconds = max(
         max([*captioned, *failed], default=start) - start + 1
-        for (_, captioned, failed), start in zip(made, starts, strict=True)
+        for (captioned, failed), start in zip(made, starts, strict=True)
     )
-    if not any(captioned or failed for _, captioned, failed in made):
-        return []
-    series = []
-    for number, ((label, captioned, failed), start) in enumerate(zip(made, starts, strict=True)):
-        alone = len(runs) == 1
-        name, css = ("caption", "s1") if alone else (label, f"r{number}")
-        series.append(Series(name=name, css=css, values=_per_second(captioned, start, seconds)))
-        if alone and failed:
-            values = _per_second(failed, start, seconds)
-            series.append(Series(name="failed", css="failed", values=values))
-    return [
-        line_chart(
-            "Videos per second",
-            "videos/s",
-            series,
-            seconds=float(seconds),
-            note="From the moments at which rows were made: there is no timeline of "
-            + ("this run." if len(runs) == 1 else "all of these runs."),
+    series = [
+        Series(name=name, css=css, values=_per_second(captioned, start, seconds))
+        for (name, css), (captioned, _), start in zip(
+            _looks(runs, name="caption"), made, starts, strict=True
         )
     ]
+    if len(runs) == 1 and made[0][1]:
+        values = _per_second(made[0][1], starts[0], seconds)
+        series.append(Series(name="failed", css="failed", values=values))
+    note = "From the moments at which rows were made: there is no timeline of " + (
+        "this run." if len(runs) == 1 else "all of these runs."
+    )
+    return [line_chart("Videos per second", "videos/s", series, seconds=float(seconds), note=note)]
 
 
 def _per_second(made: Counter[int], start: int, seconds: int) -> _Values:
