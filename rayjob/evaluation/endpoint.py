@@ -15,7 +15,6 @@ import zlib
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any, NamedTuple
 
 import httpx
@@ -85,15 +84,8 @@ class Endpoint:
         self._refused: set[str] = set()
         self._heard = self._guided = False
 
-    async def __aenter__(self) -> Endpoint:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def aclose(self) -> None:
+        """Close the connections."""
         await self._client.aclose()
 
     async def ask(self, request: Request) -> Answer:

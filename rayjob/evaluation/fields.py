@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from schemas.structured import ShotAngle, ShotPosition, ShotType, StructuredCaption
+from schemas.structured import StructuredCaption
 
 FIELDS = (
     "shot_type", "shot_angle", "shot_position", "camera_motion", "expression", "TYPES.type",
@@ -27,13 +27,7 @@ SUBJECT_FIELDS = (
 )  # fmt: skip
 GLOBAL_FIELDS = tuple(name for name in FIELDS if name not in SUBJECT_FIELDS)
 
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "shot_type": get_args(ShotType),
-    "shot_angle": get_args(ShotAngle),
-    "shot_position": get_args(ShotPosition),
-}
-
-CLOSED_FIELDS = (*OPTIONS, "is_main_subject")
+CLOSED_FIELDS = ("shot_type", "shot_angle", "shot_position", "is_main_subject")
 """Compared by equality; all other fields hold free text."""
 
 _ARTICLES = frozenset({"a", "an", "the"})

@@ -30,7 +30,7 @@ class Panel:
         name: the judge as scores record it.
         answers: question_hash -> stored answer.
         keep: called with the scores of each question that was asked.
-        step: called with the number of questions that are settled.
+        step: called with the numbers of questions that are new and that are settled.
         asked: different questions that the judge was asked.
     """
 
@@ -39,7 +39,7 @@ class Panel:
     config: JudgeConfig
     answers: dict[str, Stored]
     keep: Callable[[Sequence[Score]], None]
-    step: Callable[[int], None]
+    step: Callable[[int, int], None]
     asked: int = 0
 
     async def ask(self, questions: Sequence[Question]) -> list[Score]:
@@ -48,6 +48,7 @@ class Panel:
         Raises:
             UsageError: the judge cannot be asked at all.
         """
+        self.step(len(questions), 0)
         groups: dict[str, list[Question]] = {}
         for question in questions:
             groups.setdefault(question.hash, []).append(question)
@@ -63,7 +64,7 @@ class Panel:
                     found = self._scored(group, await self._answer(group[0], stored))
                 self.keep(found)
             scores.extend(found)
-            self.step(len(group))
+            self.step(0, len(group))
 
         try:
             async with asyncio.TaskGroup() as tasks:

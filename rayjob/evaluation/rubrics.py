@@ -108,6 +108,13 @@ class Rubric:
         """The prompt with its parts; what looks like a part inside a part stays text."""
         return _PART.sub(lambda found: parts.get(found.group(1), found.group(0)), self.template)
 
+    def question(
+        self, about: Item, parts: Mapping[str, str], dimensions: Mapping[str, str], item: str = ""
+    ) -> Question:
+        """The question with its parts; see :class:`Question`."""
+        prompt = self.render(parts)
+        return Question(about=about, rubric=self, prompt=prompt, dimensions=dimensions, item=item)
+
     def read(self, answer: str) -> dict[str, Reading]:
         """Every value of an answer."""
         data = _object(answer)

@@ -10,6 +10,7 @@ are merged into one, in which each key stands once.
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -24,27 +25,6 @@ from rayjob.output.store import Entry, TableStore
 from schemas.tables import utc_now
 
 Method = Literal["judge", "equality", "normalised match", "formula"]
-
-SCORES = pa.schema(
-    [
-        pa.field("video_id", pa.string(), nullable=False),
-        pa.field("recipe", pa.string(), nullable=False),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("caption_hash", pa.string(), nullable=False),
-        pa.field("duration_sec", pa.float64()),
-        pa.field("item", pa.string(), nullable=False),
-        pa.field("dimension", pa.string(), nullable=False),
-        pa.field("score", pa.float64()),
-        pa.field("reason", pa.string()),
-        pa.field("method", pa.string(), nullable=False),
-        pa.field("judge_model", pa.string()),
-        pa.field("prompt_hash", pa.string()),
-        pa.field("question_hash", pa.string()),
-        pa.field("question", pa.string()),
-        pa.field("raw_answer", pa.string()),
-        pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),
-    ]
-)
 
 _PART_ROWS = 500
 _PART_SECONDS = 30.0
@@ -90,6 +70,22 @@ class Score:
             self.video_id, self.recipe, self.caption_hash, self.item, self.dimension,
             self.judge_model, self.prompt_hash,
         )  # fmt: skip
+
+
+_TYPES = {
+    "str": pa.string(),
+    "Method": pa.string(),
+    "float": pa.float64(),
+    "datetime": pa.timestamp("us", tz="UTC"),
+}
+SCORES = pa.schema(
+    [
+        pa.field(each.name, _TYPES[str(each.type).removesuffix(" | None")],
+                 nullable=str(each.type).endswith(" | None"))
+        for each in dataclasses.fields(Score)
+    ]
+)  # fmt: skip
+"""The columns of the table: the attributes of :class:`Score`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,8 +173,7 @@ class ScoreStore:
         return [Score(**row) for row in table.select(SCORES.names).to_pylist()]
 
     def _write(self, kind: str, rows: Sequence[Score]) -> None:
-        columns = {name: [getattr(row, name) for row in rows] for name in SCORES.names}
-        table = pa.Table.from_pydict(columns, schema=SCORES)
+        table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema=SCORES)
         self._store.write_table(f"{self.folder}/{kind}-{secrets.token_hex(6)}.parquet", table)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -29,38 +29,29 @@ def throughput_charts(runs: Sequence[RunTables]) -> list[Chart]:
 
 
 def _from_timelines(runs: Sequence[RunTables]) -> list[Chart]:
-    lines = [each.run.timeline for each in runs]
-    seconds = max(points[-1].at - points[0].at for points in lines)
+    seconds = max(each.run.timeline[-1].at - each.run.timeline[0].at for each in runs)
     if seconds <= 0:
         return []
-
-    def by_run(values: Callable[[Sequence[Point]], _Values]) -> list[Series]:
-        return [
-            Series(name=name, css=css, values=values(each.run.timeline))
+    stages = [("captioned", name, css) for name, css in _looks(runs, name="caption")]
+    if len(runs) == 1:
+        stages = [("decoded", "decode", "s0"), *stages]
+        if runs[0].run.timeline[-1].failed:
+            stages.append(("failed", "failed", "failed"))
+    lines = [each.run.timeline for each in runs] * (len(stages) // len(runs))
+    videos = [
+        Series(name=name, css=css, values=_rate(points, total, seconds))
+        for points, (total, name, css) in zip(lines, stages, strict=True)
+    ]
+    title = "Videos per second" if len(runs) == 1 else "Videos captioned per second"
+    charts = [line_chart(title, "videos/s", videos, seconds=seconds)]
+    for title, unit, values, column in (
+        ("Tokens written per second", "tokens/s", _rate, "output_tokens"),
+        ("Requests in the engines", "requests", _level, "running"),
+    ):
+        series = [
+            Series(name=name, css=css, values=values(each.run.timeline, column, seconds))
             for each, (name, css) in zip(runs, _looks(runs, name=""), strict=True)
         ]
-
-    charts = []
-    if len(runs) == 1:
-        stages = [("decode", "s0", "decoded"), ("caption", "s1", "captioned")]
-        if lines[0][-1].failed:
-            stages.append(("failed", "failed", "failed"))
-        videos = [
-            Series(name=name, css=css, values=_rate(lines[0], total, seconds))
-            for name, css, total in stages
-        ]
-        charts.append(line_chart("Videos per second", "videos/s", videos, seconds=seconds))
-    else:
-        videos = by_run(lambda points: _rate(points, "captioned", seconds))
-        charts.append(
-            line_chart("Videos captioned per second", "videos/s", videos, seconds=seconds)
-        )
-    for title, unit, series in (
-        ("Tokens written per second", "tokens/s",
-         by_run(lambda points: _rate(points, "output_tokens", seconds))),
-        ("Requests in the engines", "requests",
-         by_run(lambda points: _level(points, "running", seconds))),
-    ):  # fmt: skip
         if any(each.values.any() for each in series):
             charts.append(line_chart(title, unit, series, seconds=seconds))
     return charts
@@ -75,20 +66,22 @@ def _looks(runs: Sequence[RunTables], *, name: str) -> list[tuple[str, str]]:
 
 def _rate(points: Sequence[Point], total: str, seconds: float) -> _Values:
     """Growth of a total per second, shape (BINS,), from the run's start on."""
-    times = np.array([point.at - points[0].at for point in points])
-    totals = np.array([getattr(point, total) for point in points], dtype=np.float64)
     edges = np.linspace(0.0, seconds, BINS + 1)
-    rates: _Values = np.diff(np.interp(edges, times, totals)) / (seconds / BINS)
+    rates: _Values = np.diff(np.interp(edges, *_line(points, total))) / (seconds / BINS)
     return rates
 
 
 def _level(points: Sequence[Point], name: str, seconds: float) -> _Values:
     """A level in the middle of each part of the time, 0 after the run's end."""
-    times = np.array([point.at - points[0].at for point in points])
-    levels = np.array([getattr(point, name) for point in points], dtype=np.float64)
     middles = (np.arange(BINS) + 0.5) * seconds / BINS
-    values: _Values = np.interp(middles, times, levels, right=0.0)
+    values: _Values = np.interp(middles, *_line(points, name), right=0.0)
     return values
+
+
+def _line(points: Sequence[Point], name: str) -> tuple[_Values, _Values]:
+    """Seconds since the run's start, and what the timeline says at each."""
+    times = np.array([point.at - points[0].at for point in points])
+    return times, np.array([getattr(point, name) for point in points], dtype=np.float64)
 
 
 def _from_rows(runs: Sequence[RunTables]) -> list[Chart]:

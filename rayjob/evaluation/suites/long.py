@@ -120,19 +120,11 @@ def _length(item: Item, reference: Reference) -> Score:
 
 def _questions(item: Item, reference: Reference | None) -> Iterator[Question]:
     """Quality of a caption, and relevance where there is a reference."""
-    yield Question(
-        about=item,
-        rubric=QUALITY,
-        prompt=QUALITY.render({"caption": item.text}),
-        dimensions=dict(zip(QUALITY_DIMENSIONS, _QUALITY, strict=True)),
-    )
+    parts = {"caption": item.text}
+    yield QUALITY.question(item, parts, dict(zip(QUALITY_DIMENSIONS, _QUALITY, strict=True)))
     if reference is not None:
-        yield Question(
-            about=item,
-            rubric=RELEVANCE,
-            prompt=RELEVANCE.render({"caption": item.text, "reference": reference.text}),
-            dimensions={"relevance": "relevance"},
-        )
+        parts["reference"] = reference.text
+        yield RELEVANCE.question(item, parts, {"relevance": "relevance"})
 
 
 def _between(low: float, high: float) -> Callable[[Score], bool]:

@@ -13,7 +13,7 @@ from typing import Any
 from rayjob.evaluation import fields
 from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.measures import Measure
-from rayjob.evaluation.rubrics import VERDICT, Question, Rubric
+from rayjob.evaluation.rubrics import VERDICT, Rubric
 from rayjob.evaluation.scores import Method, Score
 from rayjob.evaluation.suites import Suite
 
@@ -84,7 +84,9 @@ class StructuredSuite(Suite):
         else:
             right = found is not None and fields.normalised(wanted) == fields.normalised(found)
             if found is not None and not right and self._judged:
-                self.questions.append(_question(item, part, name, str(wanted), str(found)))
+                parts = {"field": name, "meaning": MEANINGS[name]}
+                parts |= {"label": str(wanted), "answer": str(found)}
+                self.questions.append(RUBRIC.question(item, parts, {"same": name}, part))
                 return
         reason = None if right else f"labelled {wanted!r}, answered {found!r}"
         self.computed.append(
@@ -97,10 +99,3 @@ class StructuredSuite(Suite):
         rows = [name for name in fields.FIELDS if name in there]
         single = [Measure(name=name, dimensions=(name,), factor=100, unit="%") for name in rows]
         return [*single, Measure(name="average", dimensions=tuple(rows), factor=100, unit="%")]
-
-
-def _question(item: Item, part: str, name: str, label: str, answer: str) -> Question:
-    parts = {"field": name, "meaning": MEANINGS[name], "label": label, "answer": answer}
-    return Question(
-        about=item, rubric=RUBRIC, prompt=RUBRIC.render(parts), dimensions={"same": name}, item=part
-    )

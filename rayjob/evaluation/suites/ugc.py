@@ -39,17 +39,11 @@ class UgcSuite(Suite):
         self._quiz = {(each.video_id, each.id): each for each in quiz}
         self.note_uncaptioned("reference captions", references)
         self.note_uncaptioned("videos with questions", [each.video_id for each in quiz])
+        both = dict(zip(DIMENSIONS, DIMENSIONS, strict=True))
         self.questions = [
-            Question(
-                about=item,
-                rubric=RUBRIC,
-                prompt=RUBRIC.render(
-                    {"caption": item.text, "reference": references[video_id].text}
-                ),
-                dimensions={name: name for name in DIMENSIONS},
-            )
-            for video_id, item in self.items.items()
-            if video_id in references
+            RUBRIC.question(item, {"caption": item.text, "reference": references[video].text}, both)
+            for video, item in self.items.items()
+            if video in references
         ] + [
             _quiz_question(self.items[each.video_id], each)
             for each in quiz
@@ -70,15 +64,8 @@ class UgcSuite(Suite):
             answer = _quiz_rubric(quiz).read(score.raw_answer or "")["answer"].value
             if score.score and not quiz.options:
                 parts = {"question": quiz.question, "reference": quiz.answer, "answer": str(answer)}
-                asked.append(
-                    Question(
-                        about=item,
-                        rubric=GRADE,
-                        prompt=GRADE.render(parts),
-                        dimensions={"correct": f"questions {quiz.type}"},
-                        item=quiz.id,
-                    )
-                )
+                graded = {"correct": f"questions {quiz.type}"}
+                asked.append(GRADE.question(item, parts, graded, quiz.id))
             else:
                 settled.append(_settled(item, score, quiz, answer))
         return asked, settled
@@ -110,16 +97,9 @@ def _quiz_rubric(quiz: Quiz) -> Rubric:
 
 
 def _quiz_question(item: Item, quiz: Quiz) -> Question:
-    rubric = _quiz_rubric(quiz)
     lines = [f"{letter}. {text}" for letter, text in zip(_letters(quiz), quiz.options, strict=True)]
     parts = {"caption": item.text, "question": quiz.question, "options": "\n".join(lines)}
-    return Question(
-        about=item,
-        rubric=rubric,
-        prompt=rubric.render(parts),
-        dimensions={"answer": ANSWERED},
-        item=quiz.id,
-    )
+    return _quiz_rubric(quiz).question(item, parts, {"answer": ANSWERED}, quiz.id)
 
 
 def _settled(item: Item, score: Score, quiz: Quiz, answer: float | str | None) -> Score:
