@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 from rayjob.evaluation.config import Selection
 from rayjob.evaluation.scores import Method, Score
 from rayjob.evaluation.tablefiles import Row, by_video, is_table, pick_column, read_rows, seconds
+from rayjob.output.layout import partition_keys
 from rayjob.output.store import TableStore
 from schemas.errors import SourceError
 from schemas.media import StorageOptions
 
-TEXT_COLUMNS = (
+_TEXT_COLUMNS = (
     "caption", "text", "structural_caption", "t2v_fusion_caption", "i2v_fusion_caption",
     "prediction", "structured",
 )  # fmt: skip
@@ -103,7 +102,7 @@ def load_items(where: str, selection: Selection, storage: StorageOptions) -> lis
         SourceError: it cannot be read, or nothing in it is selected.
     """
     if is_table(where):
-        items = _items_of(read_rows(where, storage), selection, where, {})
+        items = items_of(read_rows(where, storage), selection, where, {})
     else:
         items = list(_folder_items(where, selection, storage))
     kept = [
@@ -160,23 +159,22 @@ def _folder_items(where: str, selection: Selection, storage: StorageOptions) -> 
             ours = {"video_id", "caption"} <= names and selection.text_column is None
             columns = [name for name in _COLUMNS if name in names] if ours else None
             rows: list[Row] = file.read(columns=columns).to_pylist()
-        yield from _items_of(rows, selection, store.url_of(entry.path), _keys(entry.path))
+        yield from items_of(rows, selection, store.url_of(entry.path), partition_keys(entry.path))
 
 
-def _keys(path: str) -> dict[str, str]:
-    """The Hive partition keys in a path."""
-    parts = (part.partition("=") for part in posixpath.dirname(path).split("/") if "=" in part)
-    return {key: unquote(value) for key, _, value in parts}
-
-
-def _items_of(
-    rows: list[Row], selection: Selection, where: str, keys: dict[str, str]
+def items_of(
+    rows: Sequence[Row], selection: Selection, where: str, keys: Mapping[str, str]
 ) -> list[Item]:
+    """The captions of a table's rows; ``keys`` are those of its Hive partition.
+
+    Raises:
+        SourceError: a column is missing, or a row has no id.
+    """
     if not rows:
         return []
     columns = list(rows[0])
     text_column = pick_column(
-        columns, TEXT_COLUMNS, chosen=selection.text_column, what="the caption", where=where
+        columns, _TEXT_COLUMNS, chosen=selection.text_column, what="the caption", where=where
     )
     structured_column = next((name for name in _STRUCTURED_COLUMNS if name in columns), None)
     items = []

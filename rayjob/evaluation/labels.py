@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic_core import from_json
 
+from rayjob.evaluation.config import Selection
 from rayjob.evaluation.fields import GLOBAL_FIELDS, SUBJECT_FIELDS, parse
-from rayjob.evaluation.inputs import TEXT_COLUMNS
-from rayjob.evaluation.tablefiles import Row, by_video, pick_column, read_rows, seconds
+from rayjob.evaluation.inputs import Item, items_of
+from rayjob.evaluation.tablefiles import Row, by_video, read_rows
 from schemas.errors import SourceError
 from schemas.media import StorageOptions
 
@@ -20,33 +21,14 @@ _Value = TypeVar("_Value")
 _OPTION_MARK = re.compile(r"^\s*\(?([A-Za-z])[.):]\s+")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """A person's caption of a video."""
-
-    text: str
-    duration_sec: float | None
-
-
-def load_references(
-    where: str, *, column: str | None, storage: StorageOptions
-) -> dict[str, Reference]:
-    """video_id -> reference caption.
+def load_references(where: str, *, column: str | None, storage: StorageOptions) -> dict[str, Item]:
+    """video_id -> a person's caption of the video.
 
     Raises:
         SourceError: unreadable, a column is missing, or a video stands twice.
     """
-    rows = _rows(where, storage)
-    texts = pick_column(
-        rows[0], TEXT_COLUMNS, chosen=column, what="the reference caption", where=where
-    )
-    return _unique(
-        where,
-        (
-            (video_id, Reference(text=str(row.get(texts) or ""), duration_sec=seconds(row)))
-            for _, video_id, row in by_video(rows, where)
-        ),
-    )
+    items = items_of(_rows(where, storage), Selection(text_column=column), where, {})
+    return _unique(where, ((item.video_id, item) for item in items))
 
 
 def load_structured_labels(

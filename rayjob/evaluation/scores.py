@@ -117,24 +117,20 @@ class ScoreStore:
 
     def load_answers(self, judge_model: str) -> dict[str, Stored]:
         """question_hash -> what this judge answered, in any run of the suite."""
-        found: dict[str, Stored] = {}
-        for entry in self._entries(self._suite):
-            for row in self._read(entry):
-                if row.judge_model != judge_model or None in (row.question_hash, row.raw_answer):
-                    continue
-                assert row.question_hash is not None and row.raw_answer is not None
-                before = found.get(row.question_hash)
-                scored = row.score is not None
-                if before is not None and before.raw_answer == row.raw_answer:
-                    scored = scored and before.complete
-                elif before is not None and (before.complete, before.created_at) > (
-                    scored, row.created_at,
-                ):  # fmt: skip
-                    continue
-                found[row.question_hash] = Stored(
-                    raw_answer=row.raw_answer, created_at=row.created_at, complete=scored
-                )
-        return found
+        answers: dict[tuple[str, str], Stored] = {}
+        for row in (row for entry in self._entries(self._suite) for row in self._read(entry)):
+            if row.judge_model != judge_model or not row.question_hash or row.raw_answer is None:
+                continue
+            key = row.question_hash, row.raw_answer
+            before = answers.get(key)
+            answers[key] = Stored(
+                raw_answer=row.raw_answer,
+                created_at=max(row.created_at, before.created_at) if before else row.created_at,
+                complete=row.score is not None and (before is None or before.complete),
+            )
+        # Of several answers to a question the last complete one serves, else the last.
+        order = sorted(answers.items(), key=lambda each: (each[1].complete, each[1].created_at))
+        return {digest: stored for (digest, _), stored in order}
 
     def add(self, rows: Iterable[Score]) -> None:
         """Keep rows; they reach the storage with the next part."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from actors.storage.access import display_uri
 from rayjob.reporting.charts import clock, number
 from rayjob.reporting.gallery import RunTables
+from rayjob.reporting.runs import setting
 from rayjob.reporting.statistics import Statistics
 
 _MAX_INPUTS = 3
@@ -65,11 +66,6 @@ def tiles_of(each: RunTables) -> list[Tile]:
     return tiles
 
 
-def headline(each: RunTables) -> str:
-    """What a run is, in one line."""
-    return " · ".join(value for name, value in facts_of(each) if name in ("recipe", "model"))
-
-
 def comparison(runs: Sequence[RunTables]) -> list[tuple[str, list[str]]]:
     """The figures of several runs side by side: (name, one value per run)."""
     columns = [{tile.name: tile.value for tile in tiles_of(each)} for each in runs]
@@ -87,19 +83,22 @@ def _median(statistics: Statistics) -> int:
 
 def facts_of(each: RunTables) -> list[tuple[str, str]]:
     """What was asked of a run: (name, value)."""
-    run = each.run
-    facts: list[tuple[str, Any]] = [("recipe", run.setting("recipe.name"))]
+    run, config = each.run, each.run.config
+    facts: list[tuple[str, Any]] = [("recipe", setting(config, "recipe.name"))]
     if not facts[0][1]:
         facts = [("recipe", ", ".join(each.statistics.kinds))]
     models = [model for (model, _), _ in each.statistics.models.most_common()]
     hashes = [prompt for (_, prompt), _ in each.statistics.models.most_common()]
     facts += [
-        ("model", _few(models) or run.setting("engine.model")),
+        ("model", _few(models) or setting(config, "engine.model")),
         ("sampling", _plan(each)),
-        ("generation", _pairs(run.setting("recipe.generation"))),
+        ("generation", _pairs(setting(config, "recipe.generation"))),
         ("prompt", _few(hashes)),
-        ("engines", run.setting("engine.engines") or ("all that fit" if run.config else None)),
-        ("input", _inputs(run.setting("input"))),
+        (
+            "engines",
+            setting(config, "engine.engines") or ("all that fit" if config else None),
+        ),
+        ("input", _inputs(setting(config, "input"))),
         ("output", display_uri(run.store.url)),
     ]
     return [(name, str(value)) for name, value in facts if value]

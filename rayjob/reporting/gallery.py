@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from rayjob.reporting.pictures import Pictures, Watching, take_pictures
 from rayjob.reporting.reading import Part, rows_of
 from rayjob.reporting.runs import Run
 from rayjob.reporting.sampling import ranks
 from rayjob.reporting.statistics import Statistics
-from rayjob.reporting.structured import ChipGroup, chip_groups
 
 MAX_CAPTIONS = 120
 """Captions shown of one video and run."""
 
 MAX_CHARS = 12_000
-"""Characters shown of one caption."""
+"""Characters shown of one caption, or of a video's metadata."""
 
 _LEVELS = ("video", "clip", "frame")
 _COLUMNS = (
@@ -30,9 +29,8 @@ _FACTS = ("uri", "duration_sec", "fps", "width", "height", "has_audio", "metadat
 """Columns that tell of the video."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Caption:
-    """A caption as the page shows it.
+class Caption(NamedTuple):
+    """A caption of the page.
 
     Attributes:
         recipe: label of how it was made.
@@ -43,28 +41,6 @@ class Caption:
     recipe: str
     source: str
     row: dict[str, Any]
-
-    @property
-    def text(self) -> str:
-        """The caption, as much as is shown of it."""
-        return str(self.row["caption"])[:MAX_CHARS]
-
-    @property
-    def cut(self) -> int:
-        """Characters that are not shown."""
-        return max(0, len(self.row["caption"]) - MAX_CHARS)
-
-    @property
-    def chips(self) -> tuple[ChipGroup, ...]:
-        """The structured answer, none where there is no such answer."""
-        return chip_groups(self.row["structured"])
-
-    @property
-    def order(self) -> tuple[Any, ...]:
-        """Fused captions first: they are what the others were made for."""
-        level = self.row["level"]
-        rank = _LEVELS.index(level) if level in _LEVELS else len(_LEVELS)
-        return (not self.recipe.startswith("fused: "), self.recipe, rank, self.row["index"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +113,7 @@ def make_gallery(
         for part in (*each.parts, *each.related):
             source = "" if part.run_id == each.run.run_id else part.run_id
             for row in rows_of(each.run.store, part, _COLUMNS, ids):
-                caption = Caption(recipe=part.label, source=source, row=row)
-                found[row["video_id"]][number].append(caption)
+                found[row["video_id"]][number].append(Caption(part.label, source, row))
     marked = set(flagged)
     videos = [
         _video(video_id, by_run, flagged=video_id in marked)
@@ -156,13 +131,17 @@ def _video(video_id: str, by_run: Sequence[Sequence[Caption]], *, flagged: bool)
     return Video(
         video_id=video_id,
         facts=known,
-        captions=tuple(
-            tuple(sorted(captions, key=lambda caption: caption.order)[:MAX_CAPTIONS])
-            for captions in by_run
-        ),
+        captions=tuple(tuple(sorted(captions, key=_order)[:MAX_CAPTIONS]) for captions in by_run),
         left_out=sum(max(0, len(captions) - MAX_CAPTIONS) for captions in by_run),
         flagged=flagged,
     )
+
+
+def _order(caption: Caption) -> tuple[Any, ...]:
+    """Fused captions first: they are what the others were made for."""
+    level = caption.row["level"]
+    rank = _LEVELS.index(level) if level in _LEVELS else len(_LEVELS)
+    return (not caption.recipe.startswith("fused: "), caption.recipe, rank, caption.row["index"])
 
 
 def _with_pictures(runs: Sequence[RunTables], videos: Sequence[Video]) -> list[Video]:

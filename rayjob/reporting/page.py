@@ -17,15 +17,16 @@ from markupsafe import Markup
 import rayjob
 from actors.storage.access import display_uri
 from rayjob.reporting.charts import HEIGHT, WIDTH, Chart, Series, clock, histogram, number
-from rayjob.reporting.facts import comparison, facts_of, headline, tiles_of
-from rayjob.reporting.gallery import RunTables, Video, make_gallery
+from rayjob.reporting.facts import comparison, facts_of, tiles_of
+from rayjob.reporting.gallery import MAX_CHARS, RunTables, Video, make_gallery
 from rayjob.reporting.pictures import Thumbnail, watching
 from rayjob.reporting.reading import KEYS, list_parts
 from rayjob.reporting.runs import Run
 from rayjob.reporting.scored import find_verdicts, score_panels
 from rayjob.reporting.statistics import collect
+from rayjob.reporting.structured import chip_groups
 from rayjob.reporting.throughput import throughput_charts
-from rayjob.reporting.track import Track, Window, make_track
+from rayjob.reporting.track import Track, make_track
 from rayjob.settings.redaction import shown_config
 
 _MAX_REASONS = 8
@@ -75,10 +76,14 @@ def make_page(runs: Sequence[Run], request: Request) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "clock": clock, "number": number, "uri": display_uri, "columns": _columns
+        "clock": clock, "number": number, "uri": display_uri, "columns": _columns,
+        "chips": chip_groups,
     }  # fmt: skip
-    environment.globals |= {"WIDTH": WIDTH, "HEIGHT": HEIGHT}
-    cards = [_card(f"v{number}", video) for number, video in enumerate(videos)]
+    environment.globals |= {"WIDTH": WIDTH, "HEIGHT": HEIGHT, "MAX_CHARS": MAX_CHARS}
+    cards = [
+        Card(name=f"v{index}", video=video, track=make_track(video, f"v{index}"))
+        for index, video in enumerate(videos)
+    ]
     return environment.get_template("page.html.j2").render(
         style=Markup(style),
         script=Markup(script),
@@ -88,7 +93,6 @@ def make_page(runs: Sequence[Run], request: Request) -> str:
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         runs=read,
         many=len(read) > 1,
-        headline=headline(read[0]),
         tiles=tiles_of(read[0]),
         comparison=comparison(read) if len(read) > 1 else [],
         facts=[facts_of(each) for each in read],
@@ -202,22 +206,3 @@ def _columns(frames: Sequence[Thumbnail]) -> int:
         return max(count, 3)
     narrow = count > 12 or frames[0].height > frames[0].width
     return min((8, 7, 6) if narrow else (4, 5, 6), key=lambda columns: -count % columns)
-
-
-def _card(name: str, video: Video) -> Card:
-    several = len(video.captions) > 1
-    windows = [
-        Window(
-            target=f"{name}-{position}-{index}",
-            name=f"{row['level']} {row['index']}, "
-            f"{clock(row['start_sec'])} to {clock(row['end_sec'])}",
-            start_sec=row["start_sec"],
-            end_sec=row["end_sec"],
-            css=f"r{position}" if several else "s0" if row["level"] == "clip" else "s2",
-        )
-        for position, found in enumerate(video.captions)
-        for index, row in enumerate(caption.row for caption in found)
-        if row["level"] != "video" and None not in (row["start_sec"], row["end_sec"])
-    ]
-    track = make_track(video.pictures, windows, duration_sec=video.facts["duration_sec"])
-    return Card(name=name, video=video, track=track)

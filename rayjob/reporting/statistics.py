@@ -198,9 +198,8 @@ def _counts(column: pa.Array) -> dict[Any, int]:
 
 def _pairs(batch: pa.RecordBatch, first: str, second: str) -> dict[tuple[str, str], int]:
     """How often each pair of values stands in two columns."""
-    table = pa.table({"a": batch.column(first), "b": batch.column(second)})
-    grouped = table.group_by(["a", "b"]).aggregate([([], "count_all")])
-    return {(row["a"], row["b"]): row["count_all"] for row in grouped.to_pylist()}
+    table = pa.Table.from_batches([batch]).group_by([first, second]).aggregate([([], "count_all")])
+    return {(row[first], row[second]): row["count_all"] for row in table.to_pylist()}
 
 
 def _seconds(column: pa.Array) -> dict[int, int]:

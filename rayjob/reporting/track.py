@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from rayjob.reporting.charts import WIDTH, Box
+from rayjob.reporting.charts import WIDTH, Box, clock
+from rayjob.reporting.gallery import Video
 from rayjob.reporting.pictures import Pictures
 
 _WAVE = 44
@@ -14,21 +16,8 @@ _LANE = 13
 _GAP = 3
 _MAX_LANES = 8
 
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """Part of a video that a caption is about.
-
-    Attributes:
-        target: id of the caption's element on the page.
-        css: class that gives the colour.
-    """
-
-    target: str
-    name: str
-    start_sec: float
-    end_sec: float
-    css: str
+_Window = tuple[str, str, dict[str, Any]]
+"""Part of a video that a caption is about: id of its element, css class, row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +27,7 @@ class Track:
     Attributes:
         wave: bars of the sound, as the data of an SVG path.
         ticks: the moments of the frames, as the data of an SVG path.
-        windows: each with the id of its caption's element.
+        windows: each with the id of its caption's element on the page.
     """
 
     seconds: float
@@ -48,13 +37,16 @@ class Track:
     height: int
 
 
-def make_track(
-    pictures: Pictures | None, windows: Sequence[Window], *, duration_sec: float | None
-) -> Track | None:
-    """Lay out what there is; None where there is nothing to draw or no time to draw it on."""
-    pictures = pictures or Pictures()
-    ends = (window.end_sec for window in windows)
-    seconds = max(duration_sec or 0.0, pictures.duration_sec, *ends, 0.0)
+def make_track(video: Video, name: str) -> Track | None:
+    """Lay out what there is; None where there is nothing to draw or no time to draw it on.
+
+    Args:
+        name: what the ids of the captions' elements on the page begin with.
+    """
+    pictures = video.pictures or Pictures()
+    windows = _windows(video, name)
+    ends = (row["end_sec"] for _, _, row in windows)
+    seconds = max(video.facts["duration_sec"] or 0.0, pictures.duration_sec, *ends, 0.0)
     if seconds <= 0 or not (windows or pictures.wave or pictures.thumbnails):
         return None
     scale = WIDTH / seconds
@@ -68,6 +60,20 @@ def make_track(
     return Track(seconds=seconds, wave=wave, ticks="".join(ticks), windows=placed, height=height)
 
 
+def _windows(video: Video, name: str) -> list[_Window]:
+    several = len(video.captions) > 1
+    return [
+        (
+            f"{name}-{position}-{index}",
+            f"r{position}" if several else "s0" if row["level"] == "clip" else "s2",
+            row,
+        )
+        for position, captions in enumerate(video.captions)
+        for index, row in enumerate(caption.row for caption in captions)
+        if row["level"] != "video" and None not in (row["start_sec"], row["end_sec"])
+    ]
+
+
 def _wave(peaks: Sequence[float], width: float) -> str:
     """Both halves of the sound's envelope, about the middle of the strip."""
     middle, step = _WAVE / 2, width / len(peaks)
@@ -78,20 +84,21 @@ def _wave(peaks: Sequence[float], width: float) -> str:
     )
 
 
-def _placed(windows: Sequence[Window], scale: float, *, top: int) -> list[tuple[str, Box]]:
+def _placed(windows: Sequence[_Window], scale: float, *, top: int) -> list[tuple[str, Box]]:
     """The windows in lanes, so that those that overlap do not cover each other."""
     free = [0.0] * _MAX_LANES
     placed = []
-    for window in sorted(windows, key=lambda each: (each.start_sec, each.end_sec)):
+    for target, css, row in sorted(
+        windows, key=lambda each: (each[2]["start_sec"], each[2]["end_sec"])
+    ):
+        start, end = row["start_sec"], row["end_sec"]
         lane = next(
-            (index for index, until in enumerate(free) if until <= window.start_sec + 1e-6),
-            _MAX_LANES - 1,
+            (index for index, until in enumerate(free) if until <= start + 1e-6), _MAX_LANES - 1
         )
-        free[lane] = window.end_sec
-        width = max(4.0, (window.end_sec - window.start_sec) * scale - _GAP)
-        box = Box(
-            f"window {window.css}", window.start_sec * scale, top + lane * _LANE, width,
-            _LANE - _GAP, window.name,
-        )  # fmt: skip
-        placed.append((window.target, box))
+        free[lane] = end
+        title = f"{row['level']} {row['index']}, {clock(start)} to {clock(end)}"
+        width = max(4.0, (end - start) * scale - _GAP)
+        y = top + lane * _LANE
+        box = Box(f"window {css}", start * scale, y, width, _LANE - _GAP, title)
+        placed.append((target, box))
     return placed

@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rayjob.evaluation.inputs import Item
-from rayjob.evaluation.labels import Reference
 from rayjob.evaluation.measures import Measure
 from rayjob.evaluation.rubrics import LIKERT, Question, Rubric
 from rayjob.evaluation.scores import Score
@@ -54,7 +53,7 @@ class LongSuite(Suite):
     def __init__(
         self,
         items: Sequence[Item],
-        references: Mapping[str, Reference],
+        references: Mapping[str, Item],
         *,
         edges: Sequence[float],
         judged: bool,
@@ -96,20 +95,17 @@ class LongSuite(Suite):
             if name in there
         ]
 
-    def _buckets(self, scores: Sequence[Score]) -> list[tuple[str, Callable[[Score], bool]]]:
+    def _buckets(self, scores: Sequence[Score]) -> Iterator[tuple[str, Callable[[Score], bool]]]:
         """The buckets that hold a video, by their names."""
-        edges = [-math.inf, *self._edges, math.inf]
-        found = []
-        for low, high in itertools.pairwise(edges):
+        for low, high in itertools.pairwise([-math.inf, *self._edges, math.inf]):
             inside = _between(low, high)
-            if any(inside(score) for score in scores):
-                name = f"[{low:g}s, {high:g}s)"
-                name = f"under {high:g}s" if low == -math.inf else name
-                found.append((f"from {low:g}s" if high == math.inf else name, inside))
-        return found
+            if any(map(inside, scores)):
+                first, last = low == -math.inf, high == math.inf
+                between = f"from {low:g}s" if last else f"[{low:g}s, {high:g}s)"
+                yield f"under {high:g}s" if first else between, inside
 
 
-def _length(item: Item, reference: Reference) -> Score:
+def _length(item: Item, reference: Item) -> Score:
     required, written = len(words(reference.text)), len(words(item.text))
     return item.score(
         "length",
@@ -118,7 +114,7 @@ def _length(item: Item, reference: Reference) -> Score:
     )
 
 
-def _questions(item: Item, reference: Reference | None) -> Iterator[Question]:
+def _questions(item: Item, reference: Item | None) -> Iterator[Question]:
     """Quality of a caption, and relevance where there is a reference."""
     parts = {"caption": item.text}
     yield QUALITY.question(item, parts, dict(zip(QUALITY_DIMENSIONS, _QUALITY, strict=True)))
@@ -131,7 +127,7 @@ def _between(low: float, high: float) -> Callable[[Score], bool]:
     return lambda score: score.duration_sec is not None and low <= score.duration_sec < high
 
 
-def _timed(item: Item, reference: Reference | None) -> Item:
+def _timed(item: Item, reference: Item | None) -> Item:
     """The item with the video's duration, from the reference where the caption has none."""
     if item.duration_sec is not None or reference is None:
         return item

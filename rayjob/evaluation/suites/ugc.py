@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from rayjob.evaluation.inputs import Item
-from rayjob.evaluation.labels import QUESTION_TYPES, Quiz, Reference
+from rayjob.evaluation.labels import QUESTION_TYPES, Quiz
 from rayjob.evaluation.measures import Measure
 from rayjob.evaluation.panel import UNKNOWN
 from rayjob.evaluation.rubrics import LIKERT, VERDICT, Question, Rubric, Scale
@@ -33,7 +33,7 @@ class UgcSuite(Suite):
     """Scores against reference captions, and questions; either may be absent."""
 
     def __init__(
-        self, items: Sequence[Item], references: Mapping[str, Reference], quiz: Sequence[Quiz]
+        self, items: Sequence[Item], references: Mapping[str, Item], quiz: Sequence[Quiz]
     ) -> None:
         super().__init__(items)
         self._quiz = {(each.video_id, each.id): each for each in quiz}
