@@ -105,13 +105,13 @@ def match_subjects(
 ) -> list[Mapping[str, Any] | None]:
     """For each labelled subject the answer's subject that tells of it, None without one.
 
-    The likest pair first, then the likest of the rest, so that the order of the subjects
-    does not matter. Likeness counts equal types, the share of common words in the texts,
+    The most similar pair first, then the most similar of the rest, so that the order of the
+    subjects does not matter. Similarity counts equal types, the share of common words in the texts,
     and the main-subject mark. As many pairs are made as the shorter list holds, so a
     subject described wrongly throughout is matched and wrong, not missing.
     """
     pairs = sorted(
-        (-_likeness(label, answer), row, column)
+        (-_similarity(label, answer), row, column)
         for row, label in enumerate(labels)
         for column, answer in enumerate(answers)
     )
@@ -132,7 +132,7 @@ _TEXT_WEIGHTS = {
 """What tells subjects apart: what they are first, then what they look like."""
 
 
-def _likeness(label: Mapping[str, Any], answer: Mapping[str, Any]) -> float:
+def _similarity(label: Mapping[str, Any], answer: Mapping[str, Any]) -> float:
     total = 0.0
     for name, weight in _TEXT_WEIGHTS.items():
         left = set(normalised(field_of(label, name) or "").split())

@@ -127,7 +127,7 @@ def one_per_video(items: Sequence[Item], selection: Selection) -> list[Item]:
     """The items of the selected level, of which each video has one at most.
 
     Raises:
-        SourceError: there is none, or a video has several.
+        SourceError: there are no such captions, or a video has several.
     """
     chosen = [item for item in items if item.level == selection.level]
     if not chosen:

@@ -249,7 +249,7 @@ def _difference(
 
 
 _EPSILON = 1e-12
-"""Rounding of sums: a difference below it is none."""
+"""Rounding of sums: a smaller difference counts as zero."""
 
 
 def _two_sided(drawn: Floats) -> float:
@@ -265,8 +265,8 @@ def _two_sided(drawn: Floats) -> float:
 def _judged(differences: list[Difference]) -> list[Difference]:
     """Say of each whether it is more than noise, by Holm's procedure.
 
-    A figure in which no video differs can pass no test, so it makes none of the others
-    stricter.
+    A figure in which no video differs cannot pass any test, so it does not make the test of
+    the others stricter.
     """
     tested = sorted(
         (each.p, index)

@@ -75,7 +75,7 @@ class Panel:
         return scores
 
     async def _answer(self, question: Question, earlier: Stored | None) -> Stored | str:
-        """The judge's answer, or the best there was before, or why there is none."""
+        """The judge's answer, or the best there was before, or why there is no answer."""
         if self.judge is None:
             return earlier or NO_JUDGE
         self.asked += 1
@@ -100,7 +100,7 @@ class Panel:
         return stored
 
     def _scored(self, group: Sequence[Question], answer: Stored | str) -> list[Score]:
-        """The scores of equal questions; ``answer`` is a reason where there is none."""
+        """The scores of equal questions; ``answer`` is a reason where there is no answer."""
         if isinstance(answer, str):
             readings = dict.fromkeys(group[0].rubric.scales, Reading(None, answer))
             raw, when = None, utc_now()

@@ -21,7 +21,7 @@ _FENCED = re.compile(r"```(?:json)?\s*(\{.*?\})\s*```", re.DOTALL)
 
 
 class Reading(NamedTuple):
-    """One value in a judge's answer: the value, or None and the reason why there is none."""
+    """One value in a judge's answer: the value, or None and the reason why it is missing."""
 
     value: float | str | None
     reason: str | None = None

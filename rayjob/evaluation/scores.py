@@ -33,7 +33,7 @@ _PART_SECONDS = 30.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """One score, or the reason why there is none.
+    """One score, or the reason why it is missing.
 
     Attributes:
         recipe, model: who wrote the caption, "" where unknown.

@@ -52,7 +52,7 @@ def read_rows(where: str, storage: StorageOptions) -> list[Row]:
         raise SourceError(f"{where} is not UTF-8: {error}") from error
     except pa.ArrowException as error:
         raise SourceError(f"{where} is not a readable Parquet file: {error}") from error
-    raise SourceError(f"{where} is not a table: its name ends in none of {', '.join(SUFFIXES)}")
+    raise SourceError(f"{where} is not a table: names of tables end in {', '.join(SUFFIXES)}")
 
 
 def _csv_rows(data: bytes, where: str) -> list[Row]:
@@ -91,7 +91,7 @@ def pick_column(
     """The column to take: the user's choice, or the first candidate that is there.
 
     Raises:
-        SourceError: neither is there.
+        SourceError: the table has neither.
     """
     there = list(columns)
     wanted = [chosen] if chosen is not None else list(candidates)

@@ -13,12 +13,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server does with a request: answer with a text or a body, or fail."""
+    """What the server does with a request: answer with a text or a body, or fail.
+
+    Attributes:
+        delay: seconds before the answer; drip: seconds before each byte of the body.
+    """
 
     text: str = ""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
+    drip: float = 0.0
     body: str | bytes | None = None
 
 
@@ -59,7 +64,10 @@ class JudgeServer:
                         self.send_header(name, value)
                     self.send_header("Content-Length", str(len(data)))
                     self.end_headers()
-                    self.wfile.write(data)
+                    for at in range(len(data) if reply.drip else 0):
+                        time.sleep(reply.drip)
+                        self.wfile.write(data[at : at + 1])
+                    self.wfile.write(b"" if reply.drip else data)
                 except (BrokenPipeError, ConnectionResetError):
                     pass  # the client gave up waiting, as a test wants it
 

@@ -128,7 +128,7 @@ def _between(low: float, high: float) -> Callable[[Score], bool]:
 
 
 def _timed(item: Item, reference: Item | None) -> Item:
-    """The item with the video's duration, from the reference where the caption has none."""
+    """The item with the video's duration, from the reference where the caption does not say."""
     if item.duration_sec is not None or reference is None:
         return item
     return dataclasses.replace(item, duration_sec=reference.duration_sec)
