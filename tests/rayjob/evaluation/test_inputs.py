@@ -117,6 +117,8 @@ def test_any_table_by_its_columns(tmp_path: Path) -> None:
         ("x.jsonl", '{"video_id": "", "caption": "a"}\n', "row 1: the column 'video_id' is empty"),
         ("x.jsonl", '{"video_id": "a",\n', "line 1: malformed JSON"),
         ("x.jsonl", "[1]\n", "line 1: not a JSON object"),
+        ("x.jsonl", "[" * 100_000, "line 1: malformed JSON"),
+        ("x.jsonl", '{"video_id": "a", "caption": "\\ud800"}\n', "line 1: malformed JSON"),
         ("x.csv", "video_id,caption\na\n", "line 2: not as many cells"),
         ("x.csv", "video_id,caption\na,\xff\n".encode("latin-1"), "is not UTF-8"),
         ("x.parquet", "no parquet", "not a readable Parquet file"),
