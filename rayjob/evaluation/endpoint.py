@@ -1,22 +1,31 @@
-"""A judge behind an OpenAI-compatible API: retries, rate limit, guided decoding."""
+"""A judge behind an OpenAI-compatible API: retries, rate limit, guided decoding.
+
+Nothing that an endpoint sends is trusted: bodies are bounded before and after decompression,
+waits are finite, and what is not a chat completion costs one answer.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import time
+import zlib
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import httpx
+from pydantic import BaseModel, Field, ValidationError
 
 from rayjob.evaluation.config import JudgeConfig
 from schemas.errors import CaptionError, ConfigError, RequestRejectedError
 from schemas.recipe import Answer, Request
+
+MOST_BYTES = 4 << 20
+"""Of a body, compressed or not; a judge's answer has some thousand."""
 
 _FIRST_WAIT_SEC = 0.5
 _LONGEST_WAIT_SEC = 60.0
@@ -51,34 +60,32 @@ class Endpoint:
     """A :class:`schemas.recipe.Asker` over ``POST {url}/chat/completions``; text only.
 
     Raises:
-        ConfigError: from the constructor, if the URL is none or the key is missing; from
+        ConfigError: from the constructor, if the URL is not one or the key is missing; from
             :meth:`ask`, if nothing listens there, the key is refused or the model unknown.
     """
 
     def __init__(self, config: JudgeConfig) -> None:
         assert config.url is not None
-        url = config.url.rstrip("/")
-        if not url.startswith(("http://", "https://")):
-            raise ConfigError(f"--judge-url {url!r} begins with neither http:// nor https://")
-        self._url = f"{url.removesuffix('/chat/completions')}/chat/completions"
+        base = config.url.rstrip("/").removesuffix("/chat/completions")
+        try:
+            self._url = httpx.URL(f"{base}/chat/completions")
+        except httpx.InvalidURL as error:
+            raise ConfigError(f"--judge-url {config.url!r} is not a URL: {error}") from error
+        if self._url.scheme not in ("http", "https") or not self._url.host:
+            raise ConfigError(f"--judge-url {config.url!r} is not an http:// or https:// URL")
         self._config = config
         self._key = read_key(config)
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        headers = {"Accept-Encoding": "gzip"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         limits = httpx.Limits(max_connections=config.concurrency)
         self._client = httpx.AsyncClient(headers=headers, timeout=config.timeout_sec, limits=limits)
-        self._pace = _Pace(config.requests_per_minute)
+        self._next_turn = 0.0
         self._refused: set[str] = set()
         self._heard = self._guided = False
 
-    async def __aenter__(self) -> Endpoint:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def aclose(self) -> None:
+        """Close the connections."""
         await self._client.aclose()
 
     async def ask(self, request: Request) -> Answer:
@@ -90,38 +97,59 @@ class Endpoint:
         """
         failures = 0
         while True:
-            await self._pace.turn()
+            await self._turn()
             sent = self._payload(request)
             wait: float | None = None
             try:
                 async with asyncio.timeout(self._config.timeout_sec):
-                    response = await self._client.post(self._url, json=sent)
+                    reply = await self._post(sent)
                 self._heard = True
-                if response.is_success:
+                if 200 <= reply.status < 300:
                     self._guided = self._guided or "response_format" in sent
-                    return _answer(response)
-                if self._give_up(response, sent):
+                    return _answer(reply.body)
+                if self._give_up(reply, sent):
                     continue
-                reason, wait = f"HTTP {response.status_code}", _retry_after(response)
-            except TimeoutError:
+                reason, wait = f"HTTP {reply.status}", _retry_after(reply.retry_after)
+            except (TimeoutError, httpx.TimeoutException):
                 reason = f"no answer within {self._config.timeout_sec:g} s"
-            except httpx.TimeoutException as error:
-                reason = f"no answer within {self._config.timeout_sec:g} s ({type(error).__name__})"
             except httpx.ConnectError as error:
                 if not self._heard and failures == self._config.retries:
                     raise ConfigError(
                         f"nothing answers at {self._shown()} ({error}): check --judge-url"
                     ) from error
                 reason = "cannot connect"
-            except (httpx.TransportError, _MalformedError) as error:
-                reason = f"{type(error).__name__.removeprefix('_')}: {error}"
-            except httpx.InvalidURL as error:
-                raise ConfigError(f"--judge-url {self._shown()} is no URL: {error}") from error
+            except httpx.HTTPError as error:
+                reason = f"{type(error).__name__}: {error}"
+            except _MalformedError as error:
+                reason = str(error)
             failures += 1
             if failures > self._config.retries:
-                raise CaptionError(self._clean(f"{reason}, {failures} times"))
+                often = f", {failures} times" if failures > 1 else ""
+                raise CaptionError(self._clean(reason) + often)
             backoff = min(_LONGEST_WAIT_SEC, _FIRST_WAIT_SEC * 2 ** (failures - 1))
             await asyncio.sleep(backoff * random.uniform(0.5, 1.0) if wait is None else wait)
+
+    async def _turn(self) -> None:
+        """Wait until the next request may go: they are spread evenly over the minute."""
+        if self._config.requests_per_minute:
+            now = time.monotonic()
+            at = max(now, self._next_turn)
+            self._next_turn = at + 60.0 / self._config.requests_per_minute
+            await asyncio.sleep(at - now)
+
+    async def _post(self, sent: dict[str, Any]) -> _Reply:
+        body = bytearray()
+        async with self._client.stream("POST", self._url, json=sent) as response:
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > MOST_BYTES:
+                    raise _MalformedError(f"the body is longer than {MOST_BYTES:,} bytes")
+        headers = response.headers
+        return _Reply(
+            status=response.status_code,
+            body=_plain(bytes(body), headers.get("content-encoding", "identity").strip().lower()),
+            retry_after=headers.get("retry-after", "").strip(),
+        )
 
     def _payload(self, request: Request) -> dict[str, Any]:
         messages = [{"role": "user", "content": request.prompt}]
@@ -142,16 +170,17 @@ class Endpoint:
             kept["max_completion_tokens"] = chosen.max_tokens
         return {"model": self._config.model, "messages": messages, **kept}
 
-    def _give_up(self, response: httpx.Response, sent: dict[str, Any]) -> bool:
+    def _give_up(self, reply: _Reply, sent: dict[str, Any]) -> bool:
         """Whether to ask again at once, without a parameter that the endpoint refuses.
 
         Raises:
             ConfigError, RequestRejectedError: asking again cannot help.
         """
-        code = response.status_code
+        code = reply.status
         if code in _TRANSIENT:
             return False
-        said = self._clean(" ".join(response.text.split())[:300])
+        text = reply.body.decode("utf-8", "replace")
+        said = self._clean(" ".join(text[:1000].split())[:300])
         if code in (401, 403):
             raise ConfigError(
                 f"{self._shown()} refuses the key (HTTP {code}): pass --judge-key-file or "
@@ -159,15 +188,13 @@ class Endpoint:
             )
         if code in (404, 405):
             raise ConfigError(
-                f"{self._shown()} knows no such API or no model {self._config.model!r} "
+                f"{self._shown()} does not know this API or the model {self._config.model!r} "
                 f"(HTTP {code}): check --judge-url and --judge-model. It says: {said}"
             )
         if code in (400, 422):
-            named = {name for name in _SPARE if name in sent and name in response.text}
-            if "json_schema" in response.text and "response_format" in sent:
+            named = {name for name in _SPARE if name in sent and name in text}
+            if "response_format" in sent and ("json_schema" in text or not (named or self._guided)):
                 named.add("response_format")
-            if not named and "response_format" in sent and not self._guided:
-                named = {"response_format"}
             if named:
                 self._refused |= named
                 return True
@@ -177,63 +204,81 @@ class Endpoint:
         raise RequestRejectedError(f"HTTP {code}: {said}")
 
     def _shown(self) -> str:
-        url = httpx.URL(self._url)
-        return str(url.copy_with(username=None, password=None, query=None))
+        return str(self._url.copy_with(username=None, password=None, query=None))
 
     def _clean(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+        """The endpoint's words without the key, and without what a terminal would obey."""
+        if self._key:
+            text = text.replace(self._key, "***")
+        return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 class _MalformedError(Exception):
-    """A body that is no chat completion."""
+    """What came is not a chat completion."""
 
 
-class _Pace:
-    """Spreads requests evenly: ``per_minute`` of them at most, None for no limit."""
+class _Reply(NamedTuple):
+    """An HTTP response; ``body`` is decompressed, ``retry_after`` the header, "" without."""
 
-    def __init__(self, per_minute: float | None) -> None:
-        self._gap = 60.0 / per_minute if per_minute else 0.0
-        self._next = 0.0
-
-    async def turn(self) -> None:
-        """Wait until the next request may go."""
-        if self._gap:
-            now = time.monotonic()
-            at = max(now, self._next)
-            self._next = at + self._gap
-            await asyncio.sleep(at - now)
+    status: int
+    body: bytes
+    retry_after: str
 
 
-def _answer(response: httpx.Response) -> Answer:
+class _Message(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: Any = None
+
+
+class _Completion(BaseModel):
+    choices: Annotated[list[_Choice], Field(min_length=1)]
+
+
+def _plain(body: bytes, encoding: str) -> bytes:
+    """The body without its compression."""
+    if encoding == "identity" or not body:
+        return body
+    if encoding != "gzip":
+        raise _MalformedError(f"the body is encoded as {encoding!r}")
     try:
-        body = response.json()
-        choice = body["choices"][0]
-        text = choice["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise _MalformedError("the body is no chat completion") from error
-    if not isinstance(text, str):
-        # A refusal of OpenAI's models comes in place of the content.
-        text = str(choice["message"].get("refusal") or "")
-    usage = body.get("usage") or {}
+        data = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(body, MOST_BYTES + 1)
+    except zlib.error as error:
+        raise _MalformedError(f"the body is not gzip: {error}") from error
+    if len(data) > MOST_BYTES:
+        raise _MalformedError(f"the body is longer than {MOST_BYTES:,} bytes")
+    return data
+
+
+def _answer(body: bytes) -> Answer:
+    """The first choice. Tokens are not counted: endpoints differ, and no score needs them."""
+    try:
+        choice = _Completion.model_validate_json(body).choices[0]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise _MalformedError(f"the body is not a chat completion: {first['msg']}") from error
+    # A refusal of OpenAI's models comes in place of the content.
+    text = choice.message.content if choice.message.content is not None else choice.message.refusal
     return Answer(
-        text=text.strip(),
-        finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
-        prompt_tokens=int(usage.get("prompt_tokens") or 0),
-        output_tokens=int(usage.get("completion_tokens") or 0),
+        text=(text or "").strip(),
+        finish_reason="length" if choice.finish_reason == "length" else "stop",
+        prompt_tokens=0,
+        output_tokens=0,
     )
 
 
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds that the endpoint asks to wait, None if it does not say."""
-    value = response.headers.get("retry-after", "").strip()
-    if not value:
-        return None
+def _retry_after(value: str) -> float | None:
+    """Seconds that the endpoint asks to wait, a minute at most; None if it does not say."""
     try:
         wait = float(value)
     except ValueError:
         try:
-            until = parsedate_to_datetime(value)
-        except ValueError:
+            until = parsedate_to_datetime(value).astimezone(UTC)
+        except (ValueError, OverflowError, OSError):
             return None
-        wait = (until.astimezone(UTC) - datetime.now(UTC)).total_seconds()
-    return min(max(wait, 0.0), _LONGEST_WAIT_SEC)
+        wait = (until - datetime.now(UTC)).total_seconds()
+    return None if math.isnan(wait) else min(max(wait, 0.0), _LONGEST_WAIT_SEC)

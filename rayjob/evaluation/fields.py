@@ -6,14 +6,14 @@ The fields and options are those of SkyCaptioner-V1; the rows of its accuracy ta
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
-from schemas.structured import ShotAngle, ShotPosition, ShotType, StructuredCaption
+from schemas.structured import StructuredCaption
 
 FIELDS = (
     "shot_type", "shot_angle", "shot_position", "camera_motion", "expression", "TYPES.type",
@@ -27,13 +27,7 @@ SUBJECT_FIELDS = (
 )  # fmt: skip
 GLOBAL_FIELDS = tuple(name for name in FIELDS if name not in SUBJECT_FIELDS)
 
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "shot_type": get_args(ShotType),
-    "shot_angle": get_args(ShotAngle),
-    "shot_position": get_args(ShotPosition),
-}
-
-CLOSED_FIELDS = (*OPTIONS, "is_main_subject")
+CLOSED_FIELDS = ("shot_type", "shot_angle", "shot_position", "is_main_subject")
 """Compared by equality; all other fields hold free text."""
 
 _ARTICLES = frozenset({"a", "an", "the"})
@@ -41,9 +35,12 @@ _WORD = re.compile(r"\w+")
 
 
 def parse(text: str | None) -> dict[str, Any] | None:
-    """The structure that a JSON text holds, None where it holds none."""
+    """The object that a JSON text holds, None for any other text.
+
+    Text from models: nested too deeply, or with half a surrogate pair, it is not JSON either.
+    """
     try:
-        value = json.loads(text or "")
+        value = from_json(text or "")
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
@@ -58,7 +55,7 @@ def field_of(structure: Mapping[str, Any], name: str) -> Any:
 
 
 def subjects_of(structure: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The subjects of a structure; entries that are no objects are left out."""
+    """The subjects of a structure; entries that are not objects are left out."""
     found = structure.get("subjects")
     if not isinstance(found, list):
         return []
@@ -108,13 +105,13 @@ def match_subjects(
 ) -> list[Mapping[str, Any] | None]:
     """For each labelled subject the answer's subject that tells of it, None without one.
 
-    The likest pair first, then the likest of the rest, so that the order of the subjects
-    does not matter. Likeness counts equal types, the share of common words in the texts,
+    The most similar pair first, then the most similar of the rest, so that the order of the
+    subjects does not matter. Similarity counts equal types, the share of common words in the texts,
     and the main-subject mark. As many pairs are made as the shorter list holds, so a
     subject described wrongly throughout is matched and wrong, not missing.
     """
     pairs = sorted(
-        (-_likeness(label, answer), row, column)
+        (-_similarity(label, answer), row, column)
         for row, label in enumerate(labels)
         for column, answer in enumerate(answers)
     )
@@ -135,7 +132,7 @@ _TEXT_WEIGHTS = {
 """What tells subjects apart: what they are first, then what they look like."""
 
 
-def _likeness(label: Mapping[str, Any], answer: Mapping[str, Any]) -> float:
+def _similarity(label: Mapping[str, Any], answer: Mapping[str, Any]) -> float:
     total = 0.0
     for name, weight in _TEXT_WEIGHTS.items():
         left = set(normalised(field_of(label, name) or "").split())

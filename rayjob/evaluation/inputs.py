@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 from rayjob.evaluation.config import Selection
-from rayjob.evaluation.tablefiles import Row, is_table, pick_column, read_rows, seconds
+from rayjob.evaluation.scores import Method, Score
+from rayjob.evaluation.tablefiles import Row, by_video, is_table, pick_column, read_rows, seconds
+from rayjob.output.layout import partition_keys
 from rayjob.output.store import TableStore
 from schemas.errors import SourceError
 from schemas.media import StorageOptions
 
-ID_COLUMNS = ("video_id", "id", "video", "path", "uri", "video_path")
-TEXT_COLUMNS = (
+_TEXT_COLUMNS = (
     "caption", "text", "structural_caption", "t2v_fusion_caption", "i2v_fusion_caption",
     "prediction", "structured",
 )  # fmt: skip
@@ -58,6 +57,39 @@ class Item:
         digest = hashlib.sha256(self.text.encode("utf-8", "replace")).hexdigest()
         object.__setattr__(self, "caption_hash", digest[:16])
 
+    @property
+    def structure(self) -> str:
+        """The text that should hold the structure, where the caption is structured."""
+        return self.text if self.structured is None else self.structured
+
+    @property
+    def is_structured(self) -> bool:
+        """Whether the caption is, or should be, a structure."""
+        return self.structured is not None or self.text.lstrip().startswith("{")
+
+    def score(
+        self,
+        dimension: str,
+        value: float | None,
+        *,
+        part: str = "",
+        reason: str | None = None,
+        method: Method = "formula",
+    ) -> Score:
+        """A score of this caption; ``part`` is the :class:`Score`'s ``item``."""
+        return Score(
+            video_id=self.video_id,
+            recipe=self.recipe,
+            model=self.model,
+            caption_hash=self.caption_hash,
+            duration_sec=self.duration_sec,
+            item=part,
+            dimension=dimension,
+            score=value,
+            reason=reason,
+            method=method,
+        )
+
 
 def load_items(where: str, selection: Selection, storage: StorageOptions) -> list[Item]:
     """The captions of an input, all levels, sorted by video.
@@ -70,7 +102,7 @@ def load_items(where: str, selection: Selection, storage: StorageOptions) -> lis
         SourceError: it cannot be read, or nothing in it is selected.
     """
     if is_table(where):
-        items = _items_of(read_rows(where, storage), selection, where, {})
+        items = items_of(read_rows(where, storage), selection, where, {})
     else:
         items = list(_folder_items(where, selection, storage))
     kept = [
@@ -81,7 +113,7 @@ def load_items(where: str, selection: Selection, storage: StorageOptions) -> lis
     if not kept:
         there = sorted({f"recipe {item.recipe}, run {item.run_id}" for item in items})
         raise SourceError(
-            f"no caption of {where} is selected; it holds {'; '.join(there) or 'none at all'}"
+            f"no caption of {where} is selected; it holds {'; '.join(there) or 'no caption at all'}"
         )
     kept.sort(key=lambda item: (item.video_id, item.recipe, item.level, item.index))
     if selection.limit is not None:
@@ -95,7 +127,7 @@ def one_per_video(items: Sequence[Item], selection: Selection) -> list[Item]:
     """The items of the selected level, of which each video has one at most.
 
     Raises:
-        SourceError: there is none, or a video has several.
+        SourceError: there are no such captions, or a video has several.
     """
     chosen = [item for item in items if item.level == selection.level]
     if not chosen:
@@ -115,8 +147,7 @@ def _folder_items(where: str, selection: Selection, storage: StorageOptions) -> 
     store = TableStore(where, storage)
     entries = [
         entry for table in ("captions", "fused") for entry in store.list(table, suffix=".parquet")
-    ]
-    entries = entries or list(store.list("", suffix=".parquet"))
+    ] or list(store.list("", suffix=".parquet"))
     if not entries:
         raise SourceError(
             f"{where} holds no captions: pass an output of rayjob caption, a folder of Parquet "
@@ -128,37 +159,31 @@ def _folder_items(where: str, selection: Selection, storage: StorageOptions) -> 
             ours = {"video_id", "caption"} <= names and selection.text_column is None
             columns = [name for name in _COLUMNS if name in names] if ours else None
             rows: list[Row] = file.read(columns=columns).to_pylist()
-        yield from _items_of(rows, selection, store.url_of(entry.path), _keys(entry.path))
+        yield from items_of(rows, selection, store.url_of(entry.path), partition_keys(entry.path))
 
 
-def _keys(path: str) -> dict[str, str]:
-    """The Hive partition keys in a path."""
-    parts = (part.partition("=") for part in posixpath.dirname(path).split("/") if "=" in part)
-    return {key: unquote(value) for key, _, value in parts}
-
-
-def _items_of(
-    rows: list[Row], selection: Selection, where: str, keys: dict[str, str]
+def items_of(
+    rows: Sequence[Row], selection: Selection, where: str, keys: Mapping[str, str]
 ) -> list[Item]:
+    """The captions of a table's rows; ``keys`` are those of its Hive partition.
+
+    Raises:
+        SourceError: a column is missing, or a row has no id.
+    """
     if not rows:
         return []
     columns = list(rows[0])
-    id_column = pick_column(
-        columns, ID_COLUMNS, chosen=selection.id_column, what="the video's id", where=where
-    )
     text_column = pick_column(
-        columns, TEXT_COLUMNS, chosen=selection.text_column, what="the caption", where=where
+        columns, _TEXT_COLUMNS, chosen=selection.text_column, what="the caption", where=where
     )
     structured_column = next((name for name in _STRUCTURED_COLUMNS if name in columns), None)
     items = []
-    for number, row in enumerate(rows, start=1):
-        if row[id_column] in (None, ""):
-            raise SourceError(f"{where}, row {number}: the column {id_column!r} is empty")
+    for _, video_id, row in by_video(rows, where, id_column=selection.id_column):
         structured = row.get(structured_column) if structured_column is not None else None
         items.append(
             Item(
-                video_id=str(row[id_column]),
-                text=_text(row[text_column]),
+                video_id=video_id,
+                text=_text(row.get(text_column)),
                 structured=None if structured is None else _text(structured),
                 recipe=keys.get("recipe") or keys.get("task") or _text(row.get("recipe")),
                 run_id=keys.get("run_id") or _text(row.get("run_id")),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-from rayjob.evaluation.fields import GLOBAL_FIELDS, SUBJECT_FIELDS
-from rayjob.evaluation.inputs import ID_COLUMNS, TEXT_COLUMNS
-from rayjob.evaluation.tablefiles import Row, pick_column, read_rows, seconds
+from pydantic_core import from_json
+
+from rayjob.evaluation.config import Selection
+from rayjob.evaluation.fields import GLOBAL_FIELDS, SUBJECT_FIELDS, parse
+from rayjob.evaluation.inputs import Item, items_of
+from rayjob.evaluation.tablefiles import Row, by_video, read_rows
 from schemas.errors import SourceError
 from schemas.media import StorageOptions
 
@@ -19,33 +21,14 @@ _Value = TypeVar("_Value")
 _OPTION_MARK = re.compile(r"^\s*\(?([A-Za-z])[.):]\s+")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """A person's caption of a video."""
-
-    text: str
-    duration_sec: float | None
-
-
-def load_references(
-    where: str, *, column: str | None, storage: StorageOptions
-) -> dict[str, Reference]:
-    """video_id -> reference caption.
+def load_references(where: str, *, column: str | None, storage: StorageOptions) -> dict[str, Item]:
+    """video_id -> a person's caption of the video.
 
     Raises:
         SourceError: unreadable, a column is missing, or a video stands twice.
     """
-    rows = read_rows(where, storage)
-    columns = list(rows[0]) if rows else []
-    names = pick_column(columns, ID_COLUMNS, chosen=None, what="the video's id", where=where)
-    texts = pick_column(
-        columns, TEXT_COLUMNS, chosen=column, what="the reference caption", where=where
-    )
-    pairs = (
-        (str(row[names]), Reference(text=str(row[texts] or ""), duration_sec=seconds(row)))
-        for row in rows
-    )
-    return _unique(pairs, where)
+    items = items_of(_rows(where, storage), Selection(text_column=column), where, {})
+    return _unique(where, ((item.video_id, item) for item in items))
 
 
 def load_structured_labels(
@@ -60,43 +43,35 @@ def load_structured_labels(
     Raises:
         SourceError: unreadable, a column is missing, or a video stands twice.
     """
-    rows = read_rows(where, storage)
-    columns = list(rows[0]) if rows else []
-    names = pick_column(columns, ID_COLUMNS, chosen=None, what="the video's id", where=where)
-    whole = column or next((name for name in _JSON_COLUMNS if name in columns), None)
+    rows = _rows(where, storage)
+    whole = column or next((name for name in _JSON_COLUMNS if name in rows[0]), None)
     pairs = []
-    for number, row in enumerate(rows, start=1):
-        if whole is not None:
-            label = _parsed(row.get(whole), f"{where}, row {number}, column {whole!r}")
-        else:
-            label = _from_columns(row)
-            if not label:
-                raise SourceError(
-                    f"{where} has neither a column with the structure "
-                    f"({', '.join(_JSON_COLUMNS)}) nor columns named after its fields"
-                )
-        pairs.append((str(row[names]), label))
-    return _unique(pairs, where)
+    for place, video_id, row in by_video(rows, where):
+        label = _from_columns(row) if whole is None else _object(row.get(whole))
+        if label is None:
+            raise SourceError(f"{place}, column {whole!r}: not a JSON object")
+        if not label and whole is None:
+            raise SourceError(
+                f"{where} has neither a column with the structure ({', '.join(_JSON_COLUMNS)}) "
+                "nor columns named after its fields"
+            )
+        pairs.append((video_id, label))
+    return _unique(where, pairs)
 
 
-def _parsed(value: Any, where: str) -> dict[str, Any]:
-    try:
-        found = json.loads(value) if isinstance(value, str) else value
-    except ValueError as error:
-        raise SourceError(f"{where}: malformed JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise SourceError(f"{where}: not a JSON object")
-    return found
+def _object(value: Any) -> dict[str, Any] | None:
+    found = parse(value) if isinstance(value, str) else value
+    return found if isinstance(found, dict) else None
 
 
 def _from_columns(row: Row) -> dict[str, Any]:
-    # A cell of a CSV cannot tell an empty label from none; null is none.
+    # A cell of a CSV cannot tell an empty label from a missing one, so both are missing.
     given = {name: value for name, value in row.items() if value not in (None, "")}
     label: dict[str, Any] = {name: given[name] for name in GLOBAL_FIELDS if name in given}
     subjects = given.get("subjects")
     if subjects is not None:
-        label["subjects"] = json.loads(subjects) if isinstance(subjects, str) else subjects
-        return label
+        whole = _object(f'{{"subjects": {subjects}}}' if isinstance(subjects, str) else given)
+        return label | {"subjects": (whole or {}).get("subjects")}
     subject: dict[str, Any] = {}
     for name in SUBJECT_FIELDS:
         value = given.get(name, given.get(name.replace(".", "_")))
@@ -112,7 +87,7 @@ def _from_columns(row: Row) -> dict[str, Any]:
 
 
 QuestionType = Literal["audio", "visual", "joint"]
-QUESTION_TYPES: tuple[QuestionType, ...] = ("audio", "visual", "joint")
+QUESTION_TYPES: tuple[QuestionType, ...] = get_args(QuestionType)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,49 +117,44 @@ def load_quiz(where: str, storage: StorageOptions) -> list[Quiz]:
     Raises:
         SourceError: unreadable, or a row is malformed.
     """
-    rows = read_rows(where, storage)
-    if not rows:
-        raise SourceError(f"{where} holds no questions")
-    names = pick_column(rows[0], ID_COLUMNS, chosen=None, what="the video's id", where=where)
-    quizzes: dict[tuple[str, str], Quiz] = {}
-    for number, row in enumerate(rows, start=1):
-        at = f"{where}, row {number}"
+    rows = _rows(where, storage)
+    quizzes = []
+    for number, (place, video_id, row) in enumerate(by_video(rows, where), start=1):
         missing = [name for name in ("question", "answer", "type") if row.get(name) in (None, "")]
         if missing:
-            raise SourceError(f"{at}: no {', '.join(missing)}")
+            raise SourceError(f"{place}: no {', '.join(missing)}")
         kind = str(row["type"]).strip().lower()
         if kind not in QUESTION_TYPES:
-            raise SourceError(f"{at}: the type {kind!r} is none of {', '.join(QUESTION_TYPES)}")
-        options = _options(row.get("options"), at)
+            allowed = ", ".join(QUESTION_TYPES)
+            raise SourceError(f"{place}: the type {kind!r} is not one of {allowed}")
+        options = _options(row.get("options"), place)
         quiz = Quiz(
-            video_id=str(row[names]),
+            video_id=video_id,
             id=str(row.get("question_id") or number),
             type=kind,
             question=str(row["question"]).strip(),
-            answer=_letter(str(row["answer"]), options, at) if options else str(row["answer"]),
+            answer=_letter(str(row["answer"]), options, place) if options else str(row["answer"]),
             options=options,
         )
-        if (quiz.video_id, quiz.id) in quizzes:
-            raise SourceError(f"{at}: the question {quiz.id!r} of {quiz.video_id} stands twice")
-        quizzes[quiz.video_id, quiz.id] = quiz
-    return list(quizzes.values())
+        quizzes.append((f"{quiz.video_id}, question {quiz.id!r}", quiz))
+    return list(_unique(where, quizzes).values())
 
 
-def _options(value: Any, where: str) -> tuple[str, ...]:
+def _options(value: Any, place: str) -> tuple[str, ...]:
     if value in (None, "", []):
         return ()
     if isinstance(value, str):
         text = value.strip()
         try:
-            value = json.loads(text) if text.startswith("[") else text.splitlines()
+            value = from_json(text) if text.startswith("[") else text.splitlines()
         except ValueError as error:
-            raise SourceError(f"{where}: options are no JSON list ({error})") from error
-    if isinstance(value, Mapping) or len(value) < 2:
-        raise SourceError(f"{where}: options are a list of at least two texts")
+            raise SourceError(f"{place}: the options are not a JSON list ({error})") from error
+    if not isinstance(value, Sequence) or len(value) < 2:
+        raise SourceError(f"{place}: options are a list of at least two texts")
     return tuple(_OPTION_MARK.sub("", str(option)).strip() for option in value)
 
 
-def _letter(answer: str, options: tuple[str, ...], where: str) -> str:
+def _letter(answer: str, options: tuple[str, ...], place: str) -> str:
     letters = [chr(ord("A") + index) for index in range(len(options))]
     text = answer.strip()
     if text in options:
@@ -192,14 +162,26 @@ def _letter(answer: str, options: tuple[str, ...], where: str) -> str:
     marked = _OPTION_MARK.match(f"{text} ") or re.fullmatch(r"\(?([A-Za-z])[.):]?", text)
     letter = marked.group(1).upper() if marked else ""
     if letter not in letters:
-        raise SourceError(f"{where}: the answer {answer!r} is none of the options")
+        raise SourceError(f"{place}: the answer {answer!r} is not one of the options")
     return letter
 
 
-def _unique(pairs: Iterable[tuple[str, _Value]], where: str) -> dict[str, _Value]:
+def _rows(where: str, storage: StorageOptions) -> list[Row]:
+    rows = read_rows(where, storage)
+    if not rows:
+        raise SourceError(f"{where} has no rows")
+    return rows
+
+
+def _unique(where: str, pairs: Iterable[tuple[str, _Value]]) -> dict[str, _Value]:
+    """The values by what each is of: "the video ID", perhaps with a question's.
+
+    Raises:
+        SourceError: one stands twice.
+    """
     found: dict[str, _Value] = {}
-    for video_id, value in pairs:
-        if video_id in found:
-            raise SourceError(f"{where}: the video {video_id} stands twice")
-        found[video_id] = value
+    for name, value in pairs:
+        if name in found:
+            raise SourceError(f"{where}: the video {name} stands twice")
+        found[name] = value
     return found

@@ -5,7 +5,6 @@ Videos are resampled, never single scores: the scores of one video hang together
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -59,7 +58,7 @@ class Difference(BaseModel):
         n: pairs of scores; of a mean of several dimensions, of the one with the fewest.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid")
 
     name: str
     a: float | None
@@ -98,24 +97,23 @@ class Bootstrap:
     resamples: int
     seed: int
 
-    def groups(self, videos: int) -> npt.NDArray[np.int64] | None:
-        """The group of each video, shape (videos,); None where each stands for itself."""
-        if videos <= _MOST_UNITS:
-            return None
+    def groups(self, videos: int) -> npt.NDArray[np.int64]:
+        """The group of each video, shape (videos,); up to _MOST_UNITS each stands for itself."""
         order: npt.NDArray[np.int64] = np.arange(videos) % _MOST_UNITS
-        np.random.default_rng(self.seed).shuffle(order)
+        if videos > _MOST_UNITS:
+            np.random.default_rng(self.seed).shuffle(order)
         return order
 
-    def weights(self, videos: int) -> Iterator[Floats]:
-        """How often each video stands in each resample, shape (some, videos), in chunks."""
+    def weights(self, units: int) -> Iterator[Floats]:
+        """How often each unit stands in each resample, shape (some, units), in chunks."""
         rng = np.random.default_rng(self.seed)
         left = self.resamples
         while left:
-            rows = min(left, max(1, _CELLS // max(videos, 1)))
-            drawn = rng.integers(videos, size=(rows, videos))
-            drawn += np.arange(rows)[:, None] * videos
-            counts = np.bincount(drawn.ravel(), minlength=rows * videos)
-            yield counts.reshape(rows, videos).astype(np.float64)
+            rows = min(left, max(1, _CELLS // max(units, 1)))
+            drawn = rng.integers(units, size=(rows, units))
+            drawn += np.arange(rows)[:, None] * units
+            counts = np.bincount(drawn.ravel(), minlength=rows * units)
+            yield counts.reshape(rows, units).astype(np.float64)
             left -= rows
 
 
@@ -130,6 +128,25 @@ class _Sums:
     sums: Floats
     counts: Floats
 
+    @classmethod
+    def of(cls, scores: Iterable[Score], dimensions: Sequence[str], ids: Sequence[str]) -> _Sums:
+        """Sum up the scored scores of those dimensions and videos."""
+        rows = {video_id: row for row, video_id in enumerate(ids)}
+        columns = {name: column for column, name in enumerate(dimensions)}
+        sums = np.zeros((len(ids), len(dimensions)))
+        counts = np.zeros_like(sums)
+        for score in scores:
+            row, column = rows.get(score.video_id), columns.get(score.dimension)
+            if score.score is not None and row is not None and column is not None:
+                sums[row, column] += score.score
+                counts[row, column] += 1
+        return cls(sums, counts)
+
+    @property
+    def fewest(self) -> int:
+        """Scores of the dimension that has the fewest."""
+        return int(self.counts.sum(axis=0).min()) if self.counts.size else 0
+
     def mean(self, weights: Floats) -> Floats:
         """The measure in each resample, shape (some,); NaN where a dimension is empty."""
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -139,9 +156,7 @@ class _Sums:
     def drawn(self, bootstrap: Bootstrap) -> Floats:
         """The measure in every resample, shape (resamples,)."""
         groups = bootstrap.groups(len(self.sums))
-        units = self
-        if groups is not None:
-            units = _Sums(_grouped(self.sums, groups), _grouped(self.counts, groups))
+        units = _Sums(_grouped(self.sums, groups), _grouped(self.counts, groups))
         chunks = bootstrap.weights(len(units.sums))
         return np.concatenate([units.mean(weights) for weights in chunks])
 
@@ -153,30 +168,20 @@ class _Sums:
 def figure(measure: Measure, scores: Iterable[Score], bootstrap: Bootstrap) -> Figure:
     """The measure over all scored scores, with its interval."""
     taken = _taken(measure, scores)
-    there = tuple(name for name in measure.dimensions if any(s.dimension == name for s in taken))
+    there = _there(measure, taken)
     ids = sorted({score.video_id for score in taken if score.score is not None})
-    sums = _sums(taken, there, ids)
-    counts = sums.counts.sum(axis=0)
-    n = int(counts.min()) if counts.size else 0
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    if n:
+    sums = _Sums.of(taken, there, ids)
+    value, low, high = None, None, None
+    if sums.fewest:
         value = sums.all() * measure.factor
-        low, high = (
-            _interval(
-                np.concatenate([sums.mean(weights) for weights in bootstrap.weights(len(ids))])
-                * measure.factor
-            )
-            if len(ids) > 1
-            else (None, None)
-        )
+        if len(ids) > 1:
+            low, high = _interval(sums.drawn(bootstrap) * measure.factor)
     return Figure(
         name=measure.name,
         value=value,
         low=low,
         high=high,
-        n=n,
+        n=sums.fewest,
         unscored=sum(score.score is None for score in taken),
         unit=measure.unit,
         method=" + ".join(sorted({score.method for score in taken})),
@@ -211,30 +216,21 @@ def _difference(
     measure: Measure, a: Sequence[Score], b: Sequence[Score], bootstrap: Bootstrap
 ) -> Difference:
     taken = _taken(measure, a), _taken(measure, b)
-    there = tuple(
-        name
-        for name in measure.dimensions
-        if all(any(score.dimension == name for score in side) for side in taken)
-    )
+    there = [name for name in _there(measure, taken[0]) if name in _there(measure, taken[1])]
     ids = sorted({score.video_id for score in taken[0]} & {score.video_id for score in taken[1]})
-    before, after = (_sums(side, there, ids) for side in taken)
+    before, after = (_Sums.of(side, there, ids) for side in taken)
     # A video counts in a dimension only where both runs have a score there.
     both = (before.counts > 0) & (after.counts > 0)
     used = both.any(axis=1)
     before, after = (
         _Sums((side.sums * both)[used], (side.counts * both)[used]) for side in (before, after)
     )
-    pairs = both.sum(axis=0)
-    n = int(pairs.min()) if pairs.size else 0
-    if n == 0:
-        return Difference(
-            name=measure.name, a=None, b=None, difference=None, n=0, unit=measure.unit
-        )
-    first, second = before.all() * measure.factor, after.all() * measure.factor
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
-    if used.sum() > 1:
+    n = int(both.sum(axis=0).min()) if both.size else 0
+    first, second, change, low, high, p = (None,) * 6
+    if n:
+        first, second = before.all() * measure.factor, after.all() * measure.factor
+        change = second - first
+    if n and used.sum() > 1:
         # The same seed draws the same videos for both.
         drawn = measure.factor * (after.drawn(bootstrap) - before.drawn(bootstrap))
         low, high = _interval(drawn)
@@ -243,7 +239,7 @@ def _difference(
         name=measure.name,
         a=first,
         b=second,
-        difference=second - first,
+        difference=change,
         low=low,
         high=high,
         p=p,
@@ -253,7 +249,7 @@ def _difference(
 
 
 _EPSILON = 1e-12
-"""Rounding of sums: a difference below it is none."""
+"""Rounding of sums: a smaller difference counts as zero."""
 
 
 def _two_sided(drawn: Floats) -> float:
@@ -269,8 +265,8 @@ def _two_sided(drawn: Floats) -> float:
 def _judged(differences: list[Difference]) -> list[Difference]:
     """Say of each whether it is more than noise, by Holm's procedure.
 
-    A figure in which no video differs can pass no test, so it makes none of the others
-    stricter.
+    A figure in which no video differs cannot pass any test, so it does not make the test of
+    the others stricter.
     """
     tested = sorted(
         (each.p, index)
@@ -282,23 +278,18 @@ def _judged(differences: list[Difference]) -> list[Difference]:
         if p > (1 - CONFIDENCE) / (len(tested) - rank):
             break
         real.add(index)
-    return [
-        each.model_copy(
-            update={
-                "real": index in real,
-                "verdict": _verdict(each, index in real, tested=len(tested)),
-            }
-        )
-        for index, each in enumerate(differences)
-    ]
+    for index, each in enumerate(differences):
+        each.real = index in real
+        each.verdict = _verdict(each, tested=len(tested))
+    return differences
 
 
-def _verdict(each: Difference, real: bool, *, tested: int) -> str:
+def _verdict(each: Difference, *, tested: int) -> str:
     if each.difference is None:
         return "no pairs"
     if each.p is None:
         return "too few"
-    if real:
+    if each.real:
         return "B lower" if each.difference < 0 else "B higher"
     if abs(each.difference) < _EPSILON:
         return "same"
@@ -311,21 +302,14 @@ def _taken(measure: Measure, scores: Iterable[Score]) -> list[Score]:
     return [score for score in scores if score.dimension in names and measure.takes(score)]
 
 
-def _sums(scores: Iterable[Score], dimensions: Sequence[str], ids: Sequence[str]) -> _Sums:
-    rows = {video_id: row for row, video_id in enumerate(ids)}
-    columns = {name: column for column, name in enumerate(dimensions)}
-    sums = np.zeros((len(ids), len(dimensions)))
-    counts = np.zeros_like(sums)
-    for score in scores:
-        row, column = rows.get(score.video_id), columns.get(score.dimension)
-        if score.score is not None and row is not None and column is not None:
-            sums[row, column] += score.score
-            counts[row, column] += 1
-    return _Sums(sums, counts)
+def _there(measure: Measure, scores: Iterable[Score]) -> list[str]:
+    """The measure's dimensions that have scores."""
+    found = {score.dimension for score in scores}
+    return [name for name in measure.dimensions if name in found]
 
 
 def _grouped(data: Floats, groups: npt.NDArray[np.int64]) -> Floats:
-    total = np.zeros((_MOST_UNITS, data.shape[1]))
+    total = np.zeros((min(len(data), _MOST_UNITS), data.shape[1]))
     np.add.at(total, groups, data)
     return total
 
@@ -336,4 +320,4 @@ def _interval(drawn: Floats) -> tuple[float | None, float | None]:
         return None, None
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    return (None, None) if math.isnan(low) else (float(low), float(high))
+    return float(low), float(high)

@@ -12,7 +12,7 @@ plain read of the scores meets Parquet only. An evaluation over several runs sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from rayjob.evaluation.measures import Difference, Figure
+from rayjob.evaluation.measures import Bootstrap, Difference, Figure, Measure, compare
+from rayjob.evaluation.scores import Score
 from rayjob.output.store import TableStore
 from schemas.tables import utc_now
 
@@ -29,7 +30,6 @@ FOLDER = "scores/_evaluations"
 ALL_RUNS = "all"
 """In place of a run id where the captions of several runs, or of none, are evaluated."""
 
-EXIT_OK = 0
 EXIT_TOO_MANY_UNSCORED = 3
 
 
@@ -94,17 +94,6 @@ class Evaluation(_Model):
     seed: int
     created_at: datetime = Field(default_factory=utc_now)
 
-    def figure(self, name: str) -> Figure:
-        """The figure of that name.
-
-        Raises:
-            KeyError: there is none.
-        """
-        for each in self.figures:
-            if each.name == name:
-                return each
-        raise KeyError(name)
-
 
 class Comparison(_Model):
     """Two evaluations over the videos that both have.
@@ -122,24 +111,29 @@ class Comparison(_Model):
     created_at: datetime = Field(default_factory=utc_now)
 
 
-def exit_code(evaluations: Iterable[Evaluation], *, max_unscored_rate: float) -> int:
-    """0, or 3 where a larger share of the judge's scores is missing in any of them."""
-    too_many = any(each.unscored.rate > max_unscored_rate for each in evaluations)
-    return EXIT_TOO_MANY_UNSCORED if too_many else EXIT_OK
+def comparison(
+    evaluations: Sequence[Evaluation],
+    measures: Sequence[Measure],
+    scores: Sequence[Sequence[Score]],
+    bootstrap: Bootstrap,
+) -> Comparison:
+    """Compare two evaluations by their scores."""
+    a, b = evaluations
+    differences = compare(measures, scores[0], scores[1], bootstrap)
+    videos = len({each.video_id for each in scores[0]} & {each.video_id for each in scores[1]})
+    said = verdict(differences, a=a.run_id, b=b.run_id, videos=videos)
+    return Comparison(suite=a.suite, a=a, b=b, videos=videos, differences=differences, verdict=said)
 
 
-def save_evaluation(store: TableStore, evaluation: Evaluation) -> str:
-    """Write ``evaluation.json``; its URL."""
-    path = f"{_folder(evaluation)}/evaluation.json"
-    store.write_bytes(path, evaluation.model_dump_json(indent=2).encode() + b"\n")
-    return store.url_of(path)
-
-
-def save_comparison(store: TableStore, comparison: Comparison) -> str:
-    """Write the comparison beside the evaluation of its second run; its URL."""
-    name = f"comparison-with-{quote(comparison.a.run_id, safe='')}.json"
-    path = f"{_folder(comparison.b)}/{name}"
-    store.write_bytes(path, comparison.model_dump_json(indent=2).encode() + b"\n")
+def save(store: TableStore, result: Evaluation | Comparison) -> str:
+    """Write ``evaluation.json``, or a comparison beside that of its second run; its URL."""
+    if isinstance(result, Comparison):
+        run_id, name = result.b.run_id, f"comparison-with-{quote(result.a.run_id, safe='')}.json"
+    else:
+        run_id, name = result.run_id, "evaluation.json"
+    run = "" if run_id == ALL_RUNS else f"/run_id={quote(run_id, safe='')}"
+    path = f"{FOLDER}/suite={result.suite}{run}/{name}"
+    store.write_bytes(path, result.model_dump_json(indent=2).encode() + b"\n")
     return store.url_of(path)
 
 
@@ -150,13 +144,6 @@ def load_evaluations(store: TableStore) -> Iterator[Evaluation]:
             yield Evaluation.model_validate_json(store.read_bytes(entry.path))
         except ValidationError:
             continue
-
-
-def _folder(evaluation: Evaluation) -> str:
-    folder = f"{FOLDER}/suite={evaluation.suite}"
-    if evaluation.run_id == ALL_RUNS:
-        return folder
-    return f"{folder}/run_id={quote(evaluation.run_id, safe='')}"
 
 
 def verdict(differences: Sequence[Difference], *, a: str, b: str, videos: int) -> str:
@@ -182,8 +169,8 @@ def _change(each: Difference) -> str:
 # ---- for a person
 
 
-def show_evaluation(evaluation: Evaluation, console: Console) -> None:
-    """Print the figures."""
+def show_evaluation(evaluation: Evaluation, where: str, console: Console) -> None:
+    """Print the figures, and where they are written."""
     if evaluation.suite != "basic":
         by = f", judged by {evaluation.judge}" if evaluation.judge else ""
         title = f"{evaluation.suite}: {evaluation.run_id} ({evaluation.videos} videos{by})"
@@ -202,16 +189,13 @@ def show_evaluation(evaluation: Evaluation, console: Console) -> None:
         )
         for reason, count in list(unscored.reasons.items())[:5]:
             console.print(f"  {count} x {_plain(reason)}", highlight=False, soft_wrap=True)
+    console.print(f"[dim]{_plain(where)}[/]", highlight=False, soft_wrap=True)
 
 
-def show_comparison(comparison: Comparison, console: Console) -> None:
-    """Print the differences and the verdict."""
+def show_comparison(comparison: Comparison, where: str, console: Console) -> None:
+    """Print the differences and the verdict, and where they are written."""
     title = f"{comparison.suite}: {comparison.a.run_id} (A) and {comparison.b.run_id} (B)"
-    table = Table(title=_plain(title), title_justify="left", title_style="bold")
-    table.add_column("figure")
-    for column in ("A", "B", "B - A", "95 % interval", "p", "n"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("verdict")
+    table = _table(title, "A", "B", "B - A", "95 % interval", "p", "n", last="verdict")
     for each in comparison.differences:
         table.add_row(
             _plain(each.name),
@@ -226,25 +210,33 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
         )
     console.print(table)
     console.print(_plain(comparison.verdict), highlight=False, soft_wrap=True)
+    console.print(f"[dim]{_plain(where)}[/]", highlight=False, soft_wrap=True)
 
 
 def _figures_table(title: str, figures: Sequence[Figure]) -> Table:
     unscored = any(each.unscored for each in figures)
-    table = Table(title=_plain(title), title_justify="left", title_style="bold")
-    table.add_column("figure")
-    for column in ("value", "95 % interval", "n", *(["unscored"] if unscored else [])):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("by")
+    more = ("unscored",) if unscored else ()
+    table = _table(title, "value", "95 % interval", "n", *more, last="by")
     for each in figures:
-        unit = f" {each.unit}" if each.unit else ""
+        unit = f" {each.unit}" if each.unit and each.value is not None else ""
         table.add_row(
             _plain(each.name),
-            "-" if each.value is None else f"{_number(each.value)}{unit}",
+            f"{_number(each.value)}{unit}",
             _range(each.low, each.high),
             f"{each.n}",
             *([f"{each.unscored}"] if unscored else []),
             each.method,
         )
+    return table
+
+
+def _table(title: str, *numbers: str, last: str) -> Table:
+    """A table of figures by name; columns of numbers, and a last one of words."""
+    table = Table(title=_plain(title), title_justify="left", title_style="bold")
+    table.add_column("figure")
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column(last)
     return table
 
 
@@ -259,5 +251,6 @@ def _range(low: float | None, high: float | None) -> str:
 
 
 def _plain(text: Any) -> str:
-    """Text from the data, so that a bracket in it is no markup."""
-    return str(text).replace("[", r"\[")
+    """Text from the data: no bracket in it is markup, and no character commands a terminal."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in str(text))
+    return shown.replace("[", r"\[")

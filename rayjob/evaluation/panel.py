@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from rayjob.evaluation.config import JudgeConfig
-from rayjob.evaluation.rubrics import Question
+from rayjob.evaluation.rubrics import Question, Reading
 from rayjob.evaluation.scores import Score, Stored
-from schemas.errors import CaptionError
+from schemas.errors import CaptionError, RayjobError
 from schemas.recipe import Asker
 from schemas.tables import utc_now
 
@@ -19,37 +21,26 @@ UNKNOWN = "unknown"
 NO_JUDGE = "no stored answer, and no judge to ask"
 
 
+@dataclass(kw_only=True)
 class Panel:
     """One judge, its stored answers, and the limit on questions in flight.
 
-    Args:
+    Attributes:
         judge: who is asked; None to use stored answers only.
         name: the judge as scores record it.
         answers: question_hash -> stored answer.
         keep: called with the scores of each question that was asked.
-        step: called once per question that is settled.
+        step: called with the numbers of questions that are new and that are settled.
+        asked: different questions that the judge was asked.
     """
 
-    def __init__(
-        self,
-        judge: Asker | None,
-        *,
-        name: str,
-        config: JudgeConfig,
-        answers: Mapping[str, Stored],
-        keep: Callable[[Sequence[Score]], None],
-        step: Callable[[int], None],
-    ) -> None:
-        self._judge = judge
-        self._name = name
-        self._config = config
-        self._answers = dict(answers)
-        self._keep = keep
-        self._step = step
-
-    def missing(self, questions: Sequence[Question]) -> int:
-        """How many of the questions would be asked."""
-        return len({question.hash for question in questions if not self._known(question.hash)})
+    judge: Asker | None
+    name: str
+    config: JudgeConfig
+    answers: dict[str, Stored]
+    keep: Callable[[Sequence[Score]], None]
+    step: Callable[[int, int], None]
+    asked: int = 0
 
     async def ask(self, questions: Sequence[Question]) -> list[Score]:
         """The scores of all questions. Equal questions are asked once.
@@ -57,115 +48,86 @@ class Panel:
         Raises:
             UsageError: the judge cannot be asked at all.
         """
+        self.step(len(questions), 0)
         groups: dict[str, list[Question]] = {}
         for question in questions:
             groups.setdefault(question.hash, []).append(question)
         scores: list[Score] = []
-        unknown = []
-        for digest, group in groups.items():
-            if self._known(digest):
-                scores += self._scored(group, self._answers[digest])
-                self._step(len(group))
-            else:
-                unknown.append(group)
-        places = asyncio.Semaphore(self._config.concurrency)
+        places = asyncio.Semaphore(self.config.concurrency)
 
-        async def settle(group: list[Question]) -> None:
-            async with places:
-                found = await self._asked(group)
-            self._keep(found)
+        async def settle(digest: str, group: list[Question]) -> None:
+            stored = self.answers.get(digest)
+            if stored is not None and stored.complete:
+                found = self._scored(group, stored)
+            else:
+                async with places:
+                    found = self._scored(group, await self._answer(group[0], stored))
+                self.keep(found)
             scores.extend(found)
-            self._step(len(group))
+            self.step(0, len(group))
 
         try:
             async with asyncio.TaskGroup() as tasks:
-                for group in unknown:
-                    tasks.create_task(settle(group))
+                for digest, group in groups.items():
+                    tasks.create_task(settle(digest, group))
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         return scores
 
-    def _known(self, digest: str) -> bool:
-        stored = self._answers.get(digest)
-        return stored is not None and stored.complete
-
-    async def _asked(self, group: list[Question]) -> list[Score]:
-        question, digest = group[0], group[0].hash
-        earlier = self._answers.get(digest)
-        if self._judge is None:
-            return self._scored(group, earlier) if earlier else self._unscored(group, NO_JUDGE)
+    async def _answer(self, question: Question, earlier: Stored | None) -> Stored | str:
+        """The judge's answer, or the best there was before, or why there is no answer."""
+        if self.judge is None:
+            return earlier or NO_JUDGE
+        self.asked += 1
         request = question.request(
-            temperature=self._config.temperature, max_tokens=self._config.max_tokens
+            temperature=self.config.temperature, max_tokens=self.config.max_tokens
         )
         try:
-            answer = await self._judge.ask(request)
+            answer = await self.judge.ask(request)
         except CaptionError as error:
-            # A part of an earlier answer is better than nothing.
-            return self._scored(group, earlier) if earlier else self._unscored(group, str(error))
+            return earlier or str(error)
+        except RayjobError:
+            raise
+        except Exception as error:
+            # Whatever else one answer may set off costs that answer, never the evaluation.
+            return earlier or f"unexpected {type(error).__name__}: {error}"
         readings = question.rubric.read(answer.text).values()
+        if earlier is not None and all(reading.value is None for reading in readings):
+            return earlier
         complete = all(reading.value is not None for reading in readings)
         stored = Stored(raw_answer=answer.text, created_at=utc_now(), complete=complete)
-        if earlier is not None and not any(reading.value is not None for reading in readings):
-            stored = earlier
-        self._answers[digest] = stored
-        return self._scored(group, stored)
+        self.answers[question.hash] = stored
+        return stored
 
-    def _scored(self, group: Sequence[Question], stored: Stored) -> list[Score]:
+    def _scored(self, group: Sequence[Question], answer: Stored | str) -> list[Score]:
+        """The scores of equal questions; ``answer`` is a reason where there is no answer."""
+        if isinstance(answer, str):
+            readings = dict.fromkeys(group[0].rubric.scales, Reading(None, answer))
+            raw, when = None, utc_now()
+        else:
+            readings = group[0].rubric.read(answer.raw_answer)
+            raw, when = answer.raw_answer, answer.created_at
         return [
-            _score(
-                question,
-                self._name,
-                dimension,
-                value=reading.value,
-                reason=reading.reason,
-                raw_answer=stored.raw_answer,
-                created_at=stored.created_at,
-            )
+            self._score(question, dimension, readings[name], raw, when)
             for question in group
-            for readings in (question.rubric.read(stored.raw_answer),)
             for name, dimension in question.dimensions.items()
-            for reading in (readings[name],)
         ]
 
-    def _unscored(self, group: Sequence[Question], reason: str) -> list[Score]:
-        return [
-            _score(
-                question, self._name, dimension,
-                value=None, reason=reason, raw_answer=None, created_at=utc_now(),
-            )
-            for question in group
-            for dimension in question.dimensions.values()
-        ]  # fmt: skip
-
-
-def _score(
-    question: Question,
-    judge: str,
-    dimension: str,
-    *,
-    value: float | str | None,
-    reason: str | None,
-    raw_answer: str | None,
-    created_at: datetime,
-) -> Score:
-    if isinstance(value, str):
-        # A text is scored by whether there is one; the text itself stands in raw_answer.
-        value = float(value.strip().lower() not in ("", UNKNOWN))
-    about = question.about
-    return Score(
-        video_id=about.video_id,
-        recipe=about.recipe,
-        model=about.model,
-        caption_hash=about.caption_hash,
-        duration_sec=about.duration_sec,
-        item=question.item,
-        dimension=dimension,
-        score=value,
-        reason=reason,
-        judge_model=judge,
-        prompt_hash=question.rubric.prompt_hash,
-        question_hash=question.hash,
-        question=question.prompt,
-        raw_answer=raw_answer,
-        created_at=created_at,
-    )
+    def _score(
+        self, question: Question, dimension: str, reading: Reading, raw: str | None, when: datetime
+    ) -> Score:
+        value, reason = reading
+        if isinstance(value, str):
+            # A text is scored by whether there is one; the text itself stands in raw_answer.
+            value = float(value.strip().lower() not in ("", UNKNOWN))
+        return dataclasses.replace(
+            question.about.score(
+                dimension, value, part=question.item, reason=reason, method="judge"
+            ),
+            judge_model=self.name,
+            prompt_hash=question.rubric.prompt_hash,
+            question_hash=question.hash,
+            question=question.prompt,
+            raw_answer=raw,
+            created_at=when,
+        )

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+from rayjob.evaluation.fields import parse
 from rayjob.evaluation.inputs import Item
 from schemas.config import GenerationConfig
 from schemas.recipe import Request
@@ -19,61 +20,53 @@ _PART = re.compile(r"\{(\w+)\}")
 _FENCED = re.compile(r"```(?:json)?\s*(\{.*?\})\s*```", re.DOTALL)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """An integer from ``low`` to ``high``; a verdict of true or false; or a text.
-
-    Attributes:
-        options: the texts that are allowed, () for any.
-    """
-
-    kind: str
-    low: int = 1
-    high: int = 5
-    options: tuple[str, ...] = ()
-
-    def schema(self) -> dict[str, Any]:
-        """The JSON schema of a value."""
-        if self.kind == "integer":
-            # An enumeration: not every endpoint's guided decoding knows minimum and maximum.
-            return {"type": "integer", "enum": list(range(self.low, self.high + 1))}
-        if self.kind == "boolean":
-            return {"type": "boolean"}
-        return {"type": "string", **({"enum": list(self.options)} if self.options else {})}
-
-    def read(self, value: Any) -> tuple[float | str | None, str | None]:
-        """The value, or None and what is wrong with it."""
-        if self.kind == "boolean":
-            if isinstance(value, bool):
-                return float(value), None
-            return None, f"{_short(value)} is neither true nor false"
-        if self.kind == "text":
-            if isinstance(value, str) and not self.options:
-                return value, None
-            # Without guided decoding a letter may come in lower case or with its mark.
-            plain = str(value).strip(" .()").lower()
-            for option in self.options:
-                if plain == option.lower():
-                    return option, None
-            return None, f"{_short(value)} is none of the answers"
-        if isinstance(value, str) and re.fullmatch(r"\s*\d+\s*", value):
-            value = int(value)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if number and self.low <= value <= self.high and value == int(value):
-            return float(value), None
-        return None, f"{_short(value)} is no integer from {self.low} to {self.high}"
-
-
-LIKERT = Scale(kind="integer")
-VERDICT = Scale(kind="boolean")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """One value in a judge's answer: the value, or why there is none."""
+class Reading(NamedTuple):
+    """One value in a judge's answer: the value, or None and the reason why it is missing."""
 
     value: float | str | None
     reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What may stand in an answer: one of some values of one type, or any text.
+
+    Attributes:
+        type: as JSON schema calls it.
+        options: the values that are allowed, () for any text.
+    """
+
+    type: Literal["integer", "boolean", "string"]
+    options: tuple[int, ...] | tuple[str, ...] = ()
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of a value."""
+        # An enumeration: not every endpoint's guided decoding knows minimum and maximum.
+        return {"type": self.type, **({"enum": [*self.options]} if self.options else {})}
+
+    def read(self, value: Any) -> Reading:
+        """The value, or what is wrong with it. Numbers and truth values are read as floats."""
+        if self.type == "boolean":
+            if isinstance(value, bool):
+                return Reading(float(value))
+            return Reading(None, f"{_short(value)} is neither true nor false")
+        if self.type == "string" and not self.options:
+            if isinstance(value, str):
+                return Reading(value)
+            return Reading(None, f"{_short(value)} is not a text")
+        # Without guided decoding a letter may come in lower case or with its mark, and a
+        # number as text.
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        plain = str(value).strip(" .()").lower()
+        for option in self.options:
+            if plain == str(option).lower():
+                return Reading(option if isinstance(option, str) else float(option))
+        return Reading(None, f"{_short(value)} is not one of {', '.join(map(str, self.options))}")
+
+
+LIKERT = Scale(type="integer", options=(1, 2, 3, 4, 5))
+VERDICT = Scale(type="boolean")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,20 +108,25 @@ class Rubric:
         """The prompt with its parts; what looks like a part inside a part stays text."""
         return _PART.sub(lambda found: parts.get(found.group(1), found.group(0)), self.template)
 
+    def question(
+        self, about: Item, parts: Mapping[str, str], dimensions: Mapping[str, str], item: str = ""
+    ) -> Question:
+        """The question with its parts; see :class:`Question`."""
+        prompt = self.render(parts)
+        return Question(about=about, rubric=self, prompt=prompt, dimensions=dimensions, item=item)
+
     def read(self, answer: str) -> dict[str, Reading]:
         """Every value of an answer."""
         data = _object(answer)
         if data is None:
-            return {
-                name: Reading(value=None, reason="the answer is no JSON") for name in self.scales
-            }
+            return dict.fromkeys(self.scales, Reading(None, "the answer is not JSON"))
         found = {}
         for name, scale in self.scales.items():
-            if name not in data:
-                found[name] = Reading(value=None, reason=f"the answer has no {name}")
-                continue
-            value, wrong = scale.read(data[name])
-            found[name] = Reading(value=value, reason=wrong and f"{name}: {wrong}")
+            if name in data:
+                value, wrong = scale.read(data[name])
+                found[name] = Reading(value, wrong and f"{name}: {wrong}")
+            else:
+                found[name] = Reading(None, f"the answer has no {name}")
         return found
 
 
@@ -168,11 +166,8 @@ def _object(answer: str) -> dict[str, Any] | None:
     start, end = answer.find("{"), answer.rfind("}")
     fenced = _FENCED.search(answer)
     for text in (answer, fenced.group(1) if fenced else "", answer[start : end + 1]):
-        try:
-            data = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(data, dict):
+        data = parse(text)
+        if data is not None:
             return data
     return None
 

@@ -7,8 +7,8 @@ import contextlib
 import posixpath
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,25 +17,23 @@ from rayjob.evaluation.config import EvaluateConfig, Selection
 from rayjob.evaluation.endpoint import Endpoint
 from rayjob.evaluation.engine_judge import EngineJudge, judge_name
 from rayjob.evaluation.inputs import Item, load_items, one_per_video
-from rayjob.evaluation.labels import Reference, load_quiz, load_references, load_structured_labels
-from rayjob.evaluation.measures import CONFIDENCE, Bootstrap, compare, figure
+from rayjob.evaluation.labels import load_quiz, load_references, load_structured_labels
+from rayjob.evaluation.measures import CONFIDENCE, Bootstrap, figure
 from rayjob.evaluation.outcome import (
     ALL_RUNS,
+    EXIT_TOO_MANY_UNSCORED,
     Comparison,
     Evaluation,
-    GroupFigures,
     Unscored,
-    exit_code,
-    save_comparison,
-    save_evaluation,
+    comparison,
+    save,
     show_comparison,
     show_evaluation,
-    verdict,
 )
 from rayjob.evaluation.panel import Panel
 from rayjob.evaluation.scores import Score, ScoreStore
 from rayjob.evaluation.suites import Suite
-from rayjob.evaluation.suites.basic import BasicSuite
+from rayjob.evaluation.suites.basic import BasicSuite, all_figures
 from rayjob.evaluation.suites.long import LongSuite
 from rayjob.evaluation.suites.structured import StructuredSuite
 from rayjob.evaluation.suites.ugc import UgcSuite
@@ -45,20 +43,23 @@ from schemas.config import RUN_ID, EngineConfig
 from schemas.errors import ConfigError
 from schemas.recipe import Asker
 
-Step = Callable[[int], None]
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Side:
-    """One set of captions, and where its scores go."""
+    """One set of captions: what is evaluated of it, and where its scores go.
+
+    Attributes:
+        scores, asked: what came of it, and how many questions were asked for that.
+    """
 
     name: str
     where: str
-    items: list[Item]
     suite: Suite
     basic: BasicSuite
     store: TableStore
-    scores: ScoreStore
+    table: ScoreStore
+    scores: list[Score] = field(default_factory=list)
+    asked: int = 0
 
 
 def run(config: EvaluateConfig, *, console: Console) -> int:
@@ -73,26 +74,26 @@ def run(config: EvaluateConfig, *, console: Console) -> int:
     """
     judge = _judge_name(config)
     sides = _sides(config, judged=judge is not None)
-    with _progress(console) as (begin, step):
-        scored = asyncio.run(_judge(config, judge, sides, begin, step))
+    with Progress(
+        TextColumn("judging"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    ) as progress:  # fmt: skip
+        asyncio.run(_judge(config, judge, sides, progress))
     bootstrap = Bootstrap(resamples=config.resamples, seed=config.seed)
     evaluations = []
-    for side, (scores, asked) in zip(sides, scored, strict=True):
-        side.scores.finish(scores)
-        evaluation = _evaluation(config, side, judge, scores, asked, bootstrap)
-        where = save_evaluation(side.store, evaluation)
-        show_evaluation(evaluation, console)
-        console.print(f"[dim]{where}[/]", highlight=False, soft_wrap=True)
-        evaluations.append(evaluation)
-    if config.compare is None:
-        print(evaluations[0].model_dump_json(), flush=True)
-    else:
-        result = _comparison(evaluations, [scores for scores, _ in scored], sides, bootstrap)
-        where = save_comparison(sides[-1].store, result)
-        show_comparison(result, console)
-        console.print(f"[dim]{where}[/]", highlight=False, soft_wrap=True)
-        print(result.model_dump_json(), flush=True)
-    return exit_code(evaluations, max_unscored_rate=config.max_unscored_rate)
+    for side in sides:
+        side.table.finish(side.scores)
+        evaluations.append(_evaluation(config, side, judge, bootstrap))
+        where = save(side.store, evaluations[-1])
+        show_evaluation(evaluations[-1], where, console)
+    result: Evaluation | Comparison = evaluations[0]
+    if config.compare is not None:
+        result = comparison(evaluations, sides[0].suite.measures(sides[0].scores),
+                            [side.scores for side in sides], bootstrap)  # fmt: skip
+        show_comparison(result, save(sides[1].store, result), console)
+    print(result.model_dump_json(), flush=True)
+    too_many = any(each.unscored.rate > config.max_unscored_rate for each in evaluations)
+    return EXIT_TOO_MANY_UNSCORED if too_many else 0
 
 
 # ---- before anything is asked
@@ -144,11 +145,10 @@ def _side(config: EvaluateConfig, where: str, selection: Selection, *, judged: b
     return _Side(
         name=name,
         where=where,
-        items=items,
         suite=suite,
         basic=basic,
         store=store,
-        scores=ScoreStore(store, suite=config.suite, run_id=name),
+        table=ScoreStore(store, suite=config.suite, run_id=name),
     )
 
 
@@ -156,48 +156,39 @@ def _suite(
     config: EvaluateConfig, items: Sequence[Item], selection: Selection, *, judged: bool
 ) -> Suite:
     chosen = one_per_video(items, selection)
+    suite: Suite
+    known: Iterable[str]
     if config.suite == "structured":
         if config.labels is None:
             raise ConfigError("--suite structured needs --labels, a table of labelled structures")
         labels = load_structured_labels(
             config.labels, column=config.label_column, storage=config.storage
         )
-        return _matching(StructuredSuite(chosen, labels, judged=judged), labels, chosen)
-    references: dict[str, Reference] = {}
-    if config.labels is not None:
-        references = load_references(
-            config.labels, column=config.label_column, storage=config.storage
+        suite, known = StructuredSuite(chosen, labels, judged=judged), labels
+    else:
+        references = (
+            load_references(config.labels, column=config.label_column, storage=config.storage)
+            if config.labels is not None
+            else {}
         )
-        if config.suite == "long":
-            return _matching(
-                LongSuite(chosen, references, edges=config.buckets, judged=judged),
-                references,
-                chosen,
-            )
-    if config.suite == "long":
-        if not judged:
-            raise ConfigError("--suite long needs --labels (length), a judge (quality), or both")
-        return LongSuite(chosen, references, edges=config.buckets, judged=judged)
-    quiz = load_quiz(config.questions, config.storage) if config.questions is not None else []
-    if not references and not quiz:
-        raise ConfigError("--suite ugc needs --labels (reference captions), --questions, or both")
-    known = [*references, *(each.video_id for each in quiz)]
-    return _matching(UgcSuite(chosen, references, quiz), known, chosen)
-
-
-def _matching(
-    suite: Suite, labelled: Sequence[str] | Mapping[str, object], items: Sequence[Item]
-) -> Suite:
-    """The suite, if labels and captions have a video in common.
-
-    Raises:
-        ConfigError: they have none.
-    """
-    if {item.video_id for item in items}.isdisjoint(labelled):
-        theirs = next(iter(labelled), "none")
+        quiz = load_quiz(config.questions, config.storage) if config.questions is not None else []
+        if config.suite == "ugc":
+            if not references and not quiz:
+                raise ConfigError(
+                    "--suite ugc needs --labels (reference captions), --questions, or both"
+                )
+            suite = UgcSuite(chosen, references, quiz)
+        else:
+            if not references and not judged:
+                raise ConfigError(
+                    "--suite long needs --labels (length), a judge (quality), or both"
+                )
+            suite = LongSuite(chosen, references, edges=config.buckets, judged=judged)
+        known = [*references, *(each.video_id for each in quiz)]
+    if known and suite.items.keys().isdisjoint(known):
         raise ConfigError(
             f"no video is in both the captions and the labels: a caption is of "
-            f"{items[0].video_id!r}, a label of {theirs!r}"
+            f"{chosen[0].video_id!r}, a label of {next(iter(known))!r}"
         )
     return suite
 
@@ -217,43 +208,43 @@ def _name(where: str, items: Sequence[Item]) -> str:
 
 
 async def _judge(
-    config: EvaluateConfig, judge: str | None, sides: Sequence[_Side], begin: Step, step: Step
-) -> list[tuple[list[Score], int]]:
-    """Per side its scores, and how many questions were asked for them."""
-    plain = [(side, side.suite.questions()) for side in sides]
-    if not any(questions for _, questions in plain):
-        return [(side.suite.computed(), 0) for side in sides]
+    config: EvaluateConfig, judge: str | None, sides: Sequence[_Side], progress: Progress
+) -> None:
+    """Fill in the scores of each side."""
+    for side in sides:
+        side.scores += side.suite.computed
+    if not any(side.suite.questions for side in sides):
+        return
+    task = progress.add_task("judging", total=0)
+
+    def step(new: int, settled: int) -> None:
+        total = (progress.tasks[task].total or 0) + new
+        progress.update(task, total=total, advance=settled)
+
     async with _asker(config) as asker:
-        found = []
-        for side, questions in plain:
-            asked = 0
-            begin(len(questions))
+        for side in sides:
             panel = Panel(
-                asker,
+                judge=asker,
                 name=judge or "",
                 config=config.judge,
-                answers=side.scores.load_answers(judge or ""),
-                keep=side.scores.add,
+                answers=side.table.load_answers(judge or ""),
+                keep=side.table.add,
                 step=step,
             )
             try:
-                asked += panel.missing(questions)
-                scores = await panel.ask(questions)
+                scores = await panel.ask(side.suite.questions)
                 follow_ups, settled = side.suite.follow_ups(scores)
-                begin(len(follow_ups))
-                asked += panel.missing(follow_ups)
-                scores += settled + await panel.ask(follow_ups)
+                side.scores += scores + settled + await panel.ask(follow_ups)
             finally:
                 # Also after an interruption: what is judged is paid for.
-                side.scores.flush()
-            found.append((side.suite.computed() + scores, asked if asker else 0))
-        return found
+                side.table.flush()
+            side.asked = panel.asked
 
 
 @contextlib.asynccontextmanager
 async def _asker(config: EvaluateConfig) -> AsyncIterator[Asker | None]:
     if config.judge.url is not None:
-        async with Endpoint(config.judge) as endpoint:
+        async with contextlib.aclosing(Endpoint(config.judge)) as endpoint:
             yield endpoint
     elif config.judge.engine is not None:
         with EngineJudge(_judge_engine(config)) as pool:
@@ -262,40 +253,18 @@ async def _asker(config: EvaluateConfig) -> AsyncIterator[Asker | None]:
         yield None
 
 
-@contextlib.contextmanager
-def _progress(console: Console) -> Iterator[tuple[Step, Step]]:
-    """How many questions there are more, and how many are settled, as a bar."""
-    with Progress(
-        TextColumn("judging"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
-    ) as progress:  # fmt: skip
-        task = progress.add_task("judging", total=0)
-
-        def begin(count: int) -> None:
-            progress.update(task, total=(progress.tasks[task].total or 0) + count)
-
-        def step(count: int) -> None:
-            progress.advance(task, count)
-
-        yield begin, step
-
-
 # ---- figures
 
 
 def _evaluation(
-    config: EvaluateConfig,
-    side: _Side,
-    judge: str | None,
-    scores: list[Score],
-    asked: int,
-    bootstrap: Bootstrap,
+    config: EvaluateConfig, side: _Side, judge: str | None, bootstrap: Bootstrap
 ) -> Evaluation:
+    scores = side.scores
     by_judge = [score for score in scores if score.judge_model is not None]
     reasons = Counter(score.reason or "?" for score in by_judge if score.score is None)
     groups = side.basic.groups(bootstrap)
     if config.suite == "basic":
-        figures = side.basic.figures(groups)
+        figures = all_figures(groups)
     else:
         figures = [figure(each, scores, bootstrap) for each in side.suite.measures(scores)]
     return Evaluation(
@@ -306,39 +275,16 @@ def _evaluation(
         model=_joined(score.model for score in scores),
         judge=judge if by_judge else None,
         videos=len({score.video_id for score in scores}),
-        asked=asked,
+        asked=side.asked,
         figures=figures,
         unscored=Unscored(
             count=reasons.total(), of=len(by_judge), reasons=dict(reasons.most_common(20))
         ),
         notes=side.suite.notes,
-        basic=[
-            GroupFigures(recipe=group.recipe, model=group.model, level=group.level, figures=figures)
-            for group, figures in groups
-        ],
+        basic=groups,
         confidence=CONFIDENCE,
         resamples=bootstrap.resamples,
         seed=bootstrap.seed,
-    )
-
-
-def _comparison(
-    evaluations: Sequence[Evaluation],
-    scores: Sequence[list[Score]],
-    sides: Sequence[_Side],
-    bootstrap: Bootstrap,
-) -> Comparison:
-    measures = sides[0].suite.measures(scores[0])
-    differences = compare(measures, scores[0], scores[1], bootstrap)
-    videos = len({each.video_id for each in scores[0]} & {each.video_id for each in scores[1]})
-    first, second = evaluations
-    return Comparison(
-        suite=first.suite,
-        a=first,
-        b=second,
-        videos=videos,
-        differences=differences,
-        verdict=verdict(differences, a=first.run_id, b=second.run_id, videos=videos),
     )
 
 

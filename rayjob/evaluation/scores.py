@@ -10,6 +10,7 @@ are merged into one, in which each key stands once.
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -25,27 +26,6 @@ from schemas.tables import utc_now
 
 Method = Literal["judge", "equality", "normalised match", "formula"]
 
-SCORES = pa.schema(
-    [
-        pa.field("video_id", pa.string(), nullable=False),
-        pa.field("recipe", pa.string(), nullable=False),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("caption_hash", pa.string(), nullable=False),
-        pa.field("duration_sec", pa.float64()),
-        pa.field("item", pa.string(), nullable=False),
-        pa.field("dimension", pa.string(), nullable=False),
-        pa.field("score", pa.float64()),
-        pa.field("reason", pa.string()),
-        pa.field("method", pa.string(), nullable=False),
-        pa.field("judge_model", pa.string()),
-        pa.field("prompt_hash", pa.string()),
-        pa.field("question_hash", pa.string()),
-        pa.field("question", pa.string()),
-        pa.field("raw_answer", pa.string()),
-        pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),
-    ]
-)
-
 _PART_ROWS = 500
 _PART_SECONDS = 30.0
 """What a killed evaluation can lose at most."""
@@ -53,7 +33,7 @@ _PART_SECONDS = 30.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """One score, or the reason why there is none.
+    """One score, or the reason why it is missing.
 
     Attributes:
         recipe, model: who wrote the caption, "" where unknown.
@@ -92,6 +72,22 @@ class Score:
         )  # fmt: skip
 
 
+_TYPES = {
+    "str": pa.string(),
+    "Method": pa.string(),
+    "float": pa.float64(),
+    "datetime": pa.timestamp("us", tz="UTC"),
+}
+SCORES = pa.schema(
+    [
+        pa.field(each.name, _TYPES[str(each.type).removesuffix(" | None")],
+                 nullable=str(each.type).endswith(" | None"))
+        for each in dataclasses.fields(Score)
+    ]
+)  # fmt: skip
+"""The columns of the table: the attributes of :class:`Score`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stored:
     """An answer that a judge gave earlier.
@@ -121,30 +117,20 @@ class ScoreStore:
 
     def load_answers(self, judge_model: str) -> dict[str, Stored]:
         """question_hash -> what this judge answered, in any run of the suite."""
-        found: dict[str, Stored] = {}
-        for entry in self._entries(self._suite):
-            for row in self._read(entry):
-                if row.judge_model != judge_model or None in (row.question_hash, row.raw_answer):
-                    continue
-                assert row.question_hash is not None and row.raw_answer is not None
-                before = found.get(row.question_hash)
-                scored = row.score is not None
-                if before is not None and before.raw_answer == row.raw_answer:
-                    scored = scored and before.complete
-                elif before is not None and (before.complete, before.created_at) > (
-                    scored, row.created_at,
-                ):  # fmt: skip
-                    continue
-                found[row.question_hash] = Stored(
-                    raw_answer=row.raw_answer, created_at=row.created_at, complete=scored
-                )
-        return found
-
-    def load(self) -> list[Score]:
-        """The rows of this run, each key once: of equal keys the newest."""
-        return _deduplicated(
-            row for entry in self._entries(self.folder) for row in self._read(entry)
-        )
+        answers: dict[tuple[str, str], Stored] = {}
+        for row in (row for entry in self._entries(self._suite) for row in self._read(entry)):
+            if row.judge_model != judge_model or not row.question_hash or row.raw_answer is None:
+                continue
+            key = row.question_hash, row.raw_answer
+            before = answers.get(key)
+            answers[key] = Stored(
+                raw_answer=row.raw_answer,
+                created_at=max(row.created_at, before.created_at) if before else row.created_at,
+                complete=row.score is not None and (before is None or before.complete),
+            )
+        # Of several answers to a question the last complete one serves, else the last.
+        order = sorted(answers.items(), key=lambda each: (each[1].complete, each[1].created_at))
+        return {digest: stored for (digest, _), stored in order}
 
     def add(self, rows: Iterable[Score]) -> None:
         """Keep rows; they reach the storage with the next part."""
@@ -183,8 +169,7 @@ class ScoreStore:
         return [Score(**row) for row in table.select(SCORES.names).to_pylist()]
 
     def _write(self, kind: str, rows: Sequence[Score]) -> None:
-        columns = {name: [getattr(row, name) for row in rows] for name in SCORES.names}
-        table = pa.Table.from_pydict(columns, schema=SCORES)
+        table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema=SCORES)
         self._store.write_table(f"{self.folder}/{kind}-{secrets.token_hex(6)}.parquet", table)
 
 

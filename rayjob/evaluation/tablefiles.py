@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rayjob.inputs.rows import iter_rows
@@ -11,6 +11,8 @@ from schemas.errors import SourceError
 from schemas.media import StorageOptions
 
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
+
+_ID_COLUMNS = ("video_id", "id", "video", "path", "uri", "video_path")
 
 Row = dict[str, Any]
 
@@ -26,7 +28,14 @@ def read_rows(where: str, storage: StorageOptions) -> list[Row]:
     Raises:
         SourceError: it is not there or not readable; the message says where.
     """
-    return [row for _, row in iter_rows(os.path.expanduser(where), storage)]
+    rows = []
+    for place, row in iter_rows(os.path.expanduser(where), storage):
+        try:
+            "".join(value for value in row.values() if isinstance(value, str)).encode()
+        except UnicodeEncodeError:
+            raise SourceError(f"{where}, {place}: half of a surrogate pair is not text") from None
+        rows.append(row)
+    return rows
 
 
 def pick_column(
@@ -35,7 +44,7 @@ def pick_column(
     """The column to take: the user's choice, or the first candidate that is there.
 
     Raises:
-        SourceError: neither is there.
+        SourceError: the table has neither.
     """
     there = list(columns)
     wanted = [chosen] if chosen is not None else list(candidates)
@@ -46,6 +55,24 @@ def pick_column(
         f"{where} has no column for {what} ({', '.join(wanted)}); "
         f"it has {', '.join(there) or 'none'}"
     )
+
+
+def by_video(
+    rows: Sequence[Row], where: str, *, id_column: str | None = None
+) -> Iterator[tuple[str, str, Row]]:
+    """Each row with its place, for messages, and its video's id: (place, id, row).
+
+    Raises:
+        SourceError: there is no column for the id, or a row has none.
+    """
+    if not rows:
+        return
+    column = pick_column(rows[0], _ID_COLUMNS, chosen=id_column, what="the video's id", where=where)
+    for number, row in enumerate(rows, start=1):
+        place = f"{where}, row {number}"
+        if row.get(column) in (None, ""):
+            raise SourceError(f"{place}: the column {column!r} is empty")
+        yield place, str(row[column]), row
 
 
 def seconds(row: Mapping[str, Any]) -> float | None:

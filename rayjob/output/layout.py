@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from schemas.errors import ConfigError
 
@@ -46,3 +46,9 @@ class ResultTables:
 def run_folder(run_id: str) -> str:
     """Folder of what a run writes about itself: ``runs/ID``."""
     return f"runs/{quote(run_id, safe='')}"
+
+
+def partition_keys(path: str) -> dict[str, str]:
+    """The Hive partition keys in a path of an output, such as ``recipe`` and ``run_id``."""
+    parts = (part.partition("=") for part in path.split("/")[:-1] if "=" in part)
+    return {key: unquote(value) for key, _, value in parts}

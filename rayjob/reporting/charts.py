@@ -1,7 +1,6 @@
-"""Charts as inline SVG: geometry only. Labels are HTML beside it, so that they stay legible
-on a phone, and colours are the style sheet's, by class.
-
-Everything that comes from the data goes through markupsafe.
+"""Charts: geometry only. The templates draw it as inline SVG, where all that comes from the
+data is escaped; labels are HTML beside it, so that they stay legible on a phone, and colours
+are the style sheet's, by class.
 """
 
 from __future__ import annotations
@@ -9,16 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from markupsafe import Markup
 
 WIDTH, HEIGHT = 1000, 240
 
 _NICE = (1.0, 1.2, 1.6, 2.0, 2.4, 3.2, 4.0, 6.0, 8.0, 10.0)
 """Steps of the scales: a quarter of each is a number one can read."""
 
+_STEPS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 500, 1000)
 _TICKS = 4
 
 
@@ -36,11 +36,24 @@ class Series:
     values: npt.NDArray[np.float64]
 
 
+class Box(NamedTuple):
+    """A rectangle of WIDTH by HEIGHT: a bar, or the part of a line chart that tells a value."""
+
+    css: str
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A drawn chart.
+    """A chart to draw.
 
     Attributes:
+        lines: (css class, points from left to right).
+        boxes: the bars, or what tells the values of the lines.
         y_labels: from the top down.
         x_labels: from left to right, evenly spaced.
         legend: (name, css class); empty where one series needs none.
@@ -49,10 +62,11 @@ class Chart:
 
     title: str
     unit: str
-    svg: Markup
-    y_labels: tuple[str, ...]
-    x_labels: tuple[str, ...]
-    legend: tuple[tuple[str, str], ...] = ()
+    lines: Sequence[tuple[str, Sequence[tuple[float, float]]]] = ()
+    boxes: Sequence[Box]
+    y_labels: Sequence[str]
+    x_labels: Sequence[str]
+    legend: Sequence[tuple[str, str]] = ()
     note: str = ""
 
 
@@ -90,39 +104,33 @@ def line_chart(
     count = max(len(each.values) for each in series)
     whole = seconds >= 2 * _TICKS
     ticks = [seconds * tick / _TICKS for tick in range(_TICKS + 1)]
-    shapes = Markup("")
-    for position, each in enumerate(series):
-        points = [
-            (WIDTH * (index + 0.5) / count, HEIGHT * (1 - value / top))
-            for index, value in enumerate(each.values)
-        ]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        if position == 0 and points:
-            first, last = points[0][0], points[-1][0]
-            shapes += Markup('<polygon class="area {}" points="{} {:.1f},{} {:.1f},{}"/>').format(
-                each.css, path, last, HEIGHT, first, HEIGHT
-            )
-        shapes += Markup('<polyline class="line {}" points="{}"/>').format(each.css, path)
+    lines = [
+        (
+            each.css,
+            [
+                (WIDTH * (index + 0.5) / count, HEIGHT * (1 - value / top))
+                for index, value in enumerate(each.values)
+            ],
+        )
+        for each in series
+    ]
+    boxes = []
     for index in range(count):
         said = ", ".join(
             f"{each.name} {number(each.values[index])}"
             for each in series
             if index < len(each.values)
         )
-        shapes += Markup(
-            '<rect class="hit" x="{:.1f}" y="0" width="{:.1f}" height="{}">'
-            "<title>{}: {}</title></rect>"
-        ).format(
-            WIDTH * index / count, WIDTH / count, HEIGHT,
-            clock(seconds * (index + 0.5) / count), said,
-        )  # fmt: skip
+        title_ = f"{clock(seconds * (index + 0.5) / count)}: {said}"
+        boxes.append(Box("hit", WIDTH * index / count, 0, WIDTH / count, HEIGHT, title_))
     return Chart(
         title=title,
         unit=unit,
-        svg=_plot(shapes, title),
-        y_labels=_y_labels(top),
-        x_labels=tuple(clock(round(tick) if whole else tick) for tick in ticks),
-        legend=tuple((each.name, each.css) for each in series) if len(series) > 1 else (),
+        lines=lines,
+        boxes=boxes,
+        y_labels=_labels(top)[::-1],
+        x_labels=[clock(round(tick) if whole else tick) for tick in ticks],
+        legend=_legend(series),
         note=note,
     )
 
@@ -136,98 +144,47 @@ def histogram(
         of: what is counted, for the tooltips.
         percent: show each series as shares, which compares runs of different size.
     """
-    total = sum((each.values for each in series), np.zeros(1))
-    upper = _upper(total)
-    step = max(1, math.ceil(upper / 40))
-    step = next(
-        nice_step for nice_step in (1, 2, 5, 10, 20, 25, 50, 100, 200, 500, 1000)
-        if nice_step >= step or nice_step == 1000
-    )  # fmt: skip
+    upper = _upper(sum((each.values for each in series), np.zeros(1)))
+    step = next((step for step in _STEPS if step >= math.ceil(upper / 40)), _STEPS[-1])
     bins = _TICKS * math.ceil((upper + 1) / step / _TICKS)
     heights = [_binned(each.values, step, bins, percent=percent) for each in series]
     top = nice(max(float(values.max(initial=0)) for values in heights))
     if not percent:
         top = _TICKS * math.ceil(top / _TICKS)
-    shapes = Markup("")
+    boxes = []
     width = WIDTH / bins
     gap = min(2.0, width * 0.12)
     for each, values in zip(series, heights, strict=True):
-        for index, value in enumerate(values):
-            if value <= 0:
-                continue
-            height = max(1.5, HEIGHT * value / top)
-            more = index == bins - 1 and (bins * step) < len(each.values)
+        for index in np.flatnonzero(values > 0):
+            height = max(1.5, HEIGHT * values[index] / top)
             low = f"{index * step:,}"
             span = low if step == 1 else f"{low} to {index * step + step - 1:,}"
-            shapes += Markup(
-                '<rect class="bar {}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}">'
-                "<title>{}{}: {} {}</title></rect>"
-            ).format(
-                each.css, index * width + gap, HEIGHT - height, width - 2 * gap, height,
-                f"{each.name}, " if len(series) > 1 else "",
-                f"{low} or more {unit}" if more else f"{span} {unit}",
-                f"{value:.1f} %" if percent else f"{value:,.0f}", of,
+            if index == bins - 1 and bins * step < len(each.values):
+                span = f"{low} or more"
+            name = f"{each.name}, " if len(series) > 1 else ""
+            share = f"{values[index]:.1f} %" if percent else f"{values[index]:,.0f}"
+            boxes.append(
+                Box(
+                    f"bar {each.css}", index * width + gap, HEIGHT - height, width - 2 * gap,
+                    height, f"{name}{span} {unit}: {share} {of}",
+                )
             )  # fmt: skip
-    labels = [bins * step * tick / _TICKS for tick in range(_TICKS + 1)]
     return Chart(
         title=title,
         unit=f"{'% of ' if percent else ''}{of} by {unit}",
-        svg=_plot(shapes, title),
-        y_labels=_y_labels(top),
-        x_labels=tuple(number(label) for label in labels),
-        legend=tuple((each.name, each.css) for each in series) if len(series) > 1 else (),
+        boxes=boxes,
+        y_labels=_labels(top)[::-1],
+        x_labels=_labels(bins * step),
+        legend=_legend(series),
     )
 
 
-def stacked(shares: Sequence[tuple[str, str, int]]) -> Markup:
-    """One horizontal bar divided as the counts say: (name, css class, count)."""
-    total = sum(count for _, _, count in shares)
-    shapes, at = Markup(""), 0.0
-    for name, css, count in shares:
-        width = WIDTH * count / total if total else 0.0
-        shapes += Markup(
-            '<rect class="bar {}" x="{:.2f}" y="0" width="{:.2f}" height="10">'
-            "<title>{}: {:,}</title></rect>"
-        ).format(css, at, width, name, count)
-        at += width
-    return Markup(
-        '<svg class="stack" viewBox="0 0 {} 10" preserveAspectRatio="none" role="img" '
-        'aria-label="{}">{}</svg>'
-    ).format(WIDTH, ", ".join(f"{name}: {count}" for name, _, count in shares), shapes)
+def _labels(top: float) -> list[str]:
+    return [number(top * tick / _TICKS) for tick in range(_TICKS + 1)]
 
 
-def interval(
-    value: float, low: float | None, high: float | None, *, top: float, css: str
-) -> Markup:
-    """A bar from 0 to ``value`` with its confidence interval."""
-    scale = WIDTH / top
-    shapes = Markup('<rect class="bar {}" x="0" y="3" width="{:.1f}" height="8"/>').format(
-        css, max(0.0, min(value, top)) * scale
-    )
-    if low is not None and high is not None:
-        shapes += Markup(
-            '<rect class="whisker" x="{:.1f}" y="6" width="{:.1f}" height="2"/>'
-        ).format(max(0.0, low) * scale, max(0.0, min(high, top) - max(0.0, low)) * scale)
-    return Markup(
-        '<svg class="interval" viewBox="0 0 {} 14" preserveAspectRatio="none" '
-        'aria-hidden="true"><rect class="rail" x="0" y="3" width="{}" height="8"/>{}</svg>'
-    ).format(WIDTH, WIDTH, shapes)
-
-
-def _plot(shapes: Markup, title: str) -> Markup:
-    grid = Markup("").join(
-        Markup('<line class="grid" x1="0" x2="{}" y1="{}" y2="{}"/>').format(
-            WIDTH, HEIGHT * tick / _TICKS, HEIGHT * tick / _TICKS
-        )
-        for tick in range(_TICKS + 1)
-    )
-    return Markup(
-        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">{}{}</svg>'
-    ).format(WIDTH, HEIGHT, title, grid, shapes)
-
-
-def _y_labels(top: float) -> tuple[str, ...]:
-    return tuple(number(top * (_TICKS - tick) / _TICKS) for tick in range(_TICKS + 1))
+def _legend(series: Sequence[Series]) -> list[tuple[str, str]]:
+    return [(each.name, each.css) for each in series] if len(series) > 1 else []
 
 
 def _upper(counts: npt.NDArray[np.float64]) -> int:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeGuard
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from actors.storage.uris import display_uri
 from rayjob.reporting.charts import clock, number
 from rayjob.reporting.gallery import RunTables
+from rayjob.reporting.runs import setting
+from rayjob.reporting.statistics import Statistics
 
 _MAX_INPUTS = 3
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tile:
-    """A figure with what it counts, and a remark."""
+class Tile(NamedTuple):
+    """A figure with what it counts, a remark, and a class that gives the colour."""
 
     name: str
     value: str
@@ -27,82 +25,45 @@ class Tile:
 
 def tiles_of(each: RunTables) -> list[Tile]:
     """The figures of a run, from its summary where there is one, else from its tables."""
-    summary, statistics = each.run.summary, each.statistics
-    failed = summary.get("videos_failed", statistics.failures)
+    statistics = each.statistics
+    # Only numbers: a summary may have been written by hand, or by another version.
+    flat = {**each.run.summary, **(each.run.summary.get("cost") or {})}
+    summary = {name: value for name, value in flat.items() if isinstance(value, int | float)}
+    done, failed, tokens = (
+        summary.get(name, counted)
+        for name, counted in (
+            ("videos_captioned", statistics.videos),
+            ("videos_failed", statistics.failures),
+            ("output_tokens", statistics.output_tokens),
+        )
+    )
+    inputs = f"of {number(summary['videos_in'])}" if "videos_in" in summary else ""
+    if inputs and summary.get("videos_skipped"):
+        inputs += f", {number(summary['videos_skipped'])} done before"
+    captions = statistics.captions
     tiles = [
+        Tile("videos captioned", number(done), inputs),
+        Tile("videos failed", number(failed), "see below", "failed")
+        if failed
+        else Tile("videos failed", "0", "none"),
         Tile(
-            name="videos captioned",
-            value=number(summary.get("videos_captioned", statistics.videos)),
-            remark=_of_inputs(summary),
-        ),
-        Tile(
-            name="videos failed",
-            value=number(failed),
-            remark="see below" if failed else "none",
-            css="failed" if failed else "",
-        ),
-        Tile(
-            name="captions",
-            value=number(statistics.captions),
-            remark=f"{number(_share_ok(each))} % ok" if statistics.captions else "",
+            "captions", number(captions), f"{number(statistics.share_ok)} % ok" if captions else ""
         ),
     ]
-    if _is_number(summary.get("videos_per_sec")):
-        remark = f"in {clock(summary['wall_sec'])}" if _is_number(summary.get("wall_sec")) else ""
-        tiles.append(
-            Tile(name="videos per second", value=number(summary["videos_per_sec"]), remark=remark)
-        )
-    if _is_number(summary.get("video_hours_per_hour")):
-        tiles.append(
-            Tile(name="hours of video per hour", value=number(summary["video_hours_per_hour"]))
-        )
-    tokens = summary.get("output_tokens", statistics.output_tokens)
-    per_caption = (
-        f"{number(tokens / statistics.captions)} per caption" if statistics.captions else ""
-    )
-    tiles.append(Tile(name="tokens written", value=number(tokens), remark=per_caption))
-    if _is_number(summary.get("engine_busy_fraction")):
-        tiles.append(
-            Tile(
-                name="engines busy",
-                value=f"{100 * summary['engine_busy_fraction']:.0f} %",
-                remark="of the time after start-up",
-            )
-        )
-    cost = summary.get("cost") or {}
-    if cost.get("gpu_hours"):
-        money = cost.get("money")
-        tiles.append(
-            Tile(
-                name="GPU hours",
-                value=number(cost["gpu_hours"]),
-                remark=f"cost {number(money)}" if _is_number(money) else "",
-            )
-        )
+    if "videos_per_sec" in summary:
+        wall = f"in {clock(summary['wall_sec'])}" if "wall_sec" in summary else ""
+        tiles.append(Tile("videos per second", number(summary["videos_per_sec"]), wall))
+    if "video_hours_per_hour" in summary:
+        tiles.append(Tile("hours of video per hour", number(summary["video_hours_per_hour"])))
+    per_caption = f"{number(tokens / captions)} per caption" if captions else ""
+    tiles.append(Tile("tokens written", number(tokens), per_caption))
+    if "engine_busy_fraction" in summary:
+        busy = f"{100 * summary['engine_busy_fraction']:.0f} %"
+        tiles.append(Tile("engines busy", busy, "of the time after start-up"))
+    if summary.get("gpu_hours"):
+        money = f"cost {number(summary['money'])}" if "money" in summary else ""
+        tiles.append(Tile("GPU hours", number(summary["gpu_hours"]), money))
     return tiles
-
-
-def _of_inputs(summary: dict[str, Any]) -> str:
-    if not _is_number(summary.get("videos_in")):
-        return ""
-    skipped = summary.get("videos_skipped", 0)
-    done = f", {number(skipped)} done before" if skipped else ""
-    return f"of {number(summary['videos_in'])}{done}"
-
-
-def _share_ok(each: RunTables) -> float:
-    share = 100 * each.statistics.statuses["ok"] / each.statistics.captions
-    # Rounded down, so that 100 % means all.
-    return int(share * 10) / 10
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float)
-
-
-def headline(each: RunTables) -> str:
-    """What a run is, in one line."""
-    return " · ".join(value for name, value in facts_of(each) if name in ("recipe", "model"))
 
 
 def comparison(runs: Sequence[RunTables]) -> list[tuple[str, list[str]]]:
@@ -110,33 +71,34 @@ def comparison(runs: Sequence[RunTables]) -> list[tuple[str, list[str]]]:
     columns = [{tile.name: tile.value for tile in tiles_of(each)} for each in runs]
     names = dict.fromkeys(name for column in columns for name in column)
     rows = [(name, [column.get(name, "–") for column in columns]) for name in names]
-    ok = [f"{number(_share_ok(each))} %" if each.statistics.captions else "–" for each in runs]
-    return [*rows, ("captions that are ok", ok), ("median words", [_median(each) for each in runs])]
+    known = [each.statistics if each.statistics.captions else None for each in runs]
+    ok = [f"{number(found.share_ok)} %" if found else "–" for found in known]
+    median = [number(_median(found)) if found else "–" for found in known]
+    return [*rows, ("captions that are ok", ok), ("median words", median)]
 
 
-def _median(each: RunTables) -> str:
-    if not each.statistics.captions:
-        return "–"
-    words = np.sum([kind.words for kind in each.statistics.kinds.values()], axis=0)
-    half = each.statistics.captions / 2
-    return number(int((words.cumsum() < half).sum()))
+def _median(statistics: Statistics) -> int:
+    return int((statistics.words.cumsum() < statistics.captions / 2).sum())
 
 
 def facts_of(each: RunTables) -> list[tuple[str, str]]:
     """What was asked of a run: (name, value)."""
-    run = each.run
-    facts: list[tuple[str, Any]] = [("recipe", run.setting("recipe.name"))]
+    run, config = each.run, each.run.config
+    facts: list[tuple[str, Any]] = [("recipe", setting(config, "recipe.name"))]
     if not facts[0][1]:
         facts = [("recipe", ", ".join(each.statistics.kinds))]
     models = [model for (model, _), _ in each.statistics.models.most_common()]
     hashes = [prompt for (_, prompt), _ in each.statistics.models.most_common()]
     facts += [
-        ("model", _few(models) or run.setting("engine.model")),
+        ("model", _few(models) or setting(config, "engine.model")),
         ("sampling", _plan(each)),
-        ("generation", _pairs(run.setting("recipe.generation"))),
+        ("generation", _pairs(setting(config, "recipe.generation"))),
         ("prompt", _few(hashes)),
-        ("engines", run.setting("engine.engines") or ("all that fit" if run.config else None)),
-        ("input", _inputs(run.setting("input"))),
+        (
+            "engines",
+            setting(config, "engine.engines") or ("all that fit" if config else None),
+        ),
+        ("input", _inputs(setting(config, "input"))),
         ("output", display_uri(run.store.url)),
     ]
     return [(name, str(value)) for name, value in facts if value]

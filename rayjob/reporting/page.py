@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,27 +18,20 @@ from pydantic import Field
 
 import rayjob
 from actors.storage.uris import display_uri
-from rayjob.reporting.charts import (
-    Chart,
-    Series,
-    clock,
-    histogram,
-    number,
-    stacked,
-)
-from rayjob.reporting.facts import comparison, facts_of, headline, tiles_of
-from rayjob.reporting.gallery import Caption, RunTables, Video, make_gallery
+from rayjob.reporting.charts import HEIGHT, WIDTH, Chart, Series, clock, histogram, number
+from rayjob.reporting.facts import comparison, facts_of, tiles_of
+from rayjob.reporting.gallery import MAX_CHARS, RunTables, Video, make_gallery
 from rayjob.reporting.pictures import Thumbnail, watching
 from rayjob.reporting.reading import KEYS, list_parts
 from rayjob.reporting.runs import Run
 from rayjob.reporting.scored import find_verdicts, score_panels
-from rayjob.reporting.statistics import FailedVideo, collect
+from rayjob.reporting.statistics import collect
+from rayjob.reporting.structured import chip_groups
 from rayjob.reporting.throughput import throughput_charts
-from rayjob.reporting.track import Track, Window, draw_track
+from rayjob.reporting.track import Track, make_track
 from rayjob.settings.redaction import shown_config
 from schemas.settings import Flag, Settings
 
-_STATUSES = ("ok", "truncated", "invalid")
 _MAX_REASONS = 8
 _MAX_ERRORS = 40
 _STRIP = 14
@@ -66,30 +58,6 @@ class Card:
     track: Track | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Failures:
-    """The failures of one kind in one run."""
-
-    run: int
-    stage: str
-    error: str
-    count: int
-    share: Markup
-    examples: Sequence[FailedVideo]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StatusBar:
-    """The captions of one recipe in one run by status."""
-
-    run: int
-    recipe: str
-    captions: int
-    bar: Markup
-    counts: list[tuple[str, int]]
-    levels: list[tuple[str, int]]
-
-
 def make_page(runs: Sequence[Run], request: Request) -> str:
     """The report of a run, or of several side by side, as one HTML document.
 
@@ -108,9 +76,14 @@ def make_page(runs: Sequence[Run], request: Request) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "clock": clock, "number": number, "uri": display_uri, "columns": _columns
+        "clock": clock, "number": number, "uri": display_uri, "columns": _columns,
+        "chips": chip_groups,
     }  # fmt: skip
-    cards = [_card(f"v{number}", video) for number, video in enumerate(videos)]
+    environment.globals |= {"WIDTH": WIDTH, "HEIGHT": HEIGHT, "MAX_CHARS": MAX_CHARS}
+    cards = [
+        Card(name=f"v{index}", video=video, track=make_track(video, f"v{index}"))
+        for index, video in enumerate(videos)
+    ]
     return environment.get_template("page.html.j2").render(
         style=Markup(style),
         script=Markup(script),
@@ -120,16 +93,22 @@ def make_page(runs: Sequence[Run], request: Request) -> str:
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         runs=read,
         many=len(read) > 1,
-        headline=headline(read[0]),
         tiles=tiles_of(read[0]),
         comparison=comparison(read) if len(read) > 1 else [],
         facts=[facts_of(each) for each in read],
         configs=[_config(run) for run in runs],
         throughput=throughput_charts(read),
-        statuses=_status_bars(read),
-        reasons=_reasons(read),
         distributions=_distributions(read),
-        failures=_failures(read),
+        reasons=[
+            (position, reason, count)
+            for position, each in enumerate(read)
+            for reason, count in each.statistics.reasons.most_common(_MAX_REASONS)
+        ],
+        failures=[
+            (position, each.statistics, kind, count)
+            for position, each in enumerate(read)
+            for kind, count in each.statistics.errors.most_common(_MAX_ERRORS)
+        ],
         evaluations=score_panels(runs),
         verdicts=find_verdicts(runs),
         cards=cards,
@@ -142,7 +121,7 @@ def make_page(runs: Sequence[Run], request: Request) -> str:
         request=request,
         sampled=sum(not video.flagged for video in videos),
         flagged=sum(video.flagged for video in videos),
-        complete=all(len(each.statistics.sample) < request.sample for each in read)
+        complete=all(len(each.statistics.sample.items()) < request.sample for each in read)
         and sum(not video.flagged for video in videos) < request.sample,
         population=max(each.statistics.videos for each in read),
     )
@@ -192,94 +171,32 @@ def _config(run: Run) -> str:
     return text if run.config else ""
 
 
-def _status_bars(runs: Sequence[RunTables]) -> list[StatusBar]:
-    bars = []
-    for position, each in enumerate(runs):
-        for recipe, kind in sorted(each.statistics.kinds.items()):
-            known = [(status, kind.statuses[status]) for status in _STATUSES]
-            others = [
-                (status, count)
-                for status, count in kind.statuses.items()
-                if status not in _STATUSES
-            ]
-            counts = [(status, count) for status, count in (*known, *others) if count]
-            bars.append(
-                StatusBar(
-                    run=position,
-                    recipe=recipe,
-                    captions=kind.captions,
-                    bar=stacked([(status, status, count) for status, count in counts]),
-                    counts=counts,
-                    levels=kind.levels.most_common(),
-                )
-            )
-    return bars
-
-
-def _reasons(runs: Sequence[RunTables]) -> list[tuple[int, str, int]]:
-    """Why captions are not ok: (run, reason, captions)."""
-    return [
-        (position, reason, count)
-        for position, each in enumerate(runs)
-        for reason, count in each.statistics.reasons.most_common(_MAX_REASONS)
-    ]
-
-
 def _distributions(runs: Sequence[RunTables]) -> list[Chart]:
     if not any(each.statistics.captions for each in runs):
         return []
-    if len(runs) > 1:
+    several = len(runs) > 1
+    lengths = [
+        Series(
+            name=each.run.label,
+            css=f"r{position}" if several else "s0",
+            values=each.statistics.seconds.astype(np.float64),
+        )
+        for position, each in enumerate(runs)
+    ]
+    if several:
         words = [
-            Series(
-                name=each.run.label,
-                css=f"r{position}",
-                values=_total([kind.words for kind in each.statistics.kinds.values()]),
-            )
-            for position, each in enumerate(runs)
-        ]
-        lengths = [
-            Series(
-                name=each.run.label,
-                css=f"r{position}",
-                values=each.statistics.seconds.astype(np.float64),
-            )
-            for position, each in enumerate(runs)
+            replace(series, values=each.statistics.words.astype(np.float64))
+            for series, each in zip(lengths, runs, strict=True)
         ]
     else:
-        statistics = runs[0].statistics
         words = [
             Series(name=recipe, css=f"s{position % 6}", values=kind.words.astype(np.float64))
-            for position, (recipe, kind) in enumerate(sorted(statistics.kinds.items()))
+            for position, (recipe, kind) in enumerate(sorted(runs[0].statistics.kinds.items()))
         ]
-        lengths = [Series(name="", css="s0", values=statistics.seconds.astype(np.float64))]
-    several = len(words) > 1
     return [
-        histogram("Length of captions", "words", words, of="captions", percent=several),
-        histogram("Length of videos", "seconds", lengths, of="videos", percent=len(lengths) > 1),
+        histogram("Length of captions", "words", words, of="captions", percent=len(words) > 1),
+        histogram("Length of videos", "seconds", lengths, of="videos", percent=several),
     ]
-
-
-def _total(counts: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float64]:
-    return np.sum(counts, axis=0).astype(np.float64) if counts else np.zeros(1)
-
-
-def _failures(runs: Sequence[RunTables]) -> list[Failures]:
-    found = []
-    for position, each in enumerate(runs):
-        statistics = each.statistics
-        for (stage, error), count in statistics.errors.most_common(_MAX_ERRORS):
-            rest = statistics.failures - count
-            found.append(
-                Failures(
-                    run=position,
-                    stage=stage,
-                    error=error,
-                    count=count,
-                    share=stacked([(error, "failed", count), ("other errors", "rail", rest)]),
-                    examples=statistics.examples.get((stage, error), ()),
-                )
-            )
-    return found
 
 
 def _columns(frames: Sequence[Thumbnail]) -> int:
@@ -289,27 +206,3 @@ def _columns(frames: Sequence[Thumbnail]) -> int:
         return max(count, 3)
     narrow = count > 12 or frames[0].height > frames[0].width
     return min((8, 7, 6) if narrow else (4, 5, 6), key=lambda columns: -count % columns)
-
-
-def _card(name: str, video: Video) -> Card:
-    several = len(video.captions) > 1
-    windows = [
-        Window(
-            target=f"{name}-{position}-{index}",
-            name=f"{caption.level} {caption.index}, {_span(caption)}",
-            start_sec=caption.start_sec,
-            end_sec=caption.end_sec,
-            css=f"r{position}" if several else "s0" if caption.level == "clip" else "s2",
-        )
-        for position, found in enumerate(video.captions)
-        for index, caption in enumerate(found)
-        if caption.level != "video"
-        and caption.start_sec is not None
-        and caption.end_sec is not None
-    ]
-    track = draw_track(video.pictures, windows, duration_sec=video.duration_sec)
-    return Card(name=name, video=video, track=track)
-
-
-def _span(caption: Caption) -> str:
-    return f"{clock(caption.start_sec or 0.0)} to {clock(caption.end_sec or 0.0)}"

@@ -75,7 +75,7 @@ class Pictures:
         wave: loudest sample of each of WAVE_BINS equal parts of the sound, 0 to 1; empty
             without sound.
         sound_sec: length of the sound.
-        problem: why there are none, "" if there are.
+        problem: why there are no frames, "" if there are some.
     """
 
     thumbnails: tuple[Thumbnail, ...] = ()

@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rayjob.output.layout import partition_keys
 from rayjob.output.store import Entry, TableStore
 from schemas.errors import SourceError
 
@@ -46,10 +46,9 @@ def list_parts(store: TableStore, table: str) -> list[Part]:
     """All partitions of a table, sorted by recipe and run."""
     files: dict[tuple[str, str], list[Entry]] = {}
     for entry in store.list(table, suffix=".parquet"):
-        keys = dict(segment.split("=", 1) for segment in entry.path.split("/") if "=" in segment)
-        recipe, run_id = keys.get(KEYS[table]), keys.get("run_id")
-        if recipe is not None and run_id is not None:
-            files.setdefault((unquote(recipe), unquote(run_id)), []).append(entry)
+        keys = partition_keys(entry.path)
+        if KEYS[table] in keys and "run_id" in keys:
+            files.setdefault((keys[KEYS[table]], keys["run_id"]), []).append(entry)
     return [
         Part(table=table, recipe=recipe, run_id=run_id, files=tuple(entries))
         for (recipe, run_id), entries in sorted(files.items())

@@ -41,10 +41,6 @@ class Run:
     timeline: tuple[Point, ...]
     evaluations: tuple[Evaluation, ...]
 
-    def setting(self, dotted: str) -> Any:
-        """See :func:`setting`."""
-        return setting(self.config, dotted)
-
 
 def setting(config: dict[str, Any], dotted: str) -> Any:
     """A setting by its dotted name, None where it is not set."""

@@ -6,7 +6,7 @@ it is the same again tomorrow, and in two runs over the same videos it is the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -28,32 +28,25 @@ class Smallest(Generic[_T]):
     Offered twice, an id counts once and keeps its first value.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, seed: int) -> None:
         self._size = size
+        self._seed = seed
         self._kept: dict[str, tuple[int, _T]] = {}
         self._bound = np.uint64(np.iinfo(np.uint64).max)
 
-    def offer(
-        self, video_ids: Sequence[str], rank: npt.NDArray[np.uint64], values: Sequence[_T]
-    ) -> None:
-        """Take those of ``video_ids`` that belong; ``rank`` and ``values`` go with them."""
+    def offer(self, values: Mapping[str, _T]) -> None:
+        """Take those that belong; ``values`` are by id."""
         if not self._size:
             return
+        ids, rank = [*values], ranks(values, self._seed)
         for index in np.flatnonzero(rank <= self._bound):
-            self._kept.setdefault(video_ids[index], (int(rank[index]), values[index]))
-            if len(self._kept) >= 2 * self._size + 64:
-                self._prune()
-        self._prune()
-
-    def _prune(self) -> None:
-        if len(self._kept) < self._size:
-            return
-        order = sorted(self._kept.items(), key=lambda item: item[1][0])[: self._size]
-        self._kept = dict(order)
-        self._bound = np.uint64(order[-1][1][0])
+            self._kept.setdefault(ids[index], (int(rank[index]), values[ids[index]]))
+        if len(self._kept) >= self._size:
+            order = sorted(self._kept.items(), key=lambda item: item[1][0])[: self._size]
+            self._kept = dict(order)
+            self._bound = np.uint64(order[-1][1][0])
 
     def items(self) -> dict[str, _T]:
         """Id -> value, smallest rank first."""
-        self._prune()
         order = sorted(self._kept.items(), key=lambda item: item[1][0])
         return {video_id: value for video_id, (_, value) in order}

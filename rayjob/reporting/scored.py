@@ -6,34 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from markupsafe import Markup
 from pydantic import ValidationError
 
 from rayjob.evaluation.measures import Figure
 from rayjob.evaluation.outcome import ALL_RUNS, FOLDER, Comparison, Evaluation
-from rayjob.reporting.charts import interval, nice, number
+from rayjob.reporting.charts import nice
 from rayjob.reporting.runs import Run
 
-_PERCENT = "%"
 _BASIC = "basic"
 """The suite without a judge: its figures stand in every evaluation, by recipe and level."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """One figure of one run."""
-
-    value: str
-    remark: str
-    bar: Markup
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreRow:
-    """One figure, by run; None where a run has none."""
-
-    name: str
-    scores: list[Score | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,42 +22,52 @@ class ScorePanel:
     """The figures of a suite.
 
     Attributes:
-        remark: who judged, over how many videos.
-        notes: what the evaluation says about itself, and what was left without a score.
+        figures: by run, by name.
+        remarks: who judged, over how many videos.
+        notes: what the evaluations say about themselves, and what was left without a score.
     """
 
     title: str
-    remark: str
-    rows: list[ScoreRow]
-    notes: list[str]
-
-
-@dataclass(kw_only=True)
-class _Columns:
-    """A panel in the making: by run, its figures by name."""
-
     figures: list[dict[str, Figure]]
-    remarks: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    remarks: dict[str, None] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> list[tuple[str, float, list[Figure | None]]]:
+        """(name of a figure, upper end of its scale, the figure by run)."""
+        names = dict.fromkeys(name for figures in self.figures for name in figures)
+        rows = []
+        for name in names:
+            by_run = [figures.get(name) for figures in self.figures]
+            known = [figure for figure in by_run if figure is not None]
+            highest = max(max(figure.value or 0.0, figure.high or 0.0) for figure in known)
+            percent = any(figure.unit == "%" for figure in known)
+            rows.append((name, 100.0 if percent else nice(highest), by_run))
+        return rows
 
 
 def score_panels(runs: Sequence[Run]) -> list[ScorePanel]:
     """The suites first, then what needs neither judge nor labels, by recipe and level."""
-    suites: dict[str, _Columns] = {}
-    basic: dict[str, _Columns] = {}
+    suites: dict[str, ScorePanel] = {}
+    basic: dict[str, ScorePanel] = {}
+
+    def panel(among: dict[str, ScorePanel], title: str) -> ScorePanel:
+        return among.setdefault(title, ScorePanel(title=title, figures=[{} for _ in runs]))
+
     for position, run in enumerate(runs):
         # What is said of this run alone replaces what is said of all runs together.
         for each in sorted(run.evaluations, key=lambda found: found.run_id != ALL_RUNS):
             if each.suite != _BASIC:
-                columns = suites.setdefault(each.suite, _Columns(figures=[{} for _ in runs]))
-                columns.figures[position] |= {figure.name: figure for figure in each.figures}
-                columns.remarks.append(_remark(each))
-                columns.notes += [*each.notes, *_unscored(each)]
+                suite = panel(suites, each.suite)
+                suite.figures[position].update({figure.name: figure for figure in each.figures})
+                suite.remarks[_remark(each)] = None
+                suite.notes.update(dict.fromkeys([*each.notes, *_unscored(each)]))
             for group in each.basic:
-                title = ", ".join(part for part in (group.recipe, group.level) if part)
-                columns = basic.setdefault(title or _BASIC, _Columns(figures=[{} for _ in runs]))
-                columns.figures[position] |= {figure.name: figure for figure in group.figures}
-    return [_panel(title, columns) for found in (suites, basic) for title, columns in found.items()]
+                title = ", ".join(filter(None, (group.recipe, group.level))) or _BASIC
+                panel(basic, title).figures[position].update(
+                    {figure.name: figure for figure in group.figures}
+                )
+    return [*suites.values(), *basic.values()]
 
 
 def find_verdicts(runs: Sequence[Run]) -> list[str]:
@@ -109,46 +100,3 @@ def _unscored(evaluation: Evaluation) -> list[str]:
         f"{missing.count:,} of {missing.of:,} scores are missing: {why}. "
         "The figures stand for the rest."
     ]
-
-
-def _panel(title: str, columns: _Columns) -> ScorePanel:
-    names = dict.fromkeys(name for figures in columns.figures for name in figures)
-    return ScorePanel(
-        title=title,
-        remark="; ".join(dict.fromkeys(columns.remarks)),
-        rows=[_row(name, [figures.get(name) for figures in columns.figures]) for name in names],
-        notes=[*dict.fromkeys(columns.notes)],
-    )
-
-
-def _row(name: str, figures: Sequence[Figure | None]) -> ScoreRow:
-    known = [figure for figure in figures if figure is not None]
-    if any(figure.unit == _PERCENT for figure in known):
-        top = 100.0
-    else:
-        top = nice(max(max(figure.value or 0.0, figure.high or 0.0) for figure in known))
-    return ScoreRow(
-        name=name,
-        scores=[
-            _score(figure, top=top, css=f"r{position}" if len(figures) > 1 else "s1")
-            for position, figure in enumerate(figures)
-        ],
-    )
-
-
-def _score(figure: Figure | None, *, top: float, css: str) -> Score | None:
-    if figure is None or figure.value is None:
-        return None
-    remarks = []
-    if figure.low is not None and figure.high is not None:
-        remarks.append(f"{number(figure.low)} to {number(figure.high)}")
-    remarks.append(f"n = {figure.n:,}")
-    if figure.unscored:
-        remarks.append(f"{figure.unscored:,} unscored")
-    if figure.method:
-        remarks.append(figure.method)
-    return Score(
-        value=f"{number(figure.value)} {figure.unit}".rstrip(),
-        remark=", ".join(remarks),
-        bar=interval(figure.value, figure.low, figure.high, top=top, css=css),
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from rayjob.output.store import TableStore
 from rayjob.reporting.reading import Part, batches
-from rayjob.reporting.sampling import Smallest, ranks
+from rayjob.reporting.sampling import Smallest
 
 MAX_WORDS = 5000
 """Captions beyond are counted as this long."""
@@ -30,11 +30,12 @@ EXAMPLES_PER_ERROR = 3
 _MAX_KINDS = 500
 """Different reasons that are told apart; some of them quote the caption."""
 
+_STATUSES = ("ok", "truncated", "invalid")
 _CAPTION_COLUMNS = (
-    "video_id", "level", "caption", "caption_status", "status_reason", "attempts",
-    "output_tokens", "duration_sec", "model", "prompt_hash", "created_at",
+    "video_id", "level", "caption", "caption_status", "status_reason", "output_tokens",
+    "duration_sec", "model", "prompt_hash", "created_at",
 )  # fmt: skip
-_FAILURE_COLUMNS = ("video_id", "uri", "stage", "error", "message", "attempts", "created_at")
+_FAILURE_COLUMNS = ("video_id", "stage", "error", "message", "attempts", "created_at")
 
 _K = TypeVar("_K")
 _Counts = npt.NDArray[np.int64]
@@ -53,20 +54,17 @@ class Kind:
     levels: Counter[str] = field(default_factory=Counter)
     words: _Counts = field(default_factory=lambda: np.zeros(MAX_WORDS + 1, np.int64))
 
-
-@dataclass(frozen=True, kw_only=True)
-class FailedVideo:
-    """An example of a failure."""
-
-    video_id: str
-    uri: str
-    message: str
-    attempts: int
+    def by_status(self) -> list[tuple[str, str, int]]:
+        """(status, css class, captions), in the order of a legend."""
+        names = dict.fromkeys((*_STATUSES, *self.statuses))
+        return [(name, name, self.statuses[name]) for name in names if self.statuses[name]]
 
 
-@dataclass(kw_only=True)
 class Statistics:
     """What the tables of a run say.
+
+    Args:
+        sample: videos to show; seed: of the choice.
 
     Attributes:
         kinds: by :attr:`rayjob.reporting.reading.Part.label`.
@@ -78,22 +76,25 @@ class Statistics:
         errors: failures by (stage, error).
         sample: ids to show.
         flagged: by status, ids to show because a caption of theirs has it.
-        examples: by (stage, error), some failures.
+        examples: by (stage, error), some rows of failures.
     """
 
-    kinds: dict[str, Kind] = field(default_factory=dict)
-    videos: int = 0
-    seconds: _Counts = field(default_factory=lambda: np.zeros(MAX_SECONDS + 1, np.int64))
-    attempts: Counter[int] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    models: Counter[tuple[str, str]] = field(default_factory=Counter)
-    output_tokens: int = 0
-    captioned_at: Counter[int] = field(default_factory=Counter)
-    failed_at: Counter[int] = field(default_factory=Counter)
-    errors: Counter[tuple[str, str]] = field(default_factory=Counter)
-    sample: list[str] = field(default_factory=list)
-    flagged: dict[str, list[str]] = field(default_factory=dict)
-    examples: dict[tuple[str, str], list[FailedVideo]] = field(default_factory=dict)
+    def __init__(self, *, sample: int, seed: int) -> None:
+        self.kinds: dict[str, Kind] = {}
+        self.videos = self.output_tokens = 0
+        self.seconds: _Counts = np.zeros(MAX_SECONDS + 1, np.int64)
+        self.reasons: Counter[str] = Counter()
+        self.models: Counter[tuple[str, str]] = Counter()
+        self.captioned_at: Counter[int] = Counter()
+        self.failed_at: Counter[int] = Counter()
+        self.errors: Counter[tuple[str, str]] = Counter()
+        self.sample: Smallest[None] = Smallest(sample, seed)
+        self.flagged: dict[str, Smallest[None]] = {
+            status: Smallest(min(sample, EXAMPLES_PER_STATUS), seed) for status in FLAGGED
+        }
+        self.examples: dict[tuple[str, str], Smallest[dict[str, Any]]] = defaultdict(
+            lambda: Smallest(EXAMPLES_PER_ERROR, seed)
+        )
 
     @property
     def captions(self) -> int:
@@ -101,14 +102,68 @@ class Statistics:
         return sum(kind.captions for kind in self.kinds.values())
 
     @property
-    def statuses(self) -> Counter[str]:
-        """Captions by status, over all kinds."""
-        return sum((kind.statuses for kind in self.kinds.values()), Counter())
+    def words(self) -> _Counts:
+        """Captions by number of words, over all kinds, shape (MAX_WORDS + 1,)."""
+        return sum((kind.words for kind in self.kinds.values()), np.zeros(MAX_WORDS + 1, np.int64))
+
+    @property
+    def share_ok(self) -> float:
+        """Captions that are ok in per cent, rounded down, so that 100 means all."""
+        ok = sum(kind.statuses["ok"] for kind in self.kinds.values())
+        return int(1000 * ok / self.captions) / 10
 
     @property
     def failures(self) -> int:
         """Rows of failures."""
         return self.errors.total()
+
+    def add_captions(self, batch: pa.RecordBatch, label: str, *, before: str | None) -> str | None:
+        """Count captions of one kind; ``before`` is the video of the row before, in this file.
+
+        Returns:
+            the video of the last row.
+        """
+        if not batch.num_rows:
+            return before
+        kind = self.kinds.setdefault(label, Kind())
+        kind.captions += batch.num_rows
+        kind.statuses.update(_counts(batch.column("caption_status")))
+        kind.levels.update(_counts(batch.column("level")))
+        words = pc.count_substring_regex(batch.column("caption"), r"\S+").to_numpy()
+        kind.words += np.bincount(np.minimum(words, MAX_WORDS), minlength=MAX_WORDS + 1)
+        self.output_tokens += pc.sum(batch.column("output_tokens")).as_py() or 0
+        _add_bounded(self.reasons, _counts(batch.column("status_reason")))
+        _add_bounded(self.models, _pairs(batch, "model", "prompt_hash"))
+
+        # A writer puts the rows of a video side by side in one file.
+        ids: list[str] = batch.column("video_id").to_pylist()
+        first = np.array([a != b for a, b in zip(ids, [before, *ids], strict=False)])
+        self.videos += int(first.sum())
+        mask = pa.array(first)
+        lengths = pc.fill_null(batch.column("duration_sec"), 0.0).filter(mask).to_numpy()
+        whole = np.clip(np.nan_to_num(lengths), 0, MAX_SECONDS).astype(np.int64)
+        self.seconds += np.bincount(whole, minlength=MAX_SECONDS + 1)
+        self.captioned_at.update(_seconds(batch.column("created_at").filter(mask)))
+
+        self.sample.offer(dict.fromkeys(batch.column("video_id").filter(mask).to_pylist()))
+        for status, smallest in self.flagged.items():
+            with_status = pc.equal(batch.column("caption_status"), status)
+            bad = batch.column("video_id").filter(with_status).to_pylist()
+            smallest.offer(dict.fromkeys(bad))
+        return ids[-1]
+
+    def add_failures(self, batch: pa.RecordBatch) -> None:
+        """Count failures."""
+        self.failed_at.update(_seconds(batch.column("created_at")))
+        errors = _pairs(batch, "stage", "error")
+        _add_bounded(self.errors, errors)
+        for stage, error in errors:
+            if (stage, error) in self.errors:
+                same = pc.and_(
+                    pc.equal(batch.column("stage"), stage), pc.equal(batch.column("error"), error)
+                )
+                rows = batch.filter(same).to_pylist()
+                self.examples[stage, error].offer({row["video_id"]: row for row in rows[::-1]})
 
 
 def collect(store: TableStore, parts: Sequence[Part], *, sample: int, seed: int) -> Statistics:
@@ -122,103 +177,17 @@ def collect(store: TableStore, parts: Sequence[Part], *, sample: int, seed: int)
     Raises:
         SourceError: a file is damaged or has other columns.
     """
-    counting = _Counting(sample=sample, seed=seed)
+    statistics = Statistics(sample=sample, seed=seed)
     for part in parts:
         for entry in part.files:
             if part.table == "failures":
                 for batch in batches(store, entry, _FAILURE_COLUMNS):
-                    counting.failures(batch)
+                    statistics.add_failures(batch)
             else:
-                counting.begin_file(part)
+                last: str | None = None
                 for batch in batches(store, entry, _CAPTION_COLUMNS):
-                    counting.captions(batch)
-    return counting.finished()
-
-
-class _Counting:
-    """Takes batches in."""
-
-    def __init__(self, *, sample: int, seed: int) -> None:
-        self._statistics = Statistics()
-        self._seed = seed
-        self._chosen: Smallest[None] = Smallest(sample)
-        self._flagged = {
-            status: Smallest[None](min(sample, EXAMPLES_PER_STATUS)) for status in FLAGGED
-        }
-        self._examples: dict[tuple[str, str], Smallest[FailedVideo]] = {}
-        self._kind = Kind()
-        self._last_id: str | None = None
-
-    def begin_file(self, part: Part) -> None:
-        self._kind = self._statistics.kinds.setdefault(part.label, Kind())
-        self._last_id = None
-
-    def captions(self, batch: pa.RecordBatch) -> None:
-        if not batch.num_rows:
-            return
-        statistics, kind = self._statistics, self._kind
-        kind.captions += batch.num_rows
-        kind.statuses.update(_counts(batch.column("caption_status")))
-        kind.levels.update(_counts(batch.column("level")))
-        words = pc.count_substring_regex(batch.column("caption"), r"\S+").to_numpy()
-        kind.words += np.bincount(np.minimum(words, MAX_WORDS), minlength=MAX_WORDS + 1)
-        statistics.attempts.update(_counts(batch.column("attempts")))
-        statistics.output_tokens += pc.sum(batch.column("output_tokens")).as_py() or 0
-        _add_bounded(statistics.reasons, _counts(batch.column("status_reason")))
-        _add_bounded(statistics.models, _pairs(batch, "model", "prompt_hash"))
-
-        # A writer puts the rows of a video side by side in one file.
-        ids: list[str] = batch.column("video_id").to_pylist()
-        first = np.array([a != b for a, b in zip(ids, [self._last_id, *ids], strict=False)])
-        self._last_id = ids[-1]
-        statistics.videos += int(first.sum())
-        mask = pa.array(first)
-        lengths = pc.fill_null(batch.column("duration_sec"), 0.0).filter(mask).to_numpy()
-        whole = np.clip(np.nan_to_num(lengths), 0, MAX_SECONDS).astype(np.int64)
-        statistics.seconds += np.bincount(whole, minlength=MAX_SECONDS + 1)
-        statistics.captioned_at.update(_seconds(batch.column("created_at").filter(mask)))
-
-        chosen = [video_id for video_id, new in zip(ids, first, strict=True) if new]
-        self._chosen.offer(chosen, ranks(chosen, self._seed), [None] * len(chosen))
-        for status, smallest in self._flagged.items():
-            with_status = pc.equal(batch.column("caption_status"), status)
-            bad = batch.column("video_id").filter(with_status).to_pylist()
-            smallest.offer(bad, ranks(bad, self._seed), [None] * len(bad))
-
-    def failures(self, batch: pa.RecordBatch) -> None:
-        self._statistics.failed_at.update(_seconds(batch.column("created_at")))
-        errors = _pairs(batch, "stage", "error")
-        _add_bounded(self._statistics.errors, errors)
-        for stage, error in errors:
-            if (stage, error) not in self._statistics.errors:
-                continue
-            same = pc.and_(
-                pc.equal(batch.column("stage"), stage), pc.equal(batch.column("error"), error)
-            )
-            rows = batch.filter(same).to_pylist()
-            ids = [row["video_id"] for row in rows]
-            examples = [
-                FailedVideo(
-                    video_id=row["video_id"],
-                    uri=row["uri"],
-                    message=row["message"],
-                    attempts=row["attempts"],
-                )
-                for row in rows
-            ]
-            smallest = self._examples.setdefault((stage, error), Smallest(EXAMPLES_PER_ERROR))
-            smallest.offer(ids, ranks(ids, self._seed), examples)
-
-    def finished(self) -> Statistics:
-        statistics = self._statistics
-        statistics.sample = [*self._chosen.items()]
-        statistics.flagged = {
-            status: [*smallest.items()] for status, smallest in self._flagged.items()
-        }
-        statistics.examples = {
-            kind: [*smallest.items().values()] for kind, smallest in self._examples.items()
-        }
-        return statistics
+                    last = statistics.add_captions(batch, part.label, before=last)
+    return statistics
 
 
 def _counts(column: pa.Array) -> dict[Any, int]:
@@ -229,9 +198,8 @@ def _counts(column: pa.Array) -> dict[Any, int]:
 
 def _pairs(batch: pa.RecordBatch, first: str, second: str) -> dict[tuple[str, str], int]:
     """How often each pair of values stands in two columns."""
-    table = pa.table({"a": batch.column(first), "b": batch.column(second)})
-    grouped = table.group_by(["a", "b"]).aggregate([([], "count_all")])
-    return {(row["a"], row["b"]): row["count_all"] for row in grouped.to_pylist()}
+    table = pa.Table.from_batches([batch]).group_by([first, second]).aggregate([([], "count_all")])
+    return {(row[first], row[second]): row["count_all"] for row in table.to_pylist()}
 
 
 def _seconds(column: pa.Array) -> dict[int, int]:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+from rayjob.evaluation.fields import parse
 
 _MAX_GROUPS = 12
 _MAX_CHIPS = 24
 _MAX_CHARS = 300
 
 
-@dataclass(frozen=True, kw_only=True)
-class Chip:
+class Chip(NamedTuple):
     """A value, and the field it belongs to; a true flag has its name as its value."""
 
     label: str
     value: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChipGroup:
+class ChipGroup(NamedTuple):
     """The fields of one object of the answer; the title is "" for the answer as a whole."""
 
     title: str
@@ -30,14 +28,9 @@ class ChipGroup:
 def chip_groups(document: str | None) -> tuple[ChipGroup, ...]:
     """Groups of a JSON document: one for its own fields, one for each object in a list.
 
-    Empty values and false flags are left out. No groups for what is no JSON object.
+    Empty values and false flags are left out. No groups for what is not a JSON object.
     """
-    try:
-        data = json.loads(document) if document else None
-    except (ValueError, RecursionError):
-        return ()
-    if not isinstance(data, dict):
-        return ()
+    data = parse(document) or {}
     groups = []
     own = {}
     for name, value in data.items():
@@ -45,10 +38,10 @@ def chip_groups(document: str | None) -> tuple[ChipGroup, ...]:
             one = _words(name).removesuffix("s")
             for number, item in enumerate(value, start=1):
                 title = one if len(value) == 1 else f"{one} {number}"
-                groups.append(ChipGroup(title=title, chips=_chips(item)))
+                groups.append(ChipGroup(title, _chips(item)))
         else:
             own[name] = value
-    groups.append(ChipGroup(title="", chips=_chips(own)))
+    groups.append(ChipGroup("", _chips(own)))
     return tuple(group for group in groups if group.chips)[:_MAX_GROUPS]
 
 
@@ -58,13 +51,13 @@ def _chips(data: dict[str, Any]) -> tuple[Chip, ...]:
         if isinstance(value, dict):
             chips += _chips(value)
         elif value is True:
-            chips.append(Chip(label="", value=_words(name).removeprefix("is ")))
+            chips.append(Chip("", _words(name).removeprefix("is ")))
         elif isinstance(value, list):
             items = [_words(str(item)) for item in value if item not in (None, "")]
             if items:
-                chips.append(Chip(label=_words(name), value=_clipped(", ".join(items))))
+                chips.append(Chip(_words(name), _clipped(", ".join(items))))
         elif value not in (None, "", False):
-            chips.append(Chip(label=_words(name), value=_clipped(_words(str(value)))))
+            chips.append(Chip(_words(name), _clipped(_words(str(value)))))
     return tuple(chips[:_MAX_CHIPS])
 
 

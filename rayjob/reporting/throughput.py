@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -29,94 +29,83 @@ def throughput_charts(runs: Sequence[RunTables]) -> list[Chart]:
 
 
 def _from_timelines(runs: Sequence[RunTables]) -> list[Chart]:
-    lines = [each.run.timeline for each in runs]
-    seconds = max(points[-1].at - points[0].at for points in lines)
+    seconds = max(each.run.timeline[-1].at - each.run.timeline[0].at for each in runs)
     if seconds <= 0:
         return []
+    stages = [("captioned", name, css) for name, css in _looks(runs, name="caption")]
     if len(runs) == 1:
-        (points,) = lines
-        stages = [("decode", "s0", "decoded"), ("caption", "s1", "captioned")]
-        if points[-1].failed:
+        stages = [("decoded", "decode", "s0"), *stages]
+        if runs[0].run.timeline[-1].failed:
             stages.append(("failed", "failed", "failed"))
-        videos = [
-            Series(name=name, css=css, values=_rate(points, total, seconds))
-            for name, css, total in stages
-        ]
-        names, colours = [""], ["s1"]
-    else:
-        names = [each.run.label for each in runs]
-        colours = [f"r{number}" for number in range(len(runs))]
-        videos = _each(lines, names, colours, lambda points: _rate(points, "captioned", seconds))
-    tokens = _each(lines, names, colours, lambda points: _rate(points, "output_tokens", seconds))
-    running = _each(lines, names, colours, lambda points: _level(points, "running", seconds))
+    lines = [each.run.timeline for each in runs] * (len(stages) // len(runs))
+    videos = [
+        Series(name=name, css=css, values=_rate(points, total, seconds))
+        for points, (total, name, css) in zip(lines, stages, strict=True)
+    ]
     title = "Videos per second" if len(runs) == 1 else "Videos captioned per second"
     charts = [line_chart(title, "videos/s", videos, seconds=seconds)]
-    if any(series.values.any() for series in tokens):
-        charts.append(line_chart("Tokens written per second", "tokens/s", tokens, seconds=seconds))
-    if any(series.values.any() for series in running):
-        charts.append(line_chart("Requests in the engines", "requests", running, seconds=seconds))
+    for title, unit, values, column in (
+        ("Tokens written per second", "tokens/s", _rate, "output_tokens"),
+        ("Requests in the engines", "requests", _level, "running"),
+    ):
+        series = [
+            Series(name=name, css=css, values=values(each.run.timeline, column, seconds))
+            for each, (name, css) in zip(runs, _looks(runs, name=""), strict=True)
+        ]
+        if any(each.values.any() for each in series):
+            charts.append(line_chart(title, unit, series, seconds=seconds))
     return charts
 
 
-def _each(
-    lines: Sequence[Sequence[Point]],
-    names: Sequence[str],
-    colours: Sequence[str],
-    values: Callable[[Sequence[Point]], _Values],
-) -> list[Series]:
-    return [
-        Series(name=name, css=css, values=values(points))
-        for points, name, css in zip(lines, names, colours, strict=True)
-    ]
+def _looks(runs: Sequence[RunTables], *, name: str) -> list[tuple[str, str]]:
+    """Name and css class of each run's line; ``name`` is that of a run alone."""
+    if len(runs) == 1:
+        return [(name, "s1")]
+    return [(each.run.label, f"r{number}") for number, each in enumerate(runs)]
 
 
 def _rate(points: Sequence[Point], total: str, seconds: float) -> _Values:
     """Growth of a total per second, shape (BINS,), from the run's start on."""
-    times = np.array([point.at - points[0].at for point in points])
-    totals = np.array([getattr(point, total) for point in points], dtype=np.float64)
     edges = np.linspace(0.0, seconds, BINS + 1)
-    rates: _Values = np.diff(np.interp(edges, times, totals)) / (seconds / BINS)
+    rates: _Values = np.diff(np.interp(edges, *_line(points, total))) / (seconds / BINS)
     return rates
 
 
 def _level(points: Sequence[Point], name: str, seconds: float) -> _Values:
     """A level in the middle of each part of the time, 0 after the run's end."""
-    times = np.array([point.at - points[0].at for point in points])
-    levels = np.array([getattr(point, name) for point in points], dtype=np.float64)
     middles = (np.arange(BINS) + 0.5) * seconds / BINS
-    values: _Values = np.interp(middles, times, levels, right=0.0)
+    values: _Values = np.interp(middles, *_line(points, name), right=0.0)
     return values
 
 
+def _line(points: Sequence[Point], name: str) -> tuple[_Values, _Values]:
+    """Seconds since the run's start, and what the timeline says at each."""
+    times = np.array([point.at - points[0].at for point in points])
+    return times, np.array([getattr(point, name) for point in points], dtype=np.float64)
+
+
 def _from_rows(runs: Sequence[RunTables]) -> list[Chart]:
-    made = [
-        (each.run.label, each.statistics.captioned_at, each.statistics.failed_at) for each in runs
-    ]
-    starts = [min([*captioned, *failed], default=0) for _, captioned, failed in made]
+    made = [(each.statistics.captioned_at, each.statistics.failed_at) for each in runs]
+    if not any(map(any, made)):
+        return []
+    starts = [min([*captioned, *failed], default=0) for captioned, failed in made]
     seconds = max(
         max([*captioned, *failed], default=start) - start + 1
-        for (_, captioned, failed), start in zip(made, starts, strict=True)
+        for (captioned, failed), start in zip(made, starts, strict=True)
     )
-    if not any(captioned or failed for _, captioned, failed in made):
-        return []
-    series = []
-    for number, ((label, captioned, failed), start) in enumerate(zip(made, starts, strict=True)):
-        alone = len(runs) == 1
-        name, css = ("caption", "s1") if alone else (label, f"r{number}")
-        series.append(Series(name=name, css=css, values=_per_second(captioned, start, seconds)))
-        if alone and failed:
-            values = _per_second(failed, start, seconds)
-            series.append(Series(name="failed", css="failed", values=values))
-    return [
-        line_chart(
-            "Videos per second",
-            "videos/s",
-            series,
-            seconds=float(seconds),
-            note="From the moments at which rows were made: there is no timeline of "
-            + ("this run." if len(runs) == 1 else "all of these runs."),
+    series = [
+        Series(name=name, css=css, values=_per_second(captioned, start, seconds))
+        for (name, css), (captioned, _), start in zip(
+            _looks(runs, name="caption"), made, starts, strict=True
         )
     ]
+    if len(runs) == 1 and made[0][1]:
+        values = _per_second(made[0][1], starts[0], seconds)
+        series.append(Series(name="failed", css="failed", values=values))
+    note = "From the moments at which rows were made: there is no timeline of " + (
+        "this run." if len(runs) == 1 else "all of these runs."
+    )
+    return [line_chart("Videos per second", "videos/s", series, seconds=float(seconds), note=note)]
 
 
 def _per_second(made: Counter[int], start: int, seconds: int) -> _Values:

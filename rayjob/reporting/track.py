@@ -4,106 +4,101 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from markupsafe import Markup
-
-from rayjob.reporting.charts import WIDTH, clock
+from rayjob.reporting.charts import WIDTH, Box, clock
+from rayjob.reporting.gallery import Video
 from rayjob.reporting.pictures import Pictures
 
 _WAVE = 44
+_TICKS = 6
 _LANE = 13
+_GAP = 3
 _MAX_LANES = 8
 
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """Part of a video that a caption is about.
-
-    Attributes:
-        target: id of the caption's element on the page.
-        css: class that gives the colour.
-    """
-
-    target: str
-    name: str
-    start_sec: float
-    end_sec: float
-    css: str
+_Window = tuple[str, str, dict[str, Any]]
+"""Part of a video that a caption is about: id of its element, css class, row."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """A drawn time line.
+    """A time line to draw: sound above, then the frames' moments, then the windows.
 
     Attributes:
-        labels: of its beginning and its end.
+        wave: bars of the sound, as the data of an SVG path.
+        ticks: the moments of the frames, as the data of an SVG path.
+        windows: each with the id of its caption's element on the page.
     """
 
-    svg: Markup
-    labels: tuple[str, str]
+    seconds: float
+    wave: str
+    ticks: str
+    windows: Sequence[tuple[str, Box]]
+    height: int
 
 
-def draw_track(
-    pictures: Pictures | None, windows: Sequence[Window], *, duration_sec: float | None
-) -> Track | None:
-    """Draw what there is; None where there is nothing to draw or no time to draw it on."""
-    seconds = max(
-        duration_sec or 0.0,
-        pictures.duration_sec if pictures else 0.0,
-        *(window.end_sec for window in windows),
-        0.0,
-    )
-    if seconds <= 0 or not (windows or (pictures and (pictures.wave or pictures.thumbnails))):
+def make_track(video: Video, name: str) -> Track | None:
+    """Lay out what there is; None where there is nothing to draw or no time to draw it on.
+
+    Args:
+        name: what the ids of the captions' elements on the page begin with.
+    """
+    pictures = video.pictures or Pictures()
+    windows = _windows(video, name)
+    ends = (row["end_sec"] for _, _, row in windows)
+    seconds = max(video.facts["duration_sec"] or 0.0, pictures.duration_sec, *ends, 0.0)
+    if seconds <= 0 or not (windows or pictures.wave or pictures.thumbnails):
         return None
     scale = WIDTH / seconds
-    shapes, height = Markup(""), 0
-    if pictures is not None and pictures.wave:
-        shapes += _wave(pictures.wave, pictures.sound_sec * scale)
-        height = _WAVE
-    if pictures is not None and pictures.thumbnails:
-        ticks = "".join(f"M{frame.seconds * scale:.1f} {height}v5" for frame in pictures.thumbnails)
-        shapes += Markup('<path class="tick" d="{}"/>').format(ticks)
-        height += 6
-    if windows:
-        drawn, lanes = _windows(windows, scale, top=height + 3)
-        shapes += drawn
-        height += 3 + lanes * _LANE
-    svg = Markup(
-        '<svg class="track" viewBox="0 0 {} {}" height="{}" preserveAspectRatio="none" '
-        'role="img" aria-label="time line">{}</svg>'
-    ).format(WIDTH, height, height, shapes)
-    return Track(svg=svg, labels=("0:00", clock(seconds)))
+    wave = _wave(pictures.wave, pictures.sound_sec * scale) if pictures.wave else ""
+    height = _WAVE if wave else 0
+    ticks = [f"M{frame.seconds * scale:.1f} {height}v5" for frame in pictures.thumbnails]
+    height += _TICKS if ticks else 0
+    placed = _placed(windows, scale, top=height + _GAP)
+    if placed:
+        height = max(int(box.y) for _, box in placed) + _LANE
+    return Track(seconds=seconds, wave=wave, ticks="".join(ticks), windows=placed, height=height)
 
 
-def _wave(peaks: Sequence[float], width: float) -> Markup:
+def _windows(video: Video, name: str) -> list[_Window]:
+    several = len(video.captions) > 1
+    return [
+        (
+            f"{name}-{position}-{index}",
+            f"r{position}" if several else "s0" if row["level"] == "clip" else "s2",
+            row,
+        )
+        for position, captions in enumerate(video.captions)
+        for index, row in enumerate(caption.row for caption in captions)
+        if row["level"] != "video" and None not in (row["start_sec"], row["end_sec"])
+    ]
+
+
+def _wave(peaks: Sequence[float], width: float) -> str:
     """Both halves of the sound's envelope, about the middle of the strip."""
     middle, step = _WAVE / 2, width / len(peaks)
-    bars = "".join(
+    return "".join(
         f"M{(index + 0.5) * step:.1f} {middle - reach:.1f}v{2 * reach:.1f}"
         for index, peak in enumerate(peaks)
         for reach in (max(0.5, peak * (middle - 1)),)
     )
-    return Markup('<path class="wave" d="{}"/>').format(bars)
 
 
-def _windows(windows: Sequence[Window], scale: float, *, top: int) -> tuple[Markup, int]:
-    """Windows in lanes, so that those that overlap do not cover each other."""
+def _placed(windows: Sequence[_Window], scale: float, *, top: int) -> list[tuple[str, Box]]:
+    """The windows in lanes, so that those that overlap do not cover each other."""
     free = [0.0] * _MAX_LANES
-    used = 1
-    shapes = Markup("")
-    for window in sorted(windows, key=lambda each: (each.start_sec, each.end_sec)):
+    placed = []
+    for target, css, row in sorted(
+        windows, key=lambda each: (each[2]["start_sec"], each[2]["end_sec"])
+    ):
+        start, end = row["start_sec"], row["end_sec"]
         lane = next(
-            (index for index, until in enumerate(free) if until <= window.start_sec + 1e-6),
-            _MAX_LANES - 1,
+            (index for index, until in enumerate(free) if until <= start + 1e-6), _MAX_LANES - 1
         )
-        free[lane] = window.end_sec
-        used = max(used, lane + 1)
-        width = max(4.0, (window.end_sec - window.start_sec) * scale - 3)
-        shapes += Markup(
-            '<rect class="window {}" data-target="{}" x="{:.1f}" y="{}" width="{:.1f}" '
-            'height="{}"><title>{}</title></rect>'
-        ).format(
-            window.css, window.target, window.start_sec * scale, top + lane * _LANE,
-            width, _LANE - 3, window.name,
-        )  # fmt: skip
-    return shapes, used
+        free[lane] = end
+        title = f"{row['level']} {row['index']}, {clock(start)} to {clock(end)}"
+        width = max(4.0, (end - start) * scale - _GAP)
+        y = top + lane * _LANE
+        box = Box(f"window {css}", start * scale, y, width, _LANE - _GAP, title)
+        placed.append((target, box))
+    return placed

@@ -13,13 +13,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server does with a request: answer with a text, or fail."""
+    """What the server does with a request: answer with a text or a body, or fail.
+
+    Attributes:
+        delay: seconds before the answer; drip: seconds before each byte of the body.
+    """
 
     text: str = ""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
-    body: str | None = None
+    drip: float = 0.0
+    body: str | bytes | None = None
 
 
 Behaviour = Callable[[dict[str, Any]], Reply]
@@ -52,13 +57,17 @@ class JudgeServer:
                 time.sleep(reply.delay)
                 choice = {"message": {"content": reply.text}, "finish_reason": "stop"}
                 body = json.dumps({"choices": [choice]}) if reply.body is None else reply.body
+                data = body.encode() if isinstance(body, str) else body
                 try:
                     self.send_response(reply.status)
                     for name, value in reply.headers.items():
                         self.send_header(name, value)
-                    self.send_header("Content-Length", str(len(body.encode())))
+                    self.send_header("Content-Length", str(len(data)))
                     self.end_headers()
-                    self.wfile.write(body.encode())
+                    for at in range(len(data) if reply.drip else 0):
+                        time.sleep(reply.drip)
+                        self.wfile.write(data[at : at + 1])
+                    self.wfile.write(b"" if reply.drip else data)
                 except (BrokenPipeError, ConnectionResetError):
                     pass  # the client gave up waiting, as a test wants it
 

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 
+from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.measures import Measure
 from rayjob.evaluation.rubrics import Question
 from rayjob.evaluation.scores import Score
 
 
-class Suite(Protocol):
-    """One way to evaluate a set of captions.
+class Suite(ABC):
+    """One way to evaluate a set of captions; a suite fills its lists when it is made.
 
     Attributes:
-        name: the ``suite`` partition of the scores.
+        items: the captions, by video.
+        computed: the scores that need no judge.
+        questions: what the judge is asked.
         notes: what a reader of the figures must know, such as captions that are missing.
     """
 
-    name: str
-    notes: list[str]
-
-    def computed(self) -> list[Score]:
-        """The scores that need no judge."""
-        ...
-
-    def questions(self) -> list[Question]:
-        """What the judge is asked."""
-        ...
+    def __init__(self, items: Iterable[Item] = ()) -> None:
+        self.items = {item.video_id: item for item in items}
+        self.computed: list[Score] = []
+        self.questions: list[Question] = []
+        self.notes: list[str] = []
 
     def follow_ups(self, scores: Sequence[Score]) -> tuple[list[Question], list[Score]]:
         """What the first answers lead to: further questions, and scores without one."""
-        ...
+        return [], []
 
+    @abstractmethod
     def measures(self, scores: Sequence[Score]) -> list[Measure]:
         """The figures, in the order of the published table."""
-        ...
+
+    def note_uncaptioned(self, what: str, video_ids: Iterable[str]) -> None:
+        """Note which of the labels, questions and so on belong to videos without a caption."""
+        ids = set(video_ids)
+        missing = len(ids - set(self.items))
+        if missing:
+            self.notes.append(
+                f"{missing} of {len(ids)} {what} have no caption here and count nowhere"
+            )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from rayjob.evaluation import fields, texts
+from rayjob.evaluation import fields
 from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.measures import Bootstrap, Figure, Measure, figure, median_figure
-from rayjob.evaluation.rubrics import Question
+from rayjob.evaluation.outcome import GroupFigures
 from rayjob.evaluation.scores import Score
-from rayjob.recipes.wording import words
+from rayjob.evaluation.suites import Suite
+from rayjob.recipes.rules import complete, no_endless_repetition, non_empty
+from rayjob.recipes.wording import is_finished, words
+from schemas.recipe import Answer
 
+_GRAM = 4
 _MEASURES = (
     ("words", 1.0, "words"),
     ("repetition", 100.0, "%"),
@@ -23,126 +26,120 @@ _MEASURES = (
 )
 
 
-class Group(NamedTuple):
-    """Captions that belong together."""
-
-    recipe: str
-    model: str
-    level: str
-
-
-class BasicSuite:
+class BasicSuite(Suite):
     """Word counts, repetition, vocabulary, abnormal captions, validity of structures."""
 
-    name = "basic"
-
     def __init__(self, items: Sequence[Item]) -> None:
-        self.notes: list[str] = []
-        self._counts: dict[Group, list[int]] = defaultdict(list)
-        self._vocabulary: dict[Group, set[str]] = defaultdict(set)
-        self._scores: list[Score] = []
+        super().__init__()
+        # By recipe, model and level.
+        self._scores: dict[tuple[str, str, str], list[Score]] = defaultdict(list)
+        self._vocabulary: dict[tuple[str, str, str], set[str]] = defaultdict(set)
         for item in items:
             tokens = words(fields.prose(item.text))
-            group = Group(item.recipe, item.model, item.level)
-            self._counts[group].append(len(tokens))
+            group = item.recipe, item.model, item.level
             self._vocabulary[group].update(tokens)
-            self._scores += _scores(item, tokens)
-
-    def computed(self) -> list[Score]:
-        """One score per caption and property; validity of structures only."""
-        return self._scores
-
-    def questions(self) -> list[Question]:
-        """None."""
-        return []
-
-    def follow_ups(self, scores: Sequence[Score]) -> tuple[list[Question], list[Score]]:
-        """None."""
-        return [], []
+            self._scores[group] += _scores(item, tokens)
+        self.computed = [score for scores in self._scores.values() for score in scores]
 
     def measures(self, scores: Sequence[Score]) -> list[Measure]:
         """Each property, by recipe and level where there are several."""
-        kinds = sorted({(score.recipe, score.item.split()[0]) for score in scores})
-        measures = []
-        for recipe, level in kinds:
-            prefix = f"{recipe} {level}: " if len(kinds) > 1 else ""
-            measures += self._measures(scores, recipe=recipe, level=level, prefix=prefix)
-        return measures
-
-    def _measures(
-        self, scores: Sequence[Score], *, recipe: str, level: str, model: str | None = None,
-        prefix: str = "",
-    ) -> list[Measure]:  # fmt: skip
-        def takes(score: Score) -> bool:
-            return (
-                score.recipe == recipe
-                and score.item.split()[0] == level
-                and model in (None, score.model)
-            )
-
-        there = {score.dimension for score in scores if takes(score)}
+        kinds = sorted({(score.recipe, _level(score)) for score in scores})
         return [
-            Measure(
-                name=f"{prefix}{name}", dimensions=(name,), factor=factor, unit=unit, takes=takes
+            measure
+            for recipe, level in kinds
+            for measure in _measures(
+                scores, recipe, level, prefix=f"{recipe} {level}: " if len(kinds) > 1 else ""
             )
-            for name, factor, unit in _MEASURES
-            if name in there
         ]
 
-    def figures(self, groups: Sequence[tuple[Group, list[Figure]]]) -> list[Figure]:
-        """The figures of all groups in one list, named after their group if there are several."""
-        if len(groups) == 1:
-            return groups[0][1]
-        return [
-            each.model_copy(update={"name": f"{' '.join(filter(None, group))}: {each.name}"})
-            for group, figures in groups
-            for each in figures
-        ]
-
-    def groups(self, bootstrap: Bootstrap) -> list[tuple[Group, list[Figure]]]:
+    def groups(self, bootstrap: Bootstrap) -> list[GroupFigures]:
         """The figures of each recipe, model and level."""
         found = []
-        for group, counts in sorted(self._counts.items()):
-            measures = self._measures(
-                self._scores, recipe=group.recipe, level=group.level, model=group.model
-            )
-            figures = [figure(measure, self._scores, bootstrap) for measure in measures]
+        for (recipe, model, level), scores in sorted(self._scores.items()):
+            figures = [figure(each, scores, bootstrap) for each in _measures(scores, recipe, level)]
+            counts = [score.score or 0.0 for score in scores if score.dimension == "words"]
             figures.insert(1, median_figure("words median", counts, bootstrap, unit="words"))
             # Without an interval: a resample holds fewer different words by construction.
-            vocabulary = len(self._vocabulary[group])
+            vocabulary = len(self._vocabulary[recipe, model, level])
             figures.append(
                 Figure(name="vocabulary", value=vocabulary, n=len(counts), unit="words",
                        method="formula")
             )  # fmt: skip
-            found.append((group, figures))
+            found.append(GroupFigures(recipe=recipe, model=model, level=level, figures=figures))
         return found
 
 
+def all_figures(groups: Sequence[GroupFigures]) -> list[Figure]:
+    """The figures of all groups in one list, named after their group if there are several."""
+    if len(groups) == 1:
+        return groups[0].figures
+    return [
+        each.model_copy(update={"name": f"{name}: {each.name}"})
+        for group in groups
+        for name in (" ".join(filter(None, (group.recipe, group.model, group.level))),)
+        for each in group.figures
+    ]
+
+
+def _level(score: Score) -> str:
+    return score.item.split()[0]
+
+
+def _measures(
+    scores: Sequence[Score], recipe: str, level: str, *, prefix: str = ""
+) -> list[Measure]:
+    def takes(score: Score) -> bool:
+        return score.recipe == recipe and _level(score) == level
+
+    there = {score.dimension for score in scores if takes(score)}
+    return [
+        Measure(name=f"{prefix}{name}", dimensions=(name,), factor=factor, unit=unit, takes=takes)
+        for name, factor, unit in _MEASURES
+        if name in there
+    ]
+
+
 def _scores(item: Item, tokens: list[str]) -> list[Score]:
-    abnormal = texts.abnormality(item)
+    abnormal = abnormality(item)
     values: list[tuple[str, float, str | None]] = [
         ("words", float(len(tokens)), None),
-        ("repetition", texts.repetition(tokens), None),
+        ("repetition", repetition(tokens), None),
         ("distinct words", len(set(tokens)) / len(tokens) if tokens else 0.0, None),
         ("abnormal", float(abnormal is not None), abnormal),
     ]
     if item.status is not None:
         values.append(("status ok", float(item.status == "ok"), item.status))
-    if texts.is_structured(item):
-        wrong = fields.problem(texts.structure_of(item))
+    if item.is_structured:
+        wrong = fields.problem(item.structure)
         values.append(("valid structure", float(wrong is None), wrong))
-    return [
-        Score(
-            video_id=item.video_id,
-            recipe=item.recipe,
-            model=item.model,
-            caption_hash=item.caption_hash,
-            duration_sec=item.duration_sec,
-            item=f"{item.level} {item.index}",
-            dimension=name,
-            score=value,
-            reason=reason,
-            method="formula",
-        )
-        for name, value, reason in values
-    ]
+    part = f"{item.level} {item.index}"
+    return [item.score(name, value, part=part, reason=reason) for name, value, reason in values]
+
+
+def repetition(tokens: list[str]) -> float:
+    """Share of the runs of four words that stood in the text before."""
+    grams = [tuple(tokens[at : at + _GRAM]) for at in range(len(tokens) - _GRAM + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def abnormality(item: Item) -> str | None:
+    """Why a caption is abnormal: empty, repeating without end, or ending abruptly; else None.
+
+    Of the published rules for abnormal captions, that on sensitive content needs a model
+    and is left out.
+    """
+    if item.is_structured:
+        text, cut = fields.prose(item.structure), fields.parse(item.structure) is None
+    else:
+        text, cut = item.text, not is_finished(item.text)
+    answer = Answer(
+        text=text,
+        finish_reason="length" if cut or item.status == "truncated" else "stop",
+        prompt_tokens=0,
+        output_tokens=0,
+    )
+    if non_empty(answer):
+        return "empty"
+    if no_endless_repetition(answer):
+        return "repeats"
+    return "ends abruptly" if complete(answer) else None

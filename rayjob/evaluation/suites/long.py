@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rayjob.evaluation.inputs import Item
-from rayjob.evaluation.labels import Reference
 from rayjob.evaluation.measures import Measure
 from rayjob.evaluation.rubrics import LIKERT, Question, Rubric
 from rayjob.evaluation.scores import Score
+from rayjob.evaluation.suites import Suite
 from rayjob.recipes.wording import words
 
 QUALITY_DIMENSIONS = (
@@ -43,92 +43,34 @@ def length_score(required: int, written: int) -> float:
     return 100 * max(0.0, 1 - (required / written - 1) / 2)
 
 
-class LongSuite:
+class LongSuite(Suite):
     """Length and relevance need reference captions; quality and relevance need a judge.
 
     Args:
         edges: of the duration buckets, in seconds, rising; a bucket holds its lower edge.
     """
 
-    name = "long"
-
     def __init__(
         self,
         items: Sequence[Item],
-        references: Mapping[str, Reference],
+        references: Mapping[str, Item],
         *,
         edges: Sequence[float],
         judged: bool,
     ) -> None:
-        self._references = references
+        super().__init__(_timed(item, references.get(item.video_id)) for item in items)
         self._edges = edges
-        self._judged = judged
-        self._items = [_timed(item, references.get(item.video_id)) for item in items]
-        self.notes = []
-        there = {item.video_id for item in items}
-        if set(references) - there:
-            self.notes.append(
-                f"{len(set(references) - there)} of {len(references)} reference captions have no "
-                "caption here and count nowhere"
-            )
+        self.note_uncaptioned("reference captions", references)
         if not references:
             self.notes.append("no --labels: neither length nor relevance")
         if not judged:
             self.notes.append("no judge: neither quality nor relevance")
-
-    def computed(self) -> list[Score]:
-        """The length scores, by the words of caption and reference."""
-        scores = []
-        for item in self._items:
-            reference = self._references.get(item.video_id)
-            if reference is None:
-                continue
-            required, written = len(words(reference.text)), len(words(item.text))
-            scores.append(
-                Score(
-                    video_id=item.video_id,
-                    recipe=item.recipe,
-                    model=item.model,
-                    caption_hash=item.caption_hash,
-                    duration_sec=item.duration_sec,
-                    dimension="length",
-                    score=length_score(required, written),
-                    reason=f"{written} words, the reference has {required}",
-                    method="formula",
-                )
-            )
-        return scores
-
-    def questions(self) -> list[Question]:
-        """Quality of every caption, relevance of those with a reference."""
-        if not self._judged:
-            return []
-        asked = []
-        for item in self._items:
-            asked.append(
-                Question(
-                    about=item,
-                    rubric=QUALITY,
-                    prompt=QUALITY.render({"caption": item.text}),
-                    dimensions=dict(zip(QUALITY_DIMENSIONS, _QUALITY, strict=True)),
-                )
-            )
-            reference = self._references.get(item.video_id)
+        for item in self.items.values():
+            reference = references.get(item.video_id)
             if reference is not None:
-                parts = {"caption": item.text, "reference": reference.text}
-                asked.append(
-                    Question(
-                        about=item,
-                        rubric=RELEVANCE,
-                        prompt=RELEVANCE.render(parts),
-                        dimensions={"relevance": "relevance"},
-                    )
-                )
-        return asked
-
-    def follow_ups(self, scores: Sequence[Score]) -> tuple[list[Question], list[Score]]:
-        """None."""
-        return [], []
+                self.computed.append(_length(item, reference))
+            if judged:
+                self.questions += _questions(item, reference)
 
     def measures(self, scores: Sequence[Score]) -> list[Measure]:
         """Length, quality and relevance over all and by bucket, then quality's dimensions."""
@@ -153,28 +95,40 @@ class LongSuite:
             if name in there
         ]
 
-    def _buckets(self, scores: Sequence[Score]) -> list[tuple[str, Callable[[Score], bool]]]:
+    def _buckets(self, scores: Sequence[Score]) -> Iterator[tuple[str, Callable[[Score], bool]]]:
         """The buckets that hold a video, by their names."""
-        edges = [-math.inf, *self._edges, math.inf]
-        found = []
-        for low, high in itertools.pairwise(edges):
+        for low, high in itertools.pairwise([-math.inf, *self._edges, math.inf]):
             inside = _between(low, high)
-            if any(inside(score) for score in scores):
-                name = f"[{low:g}s, {high:g}s)"
-                name = f"under {high:g}s" if low == -math.inf else name
-                found.append((f"from {low:g}s" if high == math.inf else name, inside))
-        return found
+            if any(map(inside, scores)):
+                first, last = low == -math.inf, high == math.inf
+                between = f"from {low:g}s" if last else f"[{low:g}s, {high:g}s)"
+                yield f"under {high:g}s" if first else between, inside
+
+
+def _length(item: Item, reference: Item) -> Score:
+    required, written = len(words(reference.text)), len(words(item.text))
+    return item.score(
+        "length",
+        length_score(required, written),
+        reason=f"{written} words, the reference has {required}",
+    )
+
+
+def _questions(item: Item, reference: Item | None) -> Iterator[Question]:
+    """Quality of a caption, and relevance where there is a reference."""
+    parts = {"caption": item.text}
+    yield QUALITY.question(item, parts, dict(zip(QUALITY_DIMENSIONS, _QUALITY, strict=True)))
+    if reference is not None:
+        parts["reference"] = reference.text
+        yield RELEVANCE.question(item, parts, {"relevance": "relevance"})
 
 
 def _between(low: float, high: float) -> Callable[[Score], bool]:
     return lambda score: score.duration_sec is not None and low <= score.duration_sec < high
 
 
-def _timed(item: Item, reference: Reference | None) -> Item:
-    """The item with the video's duration, from the reference where the caption has none."""
+def _timed(item: Item, reference: Item | None) -> Item:
+    """The item with the video's duration, from the reference where the caption does not say."""
     if item.duration_sec is not None or reference is None:
         return item
-    values = {
-        field.name: getattr(item, field.name) for field in dataclasses.fields(item) if field.init
-    }
-    return Item(**{**values, "duration_sec": reference.duration_sec})
+    return dataclasses.replace(item, duration_sec=reference.duration_sec)

@@ -13,9 +13,9 @@ from typing import Any
 from rayjob.evaluation import fields
 from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.measures import Measure
-from rayjob.evaluation.rubrics import VERDICT, Question, Rubric
+from rayjob.evaluation.rubrics import VERDICT, Rubric
 from rayjob.evaluation.scores import Method, Score
-from rayjob.evaluation.texts import structure_of
+from rayjob.evaluation.suites import Suite
 
 RUBRIC = Rubric(name="field", scales={"same": VERDICT})
 
@@ -32,45 +32,33 @@ MEANINGS = {
 }
 
 
-class StructuredSuite:
+class StructuredSuite(Suite):
     """Each labelled field of each labelled subject is one score of 0 or 1.
 
-    A labelled subject that the answer lacks, and an answer that is no structure, is wrong
+    A labelled subject that the answer lacks, and an answer that is not a structure, is wrong
     in every labelled field: that is the captioning model's failure, not the judge's.
 
     Args:
         judged: a judge decides on free text; else the normalised match does.
     """
 
-    name = "structured"
-
     def __init__(
         self, items: Sequence[Item], labels: Mapping[str, dict[str, Any]], *, judged: bool
     ) -> None:
+        super().__init__(items)
         self._judged = judged
-        self._scores: list[Score] = []
-        self._questions: list[Question] = []
-        extra = missing = broken = 0
-        captions = {item.video_id: item for item in items}
+        self.note_uncaptioned("labelled videos", labels)
+        surplus = broken = 0
         for video_id, label in labels.items():
-            item = captions.get(video_id)
-            if item is None:
-                missing += 1
-                continue
-            answer = fields.parse(structure_of(item))
-            broken += answer is None
-            surplus = self._hold(item, label, answer or {})
-            extra += max(0, surplus)
-        self.notes = [
-            text
-            for count, text in (
-                (missing, f"{missing} of {len(labels)} labelled videos have no caption here and "
-                 "count nowhere"),
-                (broken, f"{broken} captions are no structure: all their fields count as wrong"),
-                (extra, f"{extra} subjects beyond those labelled count nowhere"),
-            )
-            if count
-        ]  # fmt: skip
+            if video_id in self.items:
+                item = self.items[video_id]
+                answer = fields.parse(item.structure)
+                broken += answer is None
+                surplus += self._hold(item, label, answer or {})
+        if broken:
+            self.notes.append(f"not a structure, so wrong in every field: {broken} captions")
+        if surplus:
+            self.notes.append(f"subjects beyond those labelled, which count nowhere: {surplus}")
 
     def _hold(self, item: Item, label: Mapping[str, Any], answer: Mapping[str, Any]) -> int:
         """Score one caption; how many more subjects it names than are labelled."""
@@ -82,7 +70,7 @@ class StructuredSuite:
         ):
             for name in fields.SUBJECT_FIELDS:
                 self._field(item, f"subject {number}", name, subject, match or {})
-        return len(found) - len(wanted) if wanted else 0
+        return max(0, len(found) - len(wanted)) if wanted else 0
 
     def _field(
         self, item: Item, part: str, name: str, label: Mapping[str, Any], answer: Mapping[str, Any]
@@ -90,43 +78,20 @@ class StructuredSuite:
         wanted, found = fields.field_of(label, name), fields.field_of(answer, name)
         if wanted is None:
             return
-        method: Method
+        method: Method = "normalised match"
         if name in fields.CLOSED_FIELDS:
             right, method = fields.same_closed(name, wanted, found), "equality"
-        elif found is None:
-            right, method = False, "normalised match"
         else:
-            right = fields.normalised(wanted) == fields.normalised(found)
-            method = "normalised match"
-            if not right and self._judged:
-                self._questions.append(_question(item, part, name, str(wanted), str(found)))
+            right = found is not None and fields.normalised(wanted) == fields.normalised(found)
+            if found is not None and not right and self._judged:
+                parts = {"field": name, "meaning": MEANINGS[name]}
+                parts |= {"label": str(wanted), "answer": str(found)}
+                self.questions.append(RUBRIC.question(item, parts, {"same": name}, part))
                 return
-        self._scores.append(
-            Score(
-                video_id=item.video_id,
-                recipe=item.recipe,
-                model=item.model,
-                caption_hash=item.caption_hash,
-                duration_sec=item.duration_sec,
-                item=part,
-                dimension=name,
-                score=float(right),
-                reason=None if right else f"labelled {wanted!r}, answered {found!r}",
-                method=method,
-            )
+        reason = None if right else f"labelled {wanted!r}, answered {found!r}"
+        self.computed.append(
+            item.score(name, float(right), part=part, reason=reason, method=method)
         )
-
-    def computed(self) -> list[Score]:
-        """Closed fields, and free text that equals its label or has no judge."""
-        return self._scores
-
-    def questions(self) -> list[Question]:
-        """Free text that differs from its label."""
-        return self._questions
-
-    def follow_ups(self, scores: Sequence[Score]) -> tuple[list[Question], list[Score]]:
-        """None."""
-        return [], []
 
     def measures(self, scores: Sequence[Score]) -> list[Measure]:
         """The thirteen rows of the table, and their average."""
@@ -134,10 +99,3 @@ class StructuredSuite:
         rows = [name for name in fields.FIELDS if name in there]
         single = [Measure(name=name, dimensions=(name,), factor=100, unit="%") for name in rows]
         return [*single, Measure(name="average", dimensions=tuple(rows), factor=100, unit="%")]
-
-
-def _question(item: Item, part: str, name: str, label: str, answer: str) -> Question:
-    parts = {"field": name, "meaning": MEANINGS[name], "label": label, "answer": answer}
-    return Question(
-        about=item, rubric=RUBRIC, prompt=RUBRIC.render(parts), dimensions={"same": name}, item=part
-    )

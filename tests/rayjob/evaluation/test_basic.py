@@ -9,7 +9,7 @@ import pytest
 
 from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.outcome import load_evaluations
-from rayjob.evaluation.texts import abnormality, repetition
+from rayjob.evaluation.suites.basic import abnormality, repetition
 from rayjob.output.store import TableStore
 from rayjob.recipes.wording import words
 from tests.rayjob.evaluation.test_inputs import write_run
@@ -80,7 +80,8 @@ def test_figures_per_recipe_and_model(tmp_path: Path) -> None:
     reasons = {row["video_id"]: row["reason"] for row in rows if row["dimension"] == "abnormal"}
     assert (reasons["a"], reasons["b"]) == (None, "ends abruptly")
     (kept,) = load_evaluations(store)
-    assert kept.run_id == "run-1" and kept.figure("omni m2 video: words").value == 4.0
+    assert kept.run_id == "run-1"
+    assert {each.name: each.value for each in kept.figures}["omni m2 video: words"] == 4.0
 
 
 def test_long_captions_without_a_judge(tmp_path: Path) -> None:

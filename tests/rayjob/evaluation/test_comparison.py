@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rayjob.evaluation.measures import Bootstrap, Measure, compare, figure, median_figure
+from rayjob.evaluation.measures import (
+    Bootstrap,
+    Floats,
+    Measure,
+    compare,
+    figure,
+    median_figure,
+)
 from rayjob.evaluation.scores import Score
 from rayjob.output.store import TableStore
 from tests.rayjob.evaluation.test_inputs import write_run
@@ -153,11 +161,20 @@ def test_videos_are_resampled_and_not_scores() -> None:
     assert tenfold.n == 10 * once.n
 
 
-def test_large_sets_are_resampled_in_groups() -> None:
+def test_large_sets_are_resampled_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    units = []
+    weights = Bootstrap.weights
+
+    def noted(self: Bootstrap, count: int) -> Iterator[Floats]:
+        units.append(count)
+        return weights(self, count)
+
+    monkeypatch.setattr(Bootstrap, "weights", noted)
     rng = np.random.default_rng(15)
     data = rng.normal(10, 2, size=30_000)
     values = {f"v{at}": [float(value)] for at, value in enumerate(data)}
     found = figure(Measure(name="d", dimensions=("d",)), rows(values), BOOTSTRAP)
+    assert units == [4000]
     half = 1.96 * data.std() / np.sqrt(len(data))
     assert found.low == pytest.approx(data.mean() - half, abs=0.15 * half)
     assert found.high == pytest.approx(data.mean() + half, abs=0.15 * half)

@@ -119,9 +119,11 @@ def test_any_table_by_its_columns(tmp_path: Path) -> None:
         ("x.jsonl", '{"video_id": "a",\n', "line 1: malformed JSON"),
         ("x.jsonl", "[1]\n", "line 1: not a JSON object"),
         ("x.csv", "video_id,caption\na\n", r"row 1 \(line 2\): 1 cells"),
+        ("x.jsonl", "[" * 100_000, "line 1: malformed JSON"),
+        ("x.jsonl", '{"video_id": "a", "caption": "\\ud800"}\n', "line 1: half of a surrogate"),
         ("x.csv", "video_id,caption\na,\xff\n".encode("latin-1"), "is not UTF-8"),
         ("x.parquet", "no parquet", "not a readable Parquet file"),
-        ("x.jsonl", "", "holds none at all"),
+        ("x.jsonl", "", "holds no caption at all"),
         ("folder", None, "holds no captions"),
     ],
 )
@@ -178,10 +180,10 @@ def test_a_file_needs_a_place_for_its_scores(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ({"answer": ""}, "no answer"),
-        ({"type": "smell"}, "'smell' is none of audio, visual, joint"),
-        ({"options": "[1,"}, "options are no JSON list"),
+        ({"type": "smell"}, "'smell' is not one of audio, visual, joint"),
+        ({"options": "[1,"}, "options are not a JSON list"),
         ({"options": ["one"]}, "at least two"),
-        ({"options": ["one", "two"], "answer": "C"}, "'C' is none of the options"),
+        ({"options": ["one", "two"], "answer": "C"}, "'C' is not one of the options"),
     ],
 )
 def test_questions_must_be_complete(tmp_path: Path, row: dict[str, Any], message: str) -> None:

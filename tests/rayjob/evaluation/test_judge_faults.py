@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from tests.support.judge_server import JudgeServer, Reply, part, prompt_of
 
 VIDEOS = 24
 GOOD = Reply('{"visual": 5, "audio": 3, "details": 4}')
+IMPATIENT = 1.5
+"""Seconds: shorter than the delay of one of the faults, long for a busy machine."""
 KEY = "sk-very-secret-0123456789"
 
 
@@ -26,7 +29,7 @@ def faulty(asked: dict[str, Any]) -> Reply:
     """Good answers, but for eight kinds of fault in as many videos."""
     return {
         0: Reply(status=500, body="out of order"),
-        1: Reply(delay=1.5),
+        1: Reply(delay=2.5),
         2: Reply("I would rather not say."),
         3: Reply('{"visual": 9, "audio": 3, "details": 4}'),  # one dimension out of range
         4: Reply('{"visual": 0, "audio": -1, "details": 2.5}'),
@@ -55,7 +58,7 @@ def ask(server: JudgeServer, inputs: tuple[Path, Path], tmp_path: Path) -> Calla
         return evaluate(
             "--suite", "ugc", "--input", inputs[0], "--labels", inputs[1],
             "--scores", tmp_path / "out", "--judge-url", server.url, "--judge-model", "judge-1",
-            "--judge-timeout", 0.5, "--judge-retries", 1, *extra,
+            "--judge-timeout", 10, "--judge-retries", 1, *extra,
         )  # fmt: skip
 
     return run
@@ -68,7 +71,9 @@ def test_faults_are_unscored_and_a_rerun_asks_for_them_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("JUDGE_KEY", KEY)
-    first = ask("--judge-key-env", "JUDGE_KEY", "--max-unscored-rate", 0.5)
+    first = ask(
+        "--judge-key-env", "JUDGE_KEY", "--max-unscored-rate", 0.5, "--judge-timeout", IMPATIENT
+    )
     assert first.code == 0, first.stderr
 
     # Six videos without any score; of videos 3 and 5 one dimension is missing each.
@@ -84,11 +89,11 @@ def test_faults_are_unscored_and_a_rerun_asks_for_them_only(
     reasons = {row["video_id"]: row["reason"] for row in rows if row["score"] is None}
     for video, words in {
         "v00": "HTTP 500, 2 times",
-        "v01": "no answer within 0.5 s",
-        "v02": "no JSON",
-        "v03": "visual: 9 is no integer from 1 to 5",
+        "v01": "no answer within 1.5 s",
+        "v02": "not JSON",
+        "v03": "visual: 9 is not one of 1, 2, 3, 4, 5",
         "v05": "no details",
-        "v06": "no chat completion",
+        "v06": "not a chat completion",
         "v07": "HTTP 400: content filter",
     }.items():
         assert words in reasons[video], reasons[video]
@@ -121,7 +126,7 @@ def test_faults_are_unscored_and_a_rerun_asks_for_them_only(
 
 
 def test_too_many_unscored_is_exit_code_3(ask: Callable[..., Done]) -> None:
-    done = ask("--max-unscored-rate", 0.2)
+    done = ask("--max-unscored-rate", 0.2, "--judge-timeout", IMPATIENT)
     assert done.code == 3
     assert done.result["unscored"]["count"] == 20
     assert "20 of 72 scores" in done.stderr
@@ -190,13 +195,14 @@ def test_it_waits_as_long_as_it_is_told(ask: Callable[..., Done], server: JudgeS
 
 def test_requests_keep_the_pace(ask: Callable[..., Done], server: JudgeServer) -> None:
     server.behaviour = lambda asked: GOOD
+    began = time.monotonic()
     ask("--limit", 5, "--judge-rpm", 600)
-    gaps = [after - before for before, after in zip(server.times, server.times[1:], strict=False)]
-    assert len(gaps) == 4 and sum(gaps) >= 0.35
+    # The fifth may go four tenths of a second after the first, however late they arrive.
+    assert len(server.times) == 5 and server.times[-1] - began >= 0.4
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(401, "refuses the key"), (404, "no model 'judge-1'")]
+    ("status", "words"), [(401, "refuses the key"), (404, "or the model 'judge-1'")]
 )
 def test_an_endpoint_that_cannot_be_used_ends_the_evaluation(
     ask: Callable[..., Done], server: JudgeServer, status: int, words: str

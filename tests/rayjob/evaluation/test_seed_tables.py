@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from rayjob.evaluation.measures import Bootstrap, Measure, figure
-from rayjob.evaluation.scores import Score, ScoreStore
+from rayjob.evaluation.scores import SCORES, Score, ScoreStore
 from rayjob.evaluation.suites.long import QUALITY_DIMENSIONS, LongSuite, length_score
 from rayjob.evaluation.suites.ugc import DIMENSIONS, UgcSuite
 from rayjob.output.store import TableStore
+from tests.support.evaluations import scores
 
 FEW = Bootstrap(resamples=200, seed=0)
 
@@ -25,7 +26,7 @@ def grades(mean: float, count: int) -> list[int]:
 
 def through_a_file(folder: Path, suite: str, rows: list[Score]) -> list[Score]:
     ScoreStore(TableStore(folder), suite=suite, run_id="seed").finish(rows)
-    return ScoreStore(TableStore(folder), suite=suite, run_id="seed").load()
+    return [Score(**{name: row[name] for name in SCORES.names}) for row in scores(folder)]
 
 
 def table(measures: Sequence[Measure], rows: list[Score], digits: int) -> dict[str, float]:
@@ -126,8 +127,8 @@ def test_long(
         for index in range(count):
             # The first video of a bucket stands on its lower edge.
             seconds = start + (end - start) * index / count
-            scores = {"length": length, "relevance": float(judged[1][index])}
-            scores |= {
+            given = {"length": length, "relevance": float(judged[1][index])}
+            given |= {
                 f"quality {each}": float(judged[0][index * 6 + at])
                 for at, each in enumerate(QUALITY_DIMENSIONS)
             }
@@ -139,7 +140,7 @@ def test_long(
                     dimension=dimension,
                     score=value,
                 )
-                for dimension, value in scores.items()
+                for dimension, value in given.items()
             ]
     kept = through_a_file(tmp_path, "long", rows)
     suite = LongSuite((), {}, edges=(300, 600, 900, 1200, 1800), judged=True)

@@ -6,16 +6,22 @@ import copy
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from rayjob.evaluation import fields
+from schemas.structured import ShotAngle, ShotPosition, ShotType
 from tests.support.evaluations import evaluate, jsonl, scores
 from tests.support.judge_server import JudgeServer, Reply, part, prompt_of
 from tinyworld.tasks import structured_answer
 from tinyworld.world import sample_scenes
 
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "shot_type": get_args(ShotType),
+    "shot_angle": get_args(ShotAngle),
+    "shot_position": get_args(ShotPosition),
+}
 CLIPS = 50
 PLANTED = dict(zip(fields.FIELDS, range(0, 4 * len(fields.FIELDS), 4), strict=False))
 """Errors per field: 0, 4, 8, ... of fifty."""
@@ -24,8 +30,8 @@ PLANTED = dict(zip(fields.FIELDS, range(0, 4 * len(fields.FIELDS), 4), strict=Fa
 def wrong(name: str, value: Any) -> Any:
     if name == "is_main_subject":
         return not value
-    if name in fields.OPTIONS:
-        return next(option for option in fields.OPTIONS[name] if option != value)
+    if name in OPTIONS:
+        return next(option for option in OPTIONS[name] if option != value)
     return f"not {value}"
 
 
@@ -56,7 +62,7 @@ def restyled(value: Any) -> Any:
         return {key: restyled(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [restyled(inner) for inner in value]
-    free = isinstance(value, str) and not any(value in each for each in fields.OPTIONS.values())
+    free = isinstance(value, str) and not any(value in each for each in OPTIONS.values())
     return f"The {value.upper()}." if free and value else value
 
 
@@ -153,7 +159,8 @@ def test_answers_that_are_missing_or_no_structure(tmp_path: Path) -> None:
         if name != "average":
             assert round(value) == (33 if name in fields.SUBJECT_FIELDS else 67), name
     notes = " ".join(done.result["notes"])
-    assert "1 of 4 labelled videos have no caption" in notes and "1 captions are no struct" in notes
+    assert "1 of 4 labelled videos have no caption" in notes
+    assert "not a structure, so wrong in every field: 1 captions" in notes
 
 
 def test_labels_in_columns(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from actors.decoding.sandbox import DecodeSandbox
 from rayjob.cli import app
 from rayjob.evaluation.measures import Figure
-from rayjob.evaluation.outcome import Evaluation, GroupFigures, Unscored, save_evaluation
+from rayjob.evaluation.outcome import Evaluation, GroupFigures, Unscored, save
 from rayjob.output.store import TableStore
 from rayjob.output.timeline import Timeline
 from rayjob.reporting.pictures import pictures_of, take_pictures, watching
@@ -174,7 +174,7 @@ def test_pictures_keep_to_their_share_of_the_page(tmp_path: Path) -> None:
 
 def test_evaluation_figures(store: TableStore) -> None:
     make_run(store, "r1", captions={"omni": [caption("a.mp4")]})
-    save_evaluation(
+    save(
         store,
         Evaluation(
             suite="ugc", run_id="r1", source=store.url, recipe="omni", model="tiny",
