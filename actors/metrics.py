@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ray.util.metrics import Counter, Gauge
 
-from actors.engine.vllm_engine import EngineStats
+from actors.engine.stats import EngineStats
 from schemas.media import Clip
 from schemas.tables import CaptionRow, FailureRow
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from rayjob import job
 from rayjob.output import exports
-from rayjob.prepare import plan
+from rayjob.prepare import Prepared, plan
 from rayjob.settings import flags as options
 from schemas.config import FuseConfig
 
@@ -18,7 +18,21 @@ def _fuse(config: FuseConfig, *, dry_run: bool, console: Console) -> int:
     if dry_run:
         plan(config).show(Console())
         return 0
-    return job.run(config, console=console, finish=exports.write)
+    return job.run(config, console=console, finish=export)
+
+
+def export(prepared: Prepared) -> None:
+    """Write the files for others' tools that a fusion's configuration asks for."""
+    config = prepared.config
+    assert isinstance(config, FuseConfig)
+    exports.write(
+        prepared.store,
+        prepared.tables,
+        name=prepared.name,
+        task=prepared.recipe_type.name,
+        csv=config.csv,
+        jsonl=config.export_jsonl,
+    )
 
 
 def command(
@@ -36,8 +50,11 @@ def command(
         str | None, typer.Option(help="t2v, i2v or long, or module:object. [t2v]")
     ] = None,
     source_recipe: Annotated[
-        str | None, typer.Option(help="Which captions to fuse. [those the task is made for]")
+        str | None, typer.Option(help="Name of the captioning to fuse. [what the task is made for]")
     ] = None,
+    name: options.Name = None,
+    replace: options.Replace = None,
+    mixed: options.Mixed = None,
     model: options.Model = None,
     prompt_file: options.PromptFile = None,
     engines: options.Engines = None,
@@ -71,6 +88,9 @@ def command(
         "output": output,
         "recipe.name": task,
         "source_recipe": source_recipe,
+        "name": name,
+        "replace": replace,
+        "mixed": mixed,
         "engine.model": model,
         "recipe.prompt_file": prompt_file,
         "engine.engines": engines,

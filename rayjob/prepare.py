@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,9 +19,10 @@ from rayjob import graph
 from rayjob.capacity import cluster
 from rayjob.capacity.placement import Engines, check_places, running
 from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
+from rayjob.ids import Earlier
 from rayjob.inputs.earlier_captions import iter_material
 from rayjob.inputs.listing import iter_inputs
-from rayjob.inputs.todo import InputLike, plan_manifest
+from rayjob.inputs.todo import InputLike, TodoList, plan_todo
 from rayjob.output.layout import ResultTables
 from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
@@ -30,12 +37,19 @@ Config = JobConfig | FuseConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A run that could start."""
+    """A run that could start.
+
+    Attributes:
+        name: of the captioning, by default its recipe's.
+        settings_hash: 16 hex digits that stand for all that decides a caption.
+    """
 
     config: Config
+    name: str
     recipe_type: RecipeType
     settings: RecipeSettings
     recipe: Recipe
+    settings_hash: str
     store: TableStore
     tables: ResultTables
     ledger: Ledger
@@ -48,9 +62,51 @@ class Prepared:
         """
         config = self.config
         if isinstance(config, FuseConfig):
-            source = config.source_recipe or self.recipe_type.defaults.source_recipe
+            source = _source(config, self.recipe_type)
             return iter_material(config.input, recipe=source, storage=config.storage)
         return iter_inputs(config.input, source=config.source, storage=config.storage)
+
+    def earlier(self) -> Earlier:
+        """What earlier runs did, read from the tables.
+
+        Raises:
+            ConfigError: they did it with other settings, and the configuration does not say what
+                is to become of that.
+            UsageError: a table cannot be read.
+        """
+        config = self.config
+        earlier = self.ledger.load(
+            retry_failed=config.retry_failed,
+            settings_hash=self.settings_hash,
+            replace=config.replace,
+        )
+        if earlier.other_settings and not config.mixed:
+            raise ConfigError(
+                f"{self.store.url} holds the results of {earlier.other_settings} videos under the "
+                f"name {self.name} that were made with other settings than this run's (model, "
+                "prompts, sampling plan, generation, options or rules). Choose another --name to "
+                "keep both side by side, --replace to do those videos again, or --mixed to leave "
+                "them as they are and go on beside them"
+            )
+        return earlier
+
+    def notes(self, earlier: Earlier, todo: TodoList) -> Iterator[str]:
+        """What a person should know before the run starts."""
+        if earlier.unknown_settings:
+            yield (
+                f"{earlier.unknown_settings} videos are done with settings that were not recorded; "
+                "--replace does them again with the present ones"
+            )
+        if todo.changed and not self.config.retake_changed:
+            yield (
+                f"{todo.changed} inputs changed since they were captioned; "
+                "--retake-changed takes them again"
+            )
+        if todo.moved:
+            yield (
+                f"{todo.moved} inputs are done under another uri, such as "
+                f"{todo.moved_example}; they are not captioned again"
+            )
 
     def engines(self, resources: cluster.Resources) -> EnginePool:
         """The pool of engines on a cluster.
@@ -113,47 +169,88 @@ def prepare(config: Config) -> Prepared:
         model_revision=model_revision(model, config.engine.revision),
     )
     store = TableStore(config.output, config.storage)
-    tables = ResultTables.of_recipe(recipe_type.name, fused=fuses)
+    name = config.name or recipe_type.name
+    tables = ResultTables.named(name, fused=fuses)
+    other = ResultTables.named(name, fused=not fuses)
+    if any(store.list(other.captions, suffix=".parquet")):
+        raise ConfigError(f"{store.url} holds {other.captions}: choose another --name")
+    recipe = recipe_type(settings)
     return Prepared(
         config=config,
+        name=name,
         recipe_type=recipe_type,
         settings=settings,
-        recipe=recipe_type(settings),
+        recipe=recipe,
+        settings_hash=_settings_hash(config, recipe_type, settings, recipe),
         store=store,
         tables=tables,
         ledger=Ledger(store, tables=tables),
     )
 
 
+def _source(config: FuseConfig, recipe_type: RecipeType) -> str:
+    """The name of the captioning that is fused."""
+    return config.source_recipe or recipe_type.defaults.source_recipe
+
+
+def _settings_hash(
+    config: Config, recipe_type: RecipeType, settings: RecipeSettings, recipe: Recipe
+) -> str:
+    """See :attr:`Prepared.settings_hash`. How many engines there are, how they batch and what is
+    taken of the inputs does not count.
+    """
+    is_folder = os.path.isdir(settings.model)
+    options = settings.options.model_dump(mode="json", exclude_none=True)
+    for name in [name for name in options if name.endswith("_file")]:
+        # What is in a file counts, not where it is; that of a prompt stands in ``prompts``.
+        path = options.pop(name)
+        options |= {} if name in settings.prompts else {name: Path(path).read_text("utf-8")}
+    known = vars(settings) | {
+        "recipe": recipe_type.name,
+        "source": _source(config, recipe_type) if isinstance(config, FuseConfig) else None,
+        "plan": recipe.plan,
+        # The same folder, wherever the command was started.
+        "model": os.path.realpath(settings.model) if is_folder else settings.model,
+        "processor": config.engine.mm_processor_kwargs,
+        "options": options,
+    }
+
+    def plain(model: BaseModel) -> Any:
+        # What is not set may come to exist in a later version.
+        return model.model_dump(mode="json", exclude_none=True)
+
+    text = json.dumps(known, sort_keys=True, default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run would do, for ``--dry-run``."""
 
-    recipe: str
-    inputs: int
-    done: int
-    changed: int
-    moved: int
-    todo: int
+    prepared: Prepared
+    todo: TodoList
     pool: EnginePool
     decode_actors: int
-    output: str
 
     def show(self, console: Console) -> None:
         """Print it."""
-        table = Table.grid(padding=(0, 2))
-        table.add_row("recipe", escape(self.recipe))
-        table.add_row("inputs", f"{self.inputs}")
-        table.add_row("already done", f"{self.done}")
-        if self.changed:
-            table.add_row("changed since", f"{self.changed}")
-        if self.moved:
-            table.add_row("done under another uri", f"{self.moved}")
-        table.add_row("to do", f"{self.todo}")
+        table, todo = Table.grid(padding=(0, 2)), self.todo
+        table.add_row("recipe", escape(self.prepared.recipe_type.name))
+        if self.prepared.name != self.prepared.recipe_type.name:
+            table.add_row("name", escape(self.prepared.name))
+        table.add_row("inputs", f"{todo.total}")
+        table.add_row("already done", f"{todo.skipped}")
+        if todo.changed:
+            table.add_row("changed since", f"{todo.changed}")
+        if todo.replaced:
+            table.add_row("done with other settings, taken again", f"{todo.replaced}")
+        if todo.moved:
+            table.add_row("done under another uri", f"{todo.moved}")
+        table.add_row("to do", f"{todo.todo}")
         table.add_row("engines", escape(self.pool.describe()))
         if self.decode_actors:
             table.add_row("decode actors", f"{self.decode_actors}")
-        table.add_row("output", escape(self.output))
+        table.add_row("output", escape(self.prepared.store.url))
         console.print(table, highlight=False, soft_wrap=True)
 
 
@@ -167,22 +264,16 @@ def plan(config: Config) -> Plan:
     resources = cluster.peek()
     pool = prepared.engines(resources)
     decoders = prepared.decoders(resources, pool)
-    done = prepared.ledger.load(retry_failed=config.retry_failed)
-    counts = plan_manifest(
+    todo = plan_todo(
         config.run_id or "run",
         prepared.inputs(),
-        done,
+        prepared.earlier(),
         limit=config.limit,
         retake_changed=config.retake_changed,
     )
     return Plan(
-        recipe=prepared.recipe_type.name,
-        inputs=counts.total,
-        done=counts.skipped,
-        changed=counts.changed,
-        moved=counts.moved,
-        todo=counts.todo,
+        prepared=prepared,
+        todo=todo,
         pool=pool,
         decode_actors=decoders.actors if decoders is not None else 0,
-        output=prepared.store.url,
     )

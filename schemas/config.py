@@ -6,7 +6,7 @@ A YAML file has this shape; flags of the commands win over it.
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -159,10 +159,25 @@ class ShardConfig(_Model):
 
 
 class RunConfig(_Model):
-    """What every run needs, whether it captions videos or fuses captions."""
+    """What every run needs, whether it captions videos or fuses captions.
+
+    What an output holds under a captioning's name was made with certain settings (model, prompts,
+    plan, ...). A run with others is refused without ``replace`` or ``mixed``.
+    """
 
     input: tuple[str, ...] = Field(min_length=1)
     output: str = Field(min_length=1)
+    name: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,99}$",
+        description="of the captioning, the partition its tables have; by default the recipe's",
+    )
+    replace: bool = Field(
+        default=False, description="videos that were done with other settings are done again"
+    )
+    mixed: bool = Field(
+        default=False, description="videos that were done with other settings are left as they are"
+    )
     run_id: str | None = None
     limit: int | None = Field(default=None, ge=1, description="inputs taken at most")
     retry_failed: bool = False
@@ -182,6 +197,12 @@ class RunConfig(_Model):
         if value is not None and not RUN_ID.fullmatch(value):
             raise ValueError("begins with a letter and holds letters, digits, '.', '_' and '-'")
         return value
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if self.replace and self.mixed:
+            raise ValueError("replace and mixed exclude each other")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -205,7 +226,8 @@ class FuseConfig(RunConfig):
 
     recipe: RecipeConfig = RecipeConfig(name="t2v")
     source_recipe: str | None = Field(
-        default=None, description="which captions to fuse; by default those the task is made for"
+        default=None,
+        description="name of the captioning to fuse; by default what the task is made for",
     )
     csv: bool = Field(default=False, description="write the CSV of SkyCaptioner's scripts too")
     export_jsonl: bool = Field(

@@ -10,6 +10,7 @@
     ├── OutputLockedError        another run holds the output (exit code 1; nightly: 4)
     │   └── LockLostError        another run took the output over (exit code 1)
     ├── OutputUnavailableError   the output's storage fails in spite of retries (exit code 1)
+    ├── EngineDiedError          a replica cannot be used any more; never reaches a table
     └── VideoError               costs one video one row in ``failures``
         ├── OpenError            stage "open"
         │   ├── NotFoundError
@@ -78,6 +79,12 @@ class LockLostError(OutputLockedError):
 
 class OutputUnavailableError(RayjobError):
     """The output's storage failed in spite of retries; the same command goes on later."""
+
+
+class EngineDiedError(RayjobError):
+    """The engine behind a replica is gone; the replica ends and starts again, and so do the
+    videos that were in flight.
+    """
 
 
 class VideoError(RayjobError):

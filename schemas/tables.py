@@ -1,13 +1,13 @@
 """Arrow schemas of the tables, and the rows that fill them.
 
 Partition keys (``recipe``, ``run_id``) stand in the path only, Hive style, so a file
-never repeats them::
+never repeats them; NAME is the captioning's name, by default its recipe's::
 
-    OUT/captions/recipe=R/run_id=ID/*.parquet     CAPTIONS
-    OUT/fused/task=T/run_id=ID/*.parquet          CAPTIONS
-    OUT/failures/recipe=R/run_id=ID/*.parquet     FAILURES
+    OUT/captions/recipe=NAME/run_id=ID/*.parquet     CAPTIONS
+    OUT/fused/task=NAME/run_id=ID/*.parquet          CAPTIONS
+    OUT/failures/recipe=NAME/run_id=ID/*.parquet     FAILURES
 
-The key of a caption is (video_id, recipe, level, index).
+The key of a caption is (video_id, recipe, level, index). docs/tables.md has the whole contract.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -25,54 +25,137 @@ from schemas.structured import ARROW_TYPE
 Level = Literal["video", "clip", "frame"]
 CaptionStatus = Literal["ok", "truncated", "invalid"]
 
-_TIME = pa.timestamp("us", tz="UTC")
 
-CAPTIONS = pa.schema(
-    [
-        pa.field("video_id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("level", pa.string(), nullable=False),
-        pa.field("index", pa.int32(), nullable=False),
-        pa.field("start_sec", pa.float64()),
-        pa.field("end_sec", pa.float64()),
-        pa.field("caption", pa.string(), nullable=False),
-        pa.field("structured", pa.string()),
-        pa.field("structured_fields", ARROW_TYPE),
-        pa.field("caption_status", pa.string(), nullable=False),
-        pa.field("status_reason", pa.string()),
-        pa.field("details", pa.string()),
-        pa.field("attempts", pa.int32(), nullable=False),
-        pa.field("prompt_tokens", pa.int32()),
-        pa.field("output_tokens", pa.int32()),
-        pa.field("duration_sec", pa.float64()),
-        pa.field("fps", pa.float64()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("num_frames", pa.int32()),
-        pa.field("has_audio", pa.bool_()),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("model_revision", pa.string()),
-        pa.field("prompt_hash", pa.string(), nullable=False),
-        pa.field("metadata", pa.string()),
-        pa.field("source_version", pa.string()),
-        pa.field("created_at", _TIME, nullable=False),
-    ]
+class Column(NamedTuple):
+    """A column of a table; what it means is told here, and by docs/tables.md from here."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    required: bool = False
+
+
+_METADATA = Column("metadata", pa.string(), "JSON object of the manifest's other columns")
+_SOURCE_VERSION = Column(
+    "source_version",
+    pa.string(),
+    "which content of the input this is about: the ETag on S3, `SIZE-MTIME` of a local file, or "
+    "the manifest's column `version`; null where unknown",
+)
+_SETTINGS_HASH = Column(
+    "settings_hash",
+    pa.string(),
+    "16 hex digits that stand for all that decides a caption: recipe, model, prompts, sampling "
+    "plan, generation, options, rules; null in tables of versions that did not record it",
+)
+_CREATED_AT = Column(
+    "created_at", pa.timestamp("us", tz="UTC"), "when the row was made", required=True
 )
 
-FAILURES = pa.schema(
-    [
-        pa.field("video_id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("stage", pa.string(), nullable=False),
-        pa.field("error", pa.string(), nullable=False),
-        pa.field("message", pa.string(), nullable=False),
-        pa.field("transient", pa.bool_(), nullable=False),
-        pa.field("attempts", pa.int32(), nullable=False),
-        pa.field("metadata", pa.string()),
-        pa.field("source_version", pa.string()),
-        pa.field("created_at", _TIME, nullable=False),
-    ]
+CAPTION_COLUMNS = (
+    Column("video_id", pa.string(), "which input; part of the key", required=True),
+    Column(
+        "uri",
+        pa.string(),
+        "where its bytes were read, without signatures or passwords",
+        required=True,
+    ),
+    Column(
+        "level",
+        pa.string(),
+        "which kind of part: `video`, `clip` or `frame`; part of the key",
+        required=True,
+    ),
+    Column(
+        "index",
+        pa.int32(),
+        "which part, from 0; 0 for the whole video; part of the key",
+        required=True,
+    ),
+    Column("start_sec", pa.float64(), "begin of the part, in seconds of the video"),
+    Column("end_sec", pa.float64(), "end of the part, in seconds of the video"),
+    Column(
+        "caption",
+        pa.string(),
+        "the text; of a structured recipe the answer as it came",
+        required=True,
+    ),
+    Column(
+        "structured", pa.string(), "the answer as canonical JSON; null unless the recipe makes one"
+    ),
+    Column("structured_fields", ARROW_TYPE, "the same as nested fields (see structured.md)"),
+    Column(
+        "caption_status",
+        pa.string(),
+        "`ok`; `truncated` where the answer was cut off; `invalid` where every attempt broke a "
+        "rule",
+        required=True,
+    ),
+    Column("status_reason", pa.string(), "the rule that was broken; null for `ok`"),
+    Column("details", pa.string(), "JSON object of what else a recipe tells about the row"),
+    Column("attempts", pa.int32(), "how often the engine was asked", required=True),
+    Column("prompt_tokens", pa.int32(), "tokens read, media included, over all attempts"),
+    Column("output_tokens", pa.int32(), "tokens written, over all attempts"),
+    Column("duration_sec", pa.float64(), "length of the video in seconds"),
+    Column("fps", pa.float64(), "frames per second of the video"),
+    Column("width", pa.int32(), "of the video as shown, in pixels"),
+    Column("height", pa.int32(), "of the video as shown, in pixels"),
+    Column("num_frames", pa.int32(), "frames that the model saw; null where it saw text"),
+    Column("has_audio", pa.bool_(), "whether the video has sound"),
+    Column("model", pa.string(), "checkpoint folder or hub name", required=True),
+    Column(
+        "model_revision", pa.string(), "the configured revision; of a folder, a hash of its files"
+    ),
+    Column(
+        "prompt_hash",
+        pa.string(),
+        "first 16 hex digits of the SHA-256 of system message and prompts",
+        required=True,
+    ),
+    _METADATA,
+    _SOURCE_VERSION,
+    _SETTINGS_HASH,
+    _CREATED_AT,
 )
+
+FAILURE_COLUMNS = (
+    Column("video_id", pa.string(), "which input", required=True),
+    Column(
+        "uri", pa.string(), "where its bytes are, without signatures or passwords", required=True
+    ),
+    Column(
+        "stage",
+        pa.string(),
+        "where it failed: `open`, `decode`, `caption` or `write`",
+        required=True,
+    ),
+    Column(
+        "error",
+        pa.string(),
+        "class of the error (`schemas/errors.py`), or the name of one that nobody foresaw",
+        required=True,
+    ),
+    Column("message", pa.string(), "a sentence for a person", required=True),
+    Column("transient", pa.bool_(), "whether the next run tries again by itself", required=True),
+    Column(
+        "attempts",
+        pa.int32(),
+        "how often processing was started, over all runs on this content",
+        required=True,
+    ),
+    _METADATA,
+    _SOURCE_VERSION,
+    _SETTINGS_HASH,
+    _CREATED_AT,
+)
+
+
+def _schema(columns: tuple[Column, ...]) -> pa.Schema:
+    return pa.schema([pa.field(each.name, each.type, not each.required) for each in columns])
+
+
+CAPTIONS = _schema(CAPTION_COLUMNS)
+FAILURES = _schema(FAILURE_COLUMNS)
 
 RESULTS = pa.schema(
     [
@@ -92,22 +175,8 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionRow:
-    """One row of ``captions``. Times in seconds of the video; sizes in pixels.
-
-    Attributes:
-        video_id, uri: which input.
-        level, index: which part of the video; ("video", 0) for the whole.
-        caption: the text; for a structured recipe the answer as it came.
-        structured: the answer as canonical JSON, None unless the recipe makes one.
-        structured_fields: the same as a nested value, see ``schemas.structured``.
-        caption_status: "ok"; "truncated" where the answer was cut off; "invalid" where
-            every attempt broke a rule, with the rule in ``status_reason``.
-        details: JSON object of what else a recipe tells about the row, None without any.
-        attempts: how often the engine was asked.
-        prompt_hash: first 16 hex digits of the SHA-256 of the prompt template.
-        metadata: JSON object of the manifest's other columns, None without any.
-        source_version: which content of the input this is about, None where unknown;
-            see ``rayjob.inputs.listing``.
+    """One row of ``captions``; :data:`CAPTION_COLUMNS` tells what the columns mean. The writer of
+    the tables fills in ``settings_hash``.
     """
 
     video_id: str
@@ -136,21 +205,13 @@ class CaptionRow:
     prompt_hash: str
     metadata: str | None
     source_version: str | None = None
+    settings_hash: str | None = None
     created_at: datetime = field(default_factory=utc_now)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FailureRow:
-    """One row of ``failures``.
-
-    Attributes:
-        stage: "open", "decode", "caption" or "write".
-        error: class name in :mod:`schemas.errors`, or the name of an unforeseen exception.
-        message: a sentence a person understands.
-        transient: whether the next run tries again by itself.
-        attempts: how often processing was started, over all runs on this content.
-        source_version: as of a :class:`CaptionRow`.
-    """
+    """One row of ``failures``; as :data:`FAILURE_COLUMNS`, ``settings_hash`` by the writer."""
 
     video_id: str
     uri: str
@@ -161,6 +222,7 @@ class FailureRow:
     attempts: int
     metadata: str | None
     source_version: str | None = None
+    settings_hash: str | None = None
     created_at: datetime = field(default_factory=utc_now)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rayjob.counts import Counts
 from rayjob.output.layout import run_folder
 from rayjob.output.store import TableStore
 
@@ -32,22 +33,20 @@ class Cost(BaseModel):
         return cls(gpu_hours=round(hours, 6), money=money)
 
 
-class RunSummary(BaseModel):
+class RunSummary(Counts):
     """The figures of a finished run. Times in seconds of wall time."""
-
-    # A summary of a later version may tell more.
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     run_id: str
     videos_in: int = Field(ge=0, description="inputs of this run, with those skipped")
-    videos_captioned: int = Field(ge=0)
-    videos_failed: int = Field(ge=0)
     videos_skipped: int = Field(ge=0, description="inputs that earlier runs finished")
     videos_retried: int = Field(
         default=0, ge=0, description="inputs of this run that failed in an earlier one"
     )
     videos_changed: int = Field(
         default=0, ge=0, description="inputs whose content changed since they were done"
+    )
+    videos_replaced: int = Field(
+        default=0, ge=0, description="inputs of this run that were captioned with other settings"
     )
     videos_gone: int = Field(
         default=0, ge=0, description="inputs that earlier runs finished and that are not there now"
@@ -57,15 +56,12 @@ class RunSummary(BaseModel):
         ge=0,
         description="inputs that count as finished by their id, under another uri",
     )
-    captions: int = Field(ge=0, description="rows")
     wall_sec: float = Field(ge=0)
     startup_sec: float = Field(
         default=0.0, ge=0, description="part of wall_sec before the first engine was ready"
     )
     videos_per_sec: float = Field(ge=0, description="captioned videos over wall time")
     video_hours_per_hour: float = Field(ge=0, description="length of captioned videos over time")
-    prompt_tokens: int = Field(ge=0)
-    output_tokens: int = Field(ge=0)
     engine_busy_fraction: float | None = Field(
         ge=0,
         le=1,
@@ -77,7 +73,6 @@ class RunSummary(BaseModel):
         ge=0,
         description="requests in an engine while it was busy, on average; None where none was",
     )
-    failures_by_error: dict[str, int]
     cost: Cost = Cost()
 
     def to_line(self) -> str:
@@ -87,8 +82,8 @@ class RunSummary(BaseModel):
 
 def exit_code(summary: RunSummary, *, max_failure_rate: float) -> int:
     """0, or 3 where more than this share of the run's own videos failed."""
-    processed = summary.videos_captioned + summary.videos_failed
-    too_many = processed > 0 and summary.videos_failed / processed > max_failure_rate
+    done = summary.videos
+    too_many = done > 0 and summary.videos_failed / done > max_failure_rate
     return EXIT_TOO_MANY_FAILURES if too_many else EXIT_OK
 
 

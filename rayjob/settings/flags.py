@@ -34,6 +34,18 @@ Engines = Annotated[int | None, typer.Option(help="Engine replicas. [all that fi
 GpusPerEngine = Annotated[
     float | None, typer.Option(help="Share of a GPU per engine, or whole GPUs. [1]")
 ]
+Name = Annotated[
+    str | None,
+    typer.Option(help="Name of the captioning, for several side by side. [the recipe's]"),
+]
+Replace = Annotated[
+    bool | None,
+    typer.Option("--replace", help="Do videos again that were done with other settings."),
+]
+Mixed = Annotated[
+    bool | None,
+    typer.Option("--mixed", help="Go on beside videos that were done with other settings."),
+]
 Limit = Annotated[
     int | None, typer.Option(help="Take at most so many videos that are not done yet.")
 ]
@@ -93,6 +105,9 @@ def job_command(action: Action[JobConfig], *, help: str) -> Callable[..., None]:
         recipe: Annotated[
             str | None, typer.Option(help="Recipe by name, or module:object. [omni]")
         ] = None,
+        name: Name = None,
+        replace: Replace = None,
+        mixed: Mixed = None,
         model: Model = None,
         prompt_file: PromptFile = None,
         engines: Engines = None,
@@ -113,6 +128,9 @@ def job_command(action: Action[JobConfig], *, help: str) -> Callable[..., None]:
             "input": input,
             "output": output,
             "recipe.name": recipe,
+            "name": name,
+            "replace": replace,
+            "mixed": mixed,
             "engine.model": model,
             "recipe.prompt_file": prompt_file,
             "engine.engines": engines,

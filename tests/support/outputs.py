@@ -20,7 +20,7 @@ from schemas.media import StorageOptions
 from schemas.tables import RESULTS, CaptionRow, FailureRow, results_table
 
 KINDS = ("local", "moto", "gateway")
-tables_of = ResultTables.of_recipe
+tables_of = ResultTables.named
 OMNI = tables_of("omni")
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
