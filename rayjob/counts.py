@@ -60,6 +60,11 @@ class Counts(BaseModel):
         return Counts(**sums, failures_by_error=dict(errors.most_common()))
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, as "1 engine" or "2 engines"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def pace(per_sec: float) -> str:
     """A rate for a person, in a unit that makes it one or more: "3.2 a second", "12 a minute",
     "5 an hour", or less; "" where nothing was done.

@@ -26,7 +26,7 @@ from actors.monitor import Monitor, Snapshot
 from rayjob import graph
 from rayjob.capacity import cluster
 from rayjob.capacity.pool import EnginePool
-from rayjob.counts import Counts
+from rayjob.counts import Counts, counted
 from rayjob.inputs.todo import TodoList, unaccounted, write_todo
 from rayjob.output.lock import RunLock
 from rayjob.output.shards import ShardSink
@@ -122,7 +122,7 @@ def _check_accounted(prepared: Prepared, todo: TodoList, sink: ShardSink, run_id
     missing = unaccounted(prepared.store, run_id, seen=sink.seen, present=present)
     if missing.count:
         raise RayjobError(
-            f"{missing.count} of {todo.todo} videos reached neither table, such as "
+            f"{missing.count} of {counted(todo.todo, 'video')} reached neither table, such as "
             f"{', '.join(missing.examples)}; run the same command again to do them"
         )
 
@@ -164,7 +164,7 @@ def _work(
     """Run the graph and write what comes out of it."""
     began = time.monotonic()
     gpus = pools.engines.total_gpus if pools.engines.settings.on_gpu else 0.0
-    logger.info("%d videos to do, with %s", todo.todo, pools.engines.describe())
+    logger.info("%s to do, with %s", counted(todo.todo, "video"), pools.engines.describe())
     # No CPU of its own, so that it always finds a place; and on the driver's node, so that
     # what it knows outlives any worker node.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

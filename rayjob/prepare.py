@@ -19,6 +19,7 @@ from rayjob import graph
 from rayjob.capacity import cluster
 from rayjob.capacity.placement import Engines, check_places, running
 from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
+from rayjob.counts import counted
 from rayjob.ids import Earlier
 from rayjob.inputs.earlier_captions import iter_material
 from rayjob.inputs.listing import iter_inputs
@@ -81,12 +82,13 @@ class Prepared:
             replace=config.replace,
         )
         if earlier.other_settings and not config.mixed:
+            held = counted(earlier.other_settings, "video")
             raise ConfigError(
-                f"{self.store.url} holds the results of {earlier.other_settings} videos under the "
-                f"name {self.name} that were made with other settings than this run's (model, "
-                "prompts, sampling plan, generation, options or rules). Choose another --name to "
-                "keep both side by side, --replace to do those videos again, or --mixed to leave "
-                "them as they are and go on beside them"
+                f"{self.store.url} holds the results of {held} under the name {self.name} that were "
+                "made with other settings than this run's (model, prompts, sampling plan, "
+                "generation, options or rules). Choose another --name to keep both side by side, "
+                "--replace to do those videos again, or --mixed to leave them as they are and go "
+                "on beside them"
             )
         return earlier
 
@@ -94,17 +96,17 @@ class Prepared:
         """What a person should know before the run starts."""
         if earlier.unknown_settings:
             yield (
-                f"{earlier.unknown_settings} videos are done with settings that were not recorded; "
-                "--replace does them again with the present ones"
+                f"{counted(earlier.unknown_settings, 'video')} done with settings that were not "
+                "recorded; --replace does them again with the present ones"
             )
         if todo.changed and not self.config.retake_changed:
             yield (
-                f"{todo.changed} inputs changed since they were captioned; "
+                f"{counted(todo.changed, 'input')} changed since captioned; "
                 "--retake-changed takes them again"
             )
         if todo.moved:
             yield (
-                f"{todo.moved} inputs are done under another uri, such as "
+                f"{counted(todo.moved, 'input')} done under another uri, such as "
                 f"{todo.moved_example}; they are not captioned again"
             )
 

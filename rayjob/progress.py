@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from actors.monitor import Snapshot
-from rayjob.counts import Counts, pace
+from rayjob.counts import Counts, counted, pace
 
 logger = logging.getLogger("rayjob")
 
@@ -71,8 +71,8 @@ class Progress:
         parts = [f"{counts.videos} of {self._todo} videos done ({counts.videos_failed} failed)"]
         if snapshot.engines:
             parts += [
-                _count(len(snapshot.engines), "engine"),
-                f"{_count(snapshot.running, 'request')} running",
+                counted(len(snapshot.engines), "engine"),
+                f"{counted(snapshot.running, 'request')} running",
                 f"{(snapshot.tokens - before) / max(now - since, 0.001):.0f} tokens/s",
             ]
         else:
@@ -103,10 +103,6 @@ class Progress:
         if rate and left:
             table.add_row("", "", "", f"about {_clock(left / rate)} to go")
         return table
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _clock(seconds: float) -> str:
