@@ -21,10 +21,12 @@ class Counts(BaseModel):
     videos_failed: int = Field(
         default=0, ge=0, description="videos with a failure, also if a part of them has captions"
     )
-    captions: int = Field(default=0, ge=0, description="rows")
-    prompt_tokens: int = Field(default=0, ge=0)
-    output_tokens: int = Field(default=0, ge=0)
-    video_sec: float = Field(default=0.0, ge=0, description="length of the videos with captions")
+    captions: int = Field(default=0, ge=0, description="rows of captions")
+    prompt_tokens: int = Field(default=0, ge=0, description="tokens read for them")
+    output_tokens: int = Field(default=0, ge=0, description="tokens written for them")
+    video_sec: float = Field(
+        default=0.0, ge=0, description="length of the videos with captions, in seconds"
+    )
     failures_by_error: dict[str, int] = Field(
         default_factory=dict, description="failure rows by class of error, the most frequent first"
     )

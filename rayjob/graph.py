@@ -1,4 +1,4 @@
-"""The graph: how the data flows, from the run's manifest to result rows on the driver."""
+"""The graph: how the data flows, from the run's to-do list to result rows on the driver."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from schemas.recipe import Recipe
 
 _TARGET_BLOCK_BYTES = 1
 """Below the size of any row, so that Ray Data makes each row a block of its own: videos of the
-manifest spread over all actors, and what one task hands on (see ``schemas.blocks.PACKED``)
+to-do list spread over all actors, and what one task hands on (see ``schemas.blocks.PACKED``)
 is taken up by the next one as it is."""
 
 _TASKS_IN_FLIGHT = 20
@@ -32,7 +32,7 @@ videos. A task costs Ray milliseconds on both sides, which short clips would not
 many videos to a task, fast ones wait for slow ones and the batch runs dry."""
 
 _READERS = 8
-"""Tasks that read the manifest at once. Ray Data takes some twenty blocks a second of each, so
+"""Tasks that read the to-do list at once. Ray Data takes some twenty blocks a second of each, so
 that together they feed a few hundred videos a second."""
 
 _POOL_GROWS_AT = 1.0
@@ -44,7 +44,7 @@ _ENGINE_START_DEATHS = 3
 
 
 def caption_graph(
-    manifest: Sequence[tuple[str, int]],
+    todo: Sequence[tuple[str, int]],
     filesystem: Any,
     *,
     recipe: Recipe,
@@ -52,10 +52,10 @@ def caption_graph(
     decode: DecodePool | None,
     monitor: Any,
 ) -> Dataset:
-    """Manifest -> decode [CPU actors] -> caption [engines].
+    """To-do list -> decode [CPU actors] -> caption [engines].
 
     Args:
-        manifest: row groups (path, number) with rows of ``schemas.blocks.INPUTS``.
+        todo: row groups (path, number) with rows of ``schemas.blocks.INPUTS``.
         filesystem: fsspec filesystem that holds them.
         decode: None for a recipe that works on earlier captions.
         monitor: handle of an :class:`actors.monitor.Monitor`.
@@ -67,7 +67,7 @@ def caption_graph(
     videos_per_task = max(1, pool.videos_in_flight // _TASKS_IN_FLIGHT)
     calls = -(-pool.videos_in_flight // videos_per_task)
     return (
-        _decoded(_read(manifest, filesystem, batch_size=videos_per_task), recipe.plan, decode)
+        _decoded(_read(todo, filesystem, batch_size=videos_per_task), recipe.plan, decode)
         # By default a fixed pool: engines take minutes to start, and a pool that grows by
         # load starts them when they are already needed.
         .map_batches(
@@ -161,10 +161,10 @@ def _configure() -> None:
 
 
 def _read(row_groups: Sequence[tuple[str, int]], filesystem: Any, *, batch_size: int) -> Dataset:
-    """The run's manifest, packed: ``schemas.blocks.DECODED`` with nothing decoded yet.
+    """The run's to-do list, packed: ``schemas.blocks.DECODED`` with nothing decoded yet.
 
     Reading asks for no CPU: the actors hold all CPUs for the whole run, and a task
-    that waited for one would wait for ever. A local manifest is read where the driver wrote it,
+    that waited for one would wait for ever. A local list is read where the driver wrote it,
     as other nodes need not have its folder.
     """
 

@@ -84,8 +84,8 @@ class Prepared:
         if earlier.other_settings and not config.mixed:
             held = counted(earlier.other_settings, "video")
             raise ConfigError(
-                f"{self.store.url} holds the results of {held} under the name {self.name} that were "
-                "made with other settings than this run's (model, prompts, sampling plan, "
+                f"{self.store.url} holds, under the name {self.name}, the results of {held} that "
+                "were made with other settings than this run's (model, prompts, sampling plan, "
                 "generation, options or rules). Choose another --name to keep both side by side, "
                 "--replace to do those videos again, or --mixed to leave them as they are and go "
                 "on beside them"

@@ -13,12 +13,7 @@ EXIT_TOO_MANY_FAILURES = 3
 
 
 class Cost(BaseModel):
-    """What the engines cost.
-
-    Attributes:
-        gpu_hours: GPUs of the whole pool times the time it was asked for, in hours; 0 on CPUs.
-        money: ``gpu_hours`` times the configured price, None without one.
-    """
+    """What the engines cost; ``gpu_hours`` is 0 where they ran on CPUs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +31,7 @@ class Cost(BaseModel):
 class RunSummary(Counts):
     """The figures of a finished run. Times in seconds of wall time."""
 
-    run_id: str
+    run_id: str = Field(description="the name of its folder")
     videos_in: int = Field(ge=0, description="inputs of this run, with those skipped")
     videos_skipped: int = Field(ge=0, description="inputs that earlier runs finished")
     videos_retried: int = Field(
@@ -56,7 +51,7 @@ class RunSummary(Counts):
         ge=0,
         description="inputs that count as finished by their id, under another uri",
     )
-    wall_sec: float = Field(ge=0)
+    wall_sec: float = Field(ge=0, description="from the start of the command, in seconds")
     startup_sec: float = Field(
         default=0.0, ge=0, description="part of wall_sec before the first engine was ready"
     )
@@ -66,14 +61,18 @@ class RunSummary(Counts):
         ge=0,
         le=1,
         description="share of the time after start-up in which an engine had a request "
-        "running, averaged over engines; None where no engine started",
+        "running, averaged over engines; null where no engine started",
     )
     engine_mean_running: float | None = Field(
         default=None,
         ge=0,
-        description="requests in an engine while it was busy, on average; None where none was",
+        description="requests in an engine while it was busy, on average; null where none was",
     )
-    cost: Cost = Cost()
+    cost: Cost = Field(
+        default=Cost(),
+        description="`gpu_hours`: GPUs of the whole pool times the time it was asked for; `money`: "
+        "those times the configured price, null without one",
+    )
 
     def to_line(self) -> str:
         """The summary as one line of JSON, without a line break."""

@@ -138,7 +138,9 @@ def test_other_settings_are_refused_before_anything_starts(
     hold(before, results, settings="0123456789abcdef")
     config = config_of(tmp_path, run_id="r1")
     for attempt in (lambda: plan(config), lambda: job.run(config, console=Console(stderr=True))):
-        with pytest.raises(ConfigError, match=r"of 1 video under the name omni") as caught:
+        with pytest.raises(
+            ConfigError, match="under the name omni, the results of 1 video that"
+        ) as caught:
             attempt()
         assert all(flag in str(caught.value) for flag in ("--name", "--replace", "--mixed"))
     assert not (tmp_path / "out/runs/r1").exists()
