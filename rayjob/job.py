@@ -68,7 +68,7 @@ def run(
         OutputLockedError: another run holds the output.
         RayjobError: the run could not account for every input.
     """
-    started = time.time()
+    began, started_at = time.monotonic(), time.time()
     prepared = prepare(config)
     run_id = config.run_id or datetime.now(UTC).strftime("run-%Y%m%dT%H%M%SZ")
     with RunLock(prepared.store, run_id) as lock:
@@ -102,7 +102,10 @@ def run(
             prepared.ledger.reconcile(guard=lock.check)
             _check_accounted(prepared, todo, sink, run_id)
             lock.check()
-            summary = _summary(run_id, todo, sink.counts, usage, config, started)
+            summary = _summary(
+                run_id, todo, sink.counts, usage, config,
+                wall_sec=time.monotonic() - began, started_at=started_at,
+            )  # fmt: skip
             write_summary(prepared.store, summary)
             write_success(prepared.store, run_id)
             if finish is not None:
@@ -253,10 +256,16 @@ def _arriving(tables: Iterator[pa.Table]) -> Iterator[pa.Table | _Tick]:
 
 
 def _summary(
-    run_id: str, todo: TodoList, counts: Counts, usage: _Usage, config: Config, started: float
+    run_id: str,
+    todo: TodoList,
+    counts: Counts,
+    usage: _Usage,
+    config: Config,
+    *,
+    wall_sec: float,
+    started_at: float,
 ) -> RunSummary:
-    """The summary of a run that started so many seconds after 1970."""
-    wall_sec, engines = time.time() - started, usage.snapshot.engines
+    engines = usage.snapshot.engines
     ready = [each.started_at for each in engines]
     return RunSummary(
         **counts.model_dump(),
@@ -269,7 +278,7 @@ def _summary(
         videos_gone=todo.gone,
         videos_moved=todo.moved,
         wall_sec=wall_sec,
-        startup_sec=max(0.0, min(ready) - started) if ready else 0.0,
+        startup_sec=max(0.0, min(ready) - started_at) if ready else 0.0,
         videos_per_sec=counts.videos_captioned / wall_sec,
         video_hours_per_hour=counts.video_sec / wall_sec,
         engine_busy_fraction=busy_fraction(engines),

@@ -13,10 +13,10 @@ The key of a caption is (video_id, recipe, level, index). docs/tables.md has the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 import pyarrow as pa
 
@@ -27,135 +27,122 @@ CaptionStatus = Literal["ok", "truncated", "invalid"]
 
 
 class Column(NamedTuple):
-    """A column of a table; what it means is told here, and by docs/tables.md from here."""
+    """A column of a table; its meaning is for docs/tables.md."""
 
     name: str
     type: pa.DataType
+    nullable: bool
     meaning: str
-    required: bool = False
 
 
-_METADATA = Column("metadata", pa.string(), "JSON object of the manifest's other columns")
-_SOURCE_VERSION = Column(
-    "source_version",
-    pa.string(),
+_METADATA = "JSON object of the manifest's other columns"
+_SOURCE_VERSION = (
     "which content of the input this is about: the ETag on S3, `SIZE-MTIME` of a local file, or "
-    "the manifest's column `version`; null where unknown",
+    "the manifest's column `version`; null where unknown"
 )
-_SETTINGS_HASH = Column(
-    "settings_hash",
-    pa.string(),
+_SETTINGS_HASH = (
     "16 hex digits that stand for all that decides a caption: recipe, model, prompts, sampling "
-    "plan, generation, options, rules; null in tables of versions that did not record it",
+    "plan, generation, options, rules; null where it was not recorded"
 )
-_CREATED_AT = Column(
-    "created_at", pa.timestamp("us", tz="UTC"), "when the row was made", required=True
-)
-
-CAPTION_COLUMNS = (
-    Column("video_id", pa.string(), "which input; part of the key", required=True),
-    Column(
-        "uri",
-        pa.string(),
-        "where its bytes were read, without signatures or passwords",
-        required=True,
-    ),
-    Column(
-        "level",
-        pa.string(),
-        "which kind of part: `video`, `clip` or `frame`; part of the key",
-        required=True,
-    ),
-    Column(
-        "index",
-        pa.int32(),
-        "which part, from 0; 0 for the whole video; part of the key",
-        required=True,
-    ),
-    Column("start_sec", pa.float64(), "begin of the part, in seconds of the video"),
-    Column("end_sec", pa.float64(), "end of the part, in seconds of the video"),
-    Column(
-        "caption",
-        pa.string(),
-        "the text; of a structured recipe the answer as it came",
-        required=True,
-    ),
-    Column(
-        "structured", pa.string(), "the answer as canonical JSON; null unless the recipe makes one"
-    ),
-    Column("structured_fields", ARROW_TYPE, "the same as nested fields (see structured.md)"),
-    Column(
-        "caption_status",
-        pa.string(),
-        "`ok`; `truncated` where the answer was cut off; `invalid` where every attempt broke a "
-        "rule",
-        required=True,
-    ),
-    Column("status_reason", pa.string(), "the rule that was broken; null for `ok`"),
-    Column("details", pa.string(), "JSON object of what else a recipe tells about the row"),
-    Column("attempts", pa.int32(), "how often the engine was asked", required=True),
-    Column("prompt_tokens", pa.int32(), "tokens read, media included, over all attempts"),
-    Column("output_tokens", pa.int32(), "tokens written, over all attempts"),
-    Column("duration_sec", pa.float64(), "length of the video in seconds"),
-    Column("fps", pa.float64(), "frames per second of the video"),
-    Column("width", pa.int32(), "of the video as shown, in pixels"),
-    Column("height", pa.int32(), "of the video as shown, in pixels"),
-    Column("num_frames", pa.int32(), "frames that the model saw; null where it saw text"),
-    Column("has_audio", pa.bool_(), "whether the video has sound"),
-    Column("model", pa.string(), "checkpoint folder or hub name", required=True),
-    Column(
-        "model_revision", pa.string(), "the configured revision; of a folder, a hash of its files"
-    ),
-    Column(
-        "prompt_hash",
-        pa.string(),
-        "first 16 hex digits of the SHA-256 of system message and prompts",
-        required=True,
-    ),
-    _METADATA,
-    _SOURCE_VERSION,
-    _SETTINGS_HASH,
-    _CREATED_AT,
-)
-
-FAILURE_COLUMNS = (
-    Column("video_id", pa.string(), "which input", required=True),
-    Column(
-        "uri", pa.string(), "where its bytes are, without signatures or passwords", required=True
-    ),
-    Column(
-        "stage",
-        pa.string(),
-        "where it failed: `open`, `decode`, `caption` or `write`",
-        required=True,
-    ),
-    Column(
-        "error",
-        pa.string(),
-        "class of the error (`schemas/errors.py`), or the name of one that nobody foresaw",
-        required=True,
-    ),
-    Column("message", pa.string(), "a sentence for a person", required=True),
-    Column("transient", pa.bool_(), "whether the next run tries again by itself", required=True),
-    Column(
-        "attempts",
-        pa.int32(),
-        "how often processing was started, over all runs on this content",
-        required=True,
-    ),
-    _METADATA,
-    _SOURCE_VERSION,
-    _SETTINGS_HASH,
-    _CREATED_AT,
-)
+_CREATED_AT = "when the row was made"
 
 
-def _schema(columns: tuple[Column, ...]) -> pa.Schema:
-    return pa.schema([pa.field(each.name, each.type, not each.required) for each in columns])
+def utc_now() -> datetime:
+    """The current time, as ``created_at`` stores it."""
+    return datetime.now(UTC)
 
 
-CAPTIONS = _schema(CAPTION_COLUMNS)
-FAILURES = _schema(FAILURE_COLUMNS)
+@dataclass(frozen=True, kw_only=True)
+class CaptionRow:
+    """One row of ``captions``: columns, types and meanings. The writer of the tables fills in
+    ``settings_hash``.
+    """
+
+    video_id: Annotated[str, "which input; part of the key"]
+    uri: Annotated[str, "where its bytes are, without signatures and passwords"]
+    level: Annotated[Level, "which kind of part: `video`, `clip` or `frame`; part of the key"]
+    index: Annotated[int, "which part, from 0; 0 for the whole video; part of the key"]
+    start_sec: Annotated[float | None, "begin of the part, in seconds of the video"]
+    end_sec: Annotated[float | None, "end of the part, in seconds of the video"]
+    caption: Annotated[str, "the text; of a structured recipe the answer as it came"]
+    structured: Annotated[
+        str | None, "the answer as canonical JSON; null unless the recipe makes one"
+    ] = None
+    structured_fields: Annotated[
+        dict[str, Any] | None, "the same as nested fields, see structured.md"
+    ] = None
+    caption_status: Annotated[
+        CaptionStatus,
+        "`ok`; `truncated` if the answer was cut off; `invalid` if every attempt broke a rule",
+    ]
+    status_reason: Annotated[str | None, "the rule that was broken; null for `ok`"] = None
+    details: Annotated[str | None, "JSON object of what else a recipe tells about the row"] = None
+    attempts: Annotated[int, "how often the engine was asked"]
+    prompt_tokens: Annotated[int | None, "tokens read, media included, over all attempts"]
+    output_tokens: Annotated[int | None, "tokens written, over all attempts"]
+    duration_sec: Annotated[float | None, "length of the video in seconds"]
+    fps: Annotated[float | None, "frames per second of the video"]
+    width: Annotated[int | None, "of the video as shown, in pixels"]
+    height: Annotated[int | None, "of the video as shown, in pixels"]
+    num_frames: Annotated[int | None, "frames that the model saw; null where it saw text"]
+    has_audio: Annotated[bool | None, "whether the video has sound"]
+    model: Annotated[str, "checkpoint folder or hub name"]
+    model_revision: Annotated[
+        str | None, "the configured revision; of a folder, a hash of its files"
+    ]
+    prompt_hash: Annotated[str, "first 16 hex digits of the SHA-256 of system message and prompts"]
+    metadata: Annotated[str | None, _METADATA]
+    source_version: Annotated[str | None, _SOURCE_VERSION] = None
+    settings_hash: Annotated[str | None, _SETTINGS_HASH] = None
+    created_at: Annotated[datetime, _CREATED_AT] = field(default_factory=utc_now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureRow:
+    """One row of ``failures``, as :class:`CaptionRow`."""
+
+    video_id: Annotated[str, "which input"]
+    uri: Annotated[str, "where its bytes are, without signatures and passwords"]
+    stage: Annotated[str, "where it failed: `open`, `decode`, `caption` or `write`"]
+    error: Annotated[
+        str, "class of the error (`schemas/errors.py`), or the name of one that nobody foresaw"
+    ]
+    message: Annotated[str, "a sentence for a person"]
+    transient: Annotated[bool, "whether the next run tries again by itself"]
+    attempts: Annotated[int, "how often processing was started, over all runs on this content"]
+    metadata: Annotated[str | None, _METADATA]
+    source_version: Annotated[str | None, _SOURCE_VERSION] = None
+    settings_hash: Annotated[str | None, _SETTINGS_HASH] = None
+    created_at: Annotated[datetime, _CREATED_AT] = field(default_factory=utc_now)
+
+
+_ARROW_TYPES = {
+    str: pa.string(),
+    int: pa.int32(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    datetime: pa.timestamp("us", tz="UTC"),
+    dict[str, Any]: ARROW_TYPE,
+    Level: pa.string(),
+    CaptionStatus: pa.string(),
+}
+
+
+def columns_of(row: type[CaptionRow] | type[FailureRow]) -> Iterator[Column]:
+    """The columns of a table, in order."""
+    for name, hint in get_type_hints(row, include_extras=True).items():
+        kind, meaning = get_args(hint)
+        nullable = type(None) in get_args(kind)
+        kind = get_args(kind)[0] if nullable else kind
+        yield Column(name, _ARROW_TYPES[kind], nullable, meaning)
+
+
+def _schema(row: type[CaptionRow] | type[FailureRow]) -> pa.Schema:
+    return pa.schema([pa.field(each.name, each.type, each.nullable) for each in columns_of(row)])
+
+
+CAPTIONS = _schema(CaptionRow)
+FAILURES = _schema(FailureRow)
 
 RESULTS = pa.schema(
     [
@@ -166,64 +153,6 @@ RESULTS = pa.schema(
 )
 """What the caption stage hands to the driver: one row per video, so that all rows of a
 video reach the tables together or not at all."""
-
-
-def utc_now() -> datetime:
-    """The current time, as ``created_at`` stores it."""
-    return datetime.now(UTC)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaptionRow:
-    """One row of ``captions``; :data:`CAPTION_COLUMNS` tells what the columns mean. The writer of
-    the tables fills in ``settings_hash``.
-    """
-
-    video_id: str
-    uri: str
-    level: Level
-    index: int
-    start_sec: float | None
-    end_sec: float | None
-    caption: str
-    structured: str | None = None
-    structured_fields: dict[str, Any] | None = None
-    caption_status: CaptionStatus
-    status_reason: str | None = None
-    details: str | None = None
-    attempts: int
-    prompt_tokens: int | None
-    output_tokens: int | None
-    duration_sec: float | None
-    fps: float | None
-    width: int | None
-    height: int | None
-    num_frames: int | None
-    has_audio: bool | None
-    model: str
-    model_revision: str | None
-    prompt_hash: str
-    metadata: str | None
-    source_version: str | None = None
-    settings_hash: str | None = None
-    created_at: datetime = field(default_factory=utc_now)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FailureRow:
-    """One row of ``failures``; as :data:`FAILURE_COLUMNS`, ``settings_hash`` by the writer."""
-
-    video_id: str
-    uri: str
-    stage: str
-    error: str
-    message: str
-    transient: bool
-    attempts: int
-    metadata: str | None
-    source_version: str | None = None
-    settings_hash: str | None = None
-    created_at: datetime = field(default_factory=utc_now)
 
 
 def results_table(

@@ -13,6 +13,11 @@ ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {"schemas": set[str](), "actors": {"schemas"}, "rayjob": {"schemas", "actors"}}
 """Of our own packages. Nothing that ships imports tinyworld, tests, benchmarks or tools."""
 
+ROOMS = ("inputs", "output", "capacity")
+"""Rooms of rayjob that do not import each other; inputs may read an output."""
+
+READING = {"rayjob.output.store", "rayjob.output.layout"}
+
 OURS = {*MAY_IMPORT, "tinyworld", "tests", "benchmarks", "tools"}
 MAX_LINES = 400
 REGISTRY = re.compile(r"pypi\.org|pythonhosted\.org|pytorch\.org/whl")
@@ -82,6 +87,42 @@ def test_imports_go_one_way(path: Path) -> None:
 )
 def test_the_rule_catches(package: str, source: str, expected: set[str]) -> None:
     assert violations(package, source, f"{package}.some_module") == expected
+
+
+def neighbours(source: str, room: str) -> set[str]:
+    """Modules of the other rooms that a module's source imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            is_room = node.module in {f"rayjob.{each}" for each in ROOMS}
+            names = {f"{node.module}.{each.name}" for each in node.names}
+            found |= names if is_room else {str(node.module)}
+    others = tuple(f"rayjob.{other}." for other in ROOMS if other != room)
+    return {each for each in found if each.startswith(others)} - (
+        READING if room == "inputs" else set()
+    )
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_keep_to_themselves(room: str) -> None:
+    for path in (ROOT / "rayjob" / room).rglob("*.py"):
+        source = path.read_text()
+        assert not neighbours(source, room), path
+        assert "from rayjob.prepare" not in source and "from rayjob.job" not in source, path
+
+
+@pytest.mark.parametrize(
+    ("room", "source", "expected"),
+    [
+        ("inputs", "from rayjob.output.store import TableStore", set()),
+        ("inputs", "from rayjob.output.ledger import Ledger", {"rayjob.output.ledger"}),
+        ("inputs", "from rayjob.output import lock", {"rayjob.output.lock"}),
+        ("output", "from rayjob.inputs.todo import TodoList", {"rayjob.inputs.todo"}),
+        ("capacity", "from rayjob.output.store import TableStore", {"rayjob.output.store"}),
+    ],
+)
+def test_the_rule_of_rooms_catches(room: str, source: str, expected: set[str]) -> None:
+    assert neighbours(source, room) == expected
 
 
 def test_files_stay_short() -> None:

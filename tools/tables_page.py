@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from rayjob.output.summary import RunSummary
-from schemas.tables import CAPTION_COLUMNS, FAILURE_COLUMNS, Column
+from schemas.tables import CaptionRow, Column, FailureRow, columns_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
 
@@ -20,8 +20,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
 def tables() -> dict[str, str]:
     """The page's generated tables in Markdown, by the name of their place."""
     return {
-        "captions": _columns(CAPTION_COLUMNS),
-        "failures": _columns(FAILURE_COLUMNS),
+        "captions": _columns(columns_of(CaptionRow)),
+        "failures": _columns(columns_of(FailureRow)),
         "summary": _table(
             ("field", "meaning"),
             ((name, field.description or "") for name, field in RunSummary.model_fields.items()),
@@ -53,7 +53,7 @@ def _columns(columns: Iterable[Column]) -> str:
 
 def _type(column: Column) -> str:
     text = "struct" if pa.types.is_struct(column.type) else re.sub(r"\[.*", "", str(column.type))
-    return text if column.required else f"{text} or null"
+    return f"{text} or null" if column.nullable else text
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
