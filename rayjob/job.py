@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,6 +46,9 @@ from rayjob.settings.redaction import shown_config
 from schemas.errors import RayjobError, UsageError
 
 logger = logging.getLogger(__name__)
+
+Pools = tuple[EnginePool, graph.DecodePool | None]
+"""Without decoders for a recipe that works on earlier captions."""
 
 _POLL_SECONDS = 0.5
 _MAX_WAITING_TABLES = 64
@@ -95,15 +98,15 @@ def run(
             lock=lock,
             settings_hash=prepared.settings_hash,
         )
-        usage = _Usage()
+        snapshot, gpu_sec = Snapshot(), 0.0
         try:
             if pools is not None:
-                usage = _work(prepared, todo, sink, pools, console, run_id=run_id)
+                snapshot, gpu_sec = _work(prepared, todo, sink, pools, console, run_id=run_id)
             prepared.ledger.reconcile(guard=lock.check)
             _check_accounted(prepared, todo, sink, run_id)
             lock.check()
             summary = _summary(
-                run_id, todo, sink.counts, usage, config,
+                run_id, todo, sink.counts, snapshot, config, gpu_sec=gpu_sec,
                 wall_sec=time.monotonic() - began, started_at=started_at,
             )  # fmt: skip
             write_summary(prepared.store, summary)
@@ -130,44 +133,32 @@ def _check_accounted(prepared: Prepared, todo: TodoList, sink: ShardSink, run_id
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Pools:
-    """The actors of a run; ``decode`` is None for a recipe that works on earlier captions."""
-
-    engines: EnginePool
-    decode: graph.DecodePool | None
-
-
-def _pools(prepared: Prepared) -> _Pools:
+def _pools(prepared: Prepared) -> Pools:
     """Connect to Ray and see what fits; ConfigError where the run does not."""
     resources = cluster.connect()
     engines = prepared.engines(resources)
-    return _Pools(engines=engines, decode=prepared.decoders(resources, engines))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Usage:
-    """What the engines did in a run: the last one heard of them, and the GPUs of the whole pool
-    times the time from asking for it to its end; 0 where the engines ran on CPUs.
-    """
-
-    snapshot: Snapshot = field(default_factory=Snapshot)
-    gpu_sec: float = 0.0
+    return engines, prepared.decoders(resources, engines)
 
 
 def _work(
     prepared: Prepared,
     todo: TodoList,
     sink: ShardSink,
-    pools: _Pools,
+    pools: Pools,
     console: Console,
     *,
     run_id: str,
-) -> _Usage:
-    """Run the graph and write what comes out of it."""
+) -> tuple[Snapshot, float]:
+    """Run the graph and write what comes out of it.
+
+    Returns:
+        what the engines counted; GPUs of the whole pool times the seconds from asking
+        for it to its end, 0 where the engines ran on CPUs.
+    """
     began = time.monotonic()
-    gpus = pools.engines.total_gpus if pools.engines.settings.on_gpu else 0.0
-    logger.info("%s to do, with %s", counted(todo.todo, "video"), pools.engines.describe())
+    pool, decode = pools
+    gpus = pool.total_gpus if pool.settings.on_gpu else 0.0
+    logger.info("%s to do, with %s", counted(todo.todo, "video"), pool.describe())
     # No CPU of its own, so that it always finds a place; and on the driver's node, so that
     # what it knows outlives any worker node.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -177,8 +168,8 @@ def _work(
         [(prepared.store.full(file), group) for file, group in todo.row_groups()],
         prepared.store.filesystem,
         recipe=prepared.recipe,
-        pool=pools.engines,
-        decode=pools.decode,
+        pool=pool,
+        decode=decode,
         monitor=monitor,
     )
     snapshot = Snapshot()
@@ -204,7 +195,7 @@ def _work(
         sink.close()
         timeline.close()
         ray.kill(monitor)
-    return _Usage(snapshot=snapshot, gpu_sec=gpus * (time.monotonic() - began))
+    return snapshot, gpus * (time.monotonic() - began)
 
 
 def _cause(error: BaseException) -> str:
@@ -259,13 +250,14 @@ def _summary(
     run_id: str,
     todo: TodoList,
     counts: Counts,
-    usage: _Usage,
+    snapshot: Snapshot,
     config: Config,
     *,
+    gpu_sec: float,
     wall_sec: float,
     started_at: float,
 ) -> RunSummary:
-    engines = usage.snapshot.engines
+    engines = snapshot.engines
     ready = [each.started_at for each in engines]
     return RunSummary(
         **counts.model_dump(),
@@ -283,7 +275,7 @@ def _summary(
         video_hours_per_hour=counts.video_sec / wall_sec,
         engine_busy_fraction=busy_fraction(engines),
         engine_mean_running=mean_running(engines),
-        cost=Cost.of(gpu_sec=usage.gpu_sec, price_per_gpu_hour=config.price_per_gpu_hour),
+        cost=Cost.of(gpu_sec=gpu_sec, price_per_gpu_hour=config.price_per_gpu_hour),
     )
 
 

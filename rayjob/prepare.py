@@ -23,7 +23,8 @@ from rayjob.counts import counted
 from rayjob.ids import Earlier
 from rayjob.inputs.earlier_captions import iter_material
 from rayjob.inputs.listing import iter_inputs
-from rayjob.inputs.todo import InputLike, TodoList, plan_todo
+from rayjob.inputs.manifests import Input
+from rayjob.inputs.todo import TodoList, plan_todo
 from rayjob.output.layout import ResultTables
 from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
@@ -55,7 +56,7 @@ class Prepared:
     tables: ResultTables
     ledger: Ledger
 
-    def inputs(self) -> Iterable[InputLike]:
+    def inputs(self) -> Iterable[Input]:
         """List what the run is about, done or not: videos, or videos with their captions.
 
         Raises:
@@ -236,23 +237,24 @@ class Plan:
 
     def show(self, console: Console) -> None:
         """Print it."""
-        table, todo = Table.grid(padding=(0, 2)), self.todo
-        table.add_row("recipe", escape(self.prepared.recipe_type.name))
-        if self.prepared.name != self.prepared.recipe_type.name:
-            table.add_row("name", escape(self.prepared.name))
-        table.add_row("inputs", f"{todo.total}")
-        table.add_row("already done", f"{todo.skipped}")
-        if todo.changed:
-            table.add_row("changed since", f"{todo.changed}")
-        if todo.replaced:
-            table.add_row("done with other settings, taken again", f"{todo.replaced}")
-        if todo.moved:
-            table.add_row("done under another uri", f"{todo.moved}")
-        table.add_row("to do", f"{todo.todo}")
-        table.add_row("engines", escape(self.pool.describe()))
-        if self.decode_actors:
-            table.add_row("decode actors", f"{self.decode_actors}")
-        table.add_row("output", escape(self.prepared.store.url))
+        recipe, todo = self.prepared.recipe_type.name, self.todo
+        rows = {
+            "recipe": recipe,
+            "name": self.prepared.name if self.prepared.name != recipe else None,
+            "inputs": todo.total,
+            "already done": todo.skipped,
+            "changed since": todo.changed or None,
+            "done with other settings, taken again": todo.replaced or None,
+            "done under another uri": todo.moved or None,
+            "to do": todo.todo,
+            "engines": self.pool.describe(),
+            "decode actors": self.decode_actors or None,
+            "output": self.prepared.store.url,
+        }
+        table = Table.grid(padding=(0, 2))
+        for name, value in rows.items():
+            if value is not None:
+                table.add_row(name, escape(str(value)))
         console.print(table, highlight=False, soft_wrap=True)
 
 
@@ -267,7 +269,6 @@ def plan(config: Config) -> Plan:
     pool = prepared.engines(resources)
     decoders = prepared.decoders(resources, pool)
     todo = plan_todo(
-        config.run_id or "run",
         prepared.inputs(),
         prepared.earlier(),
         limit=config.limit,

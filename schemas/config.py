@@ -159,11 +159,7 @@ class ShardConfig(_Model):
 
 
 class RunConfig(_Model):
-    """What every run needs, whether it captions videos or fuses captions.
-
-    What an output holds under a captioning's name was made with certain settings (model, prompts,
-    plan, ...). A run with others is refused without ``replace`` or ``mixed``.
-    """
+    """What every run needs, whether it captions videos or fuses captions."""
 
     input: tuple[str, ...] = Field(min_length=1)
     output: str = Field(min_length=1)
@@ -173,10 +169,11 @@ class RunConfig(_Model):
         description="of the captioning, the partition its tables have; by default the recipe's",
     )
     replace: bool = Field(
-        default=False, description="videos that were done with other settings are done again"
+        default=False,
+        description="videos done with other settings (model, ...) are done again",
     )
     mixed: bool = Field(
-        default=False, description="videos that were done with other settings are left as they are"
+        default=False, description="videos done with other settings are left as they are"
     )
     run_id: str | None = None
     limit: int | None = Field(default=None, ge=1, description="inputs taken at most")

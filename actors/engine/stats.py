@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 
@@ -42,17 +42,15 @@ class EngineStats:
         self.running += change
 
 
-def busy_fraction(engines: Iterable[EngineStats]) -> float | None:
+def busy_fraction(engines: Collection[EngineStats]) -> float | None:
     """Share of the time after start-up with at least one request running, over all engines; None
     where none started.
     """
-    known = [*engines]
-    alive = sum(each.alive_sec for each in known)
-    return min(1.0, sum(each.busy_sec for each in known) / alive) if alive > 0 else None
+    alive = sum(each.alive_sec for each in engines)
+    return min(1.0, sum(each.busy_sec for each in engines) / alive) if alive > 0 else None
 
 
-def mean_running(engines: Iterable[EngineStats]) -> float | None:
+def mean_running(engines: Collection[EngineStats]) -> float | None:
     """Requests in an engine while it was busy, on average; None where none was."""
-    known = [*engines]
-    busy = sum(each.busy_sec for each in known)
-    return sum(each.running_sec for each in known) / busy if busy > 0 else None
+    busy = sum(each.busy_sec for each in engines)
+    return sum(each.running_sec for each in engines) / busy if busy > 0 else None

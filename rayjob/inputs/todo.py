@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from rayjob.ids import Earlier, IdMap, has_changed, has_moved, places, stamps
+from rayjob.inputs.manifests import Input
 from rayjob.output.layout import run_folder
 from rayjob.output.store import TableStore
 from schemas.blocks import INPUTS
@@ -29,30 +29,6 @@ ROWS_PER_GROUP = 512
 
 _EXAMPLES = 10
 _FEW = 256
-
-
-class InputLike(Protocol):
-    """An input, as sources list it."""
-
-    @property
-    def video_id(self) -> str:
-        """The key of the input in every table."""
-
-    @property
-    def uri(self) -> str:
-        """Where its bytes are."""
-
-    @property
-    def metadata(self) -> str | None:
-        """JSON object of the manifest's other columns, None without any."""
-
-    @property
-    def source_version(self) -> str | None:
-        """Changes when the content changes; None where unknown."""
-
-    @property
-    def material(self) -> str | None:
-        """JSON document of earlier captions; None where the video itself is the input."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +48,7 @@ class TodoList:
         moved: inputs among ``skipped`` that were finished under another uri; the same
             data in a new place, or different data under ids that are already taken.
         moved_example: id of one of them, None without any.
-        path: folder of the list, from the root of the output.
-        files: its files, in order; none without anything to do.
+        files: from the root of the output, in order; none without anything to do.
         rows: how many rows each of them has.
     """
 
@@ -86,7 +61,6 @@ class TodoList:
     gone: int
     moved: int
     moved_example: str | None
-    path: str
     files: tuple[str, ...]
     rows: tuple[int, ...]
 
@@ -110,7 +84,7 @@ class Unaccounted:
 def write_todo(
     store: TableStore,
     run_id: str,
-    inputs: Iterable[InputLike],
+    inputs: Iterable[Input],
     earlier: Earlier,
     *,
     limit: int | None = None,
@@ -139,12 +113,11 @@ def write_todo(
         store.write_table(file, table, row_group_size=ROWS_PER_GROUP)
         files.append(file)
         rows.append(table.num_rows)
-    return selection.info(path, tuple(files), tuple(rows))
+    return selection.info(tuple(files), tuple(rows))
 
 
 def plan_todo(
-    run_id: str,
-    inputs: Iterable[InputLike],
+    inputs: Iterable[Input],
     earlier: Earlier,
     *,
     limit: int | None = None,
@@ -154,7 +127,7 @@ def plan_todo(
     selection = _Selection(earlier, limit, retake_changed)
     for _table in selection.tables(inputs):
         pass
-    return selection.info(_folder(run_id), (), ())
+    return selection.info((), ())
 
 
 def unaccounted(store: TableStore, run_id: str, *, seen: IdMap, present: IdMap) -> Unaccounted:
@@ -188,7 +161,7 @@ class _Selection:
         self._found = self._retried = self._changed = self._replaced = 0
         self._moved_example: str | None = None
 
-    def info(self, path: str, files: tuple[str, ...], rows: tuple[int, ...]) -> TodoList:
+    def info(self, files: tuple[str, ...], rows: tuple[int, ...]) -> TodoList:
         return TodoList(
             total=self._skipped + self._todo,
             skipped=self._skipped,
@@ -199,12 +172,11 @@ class _Selection:
             gone=len(self._earlier.done) - self._found if self._limit is None else 0,
             moved=self._moved,
             moved_example=self._moved_example,
-            path=path,
             files=files,
             rows=rows,
         )
 
-    def tables(self, inputs: Iterable[InputLike]) -> Iterator[pa.Table]:
+    def tables(self, inputs: Iterable[Input]) -> Iterator[pa.Table]:
         """Tables of :data:`INPUTS`, a few thousand rows or fewer each."""
         iterator = iter(inputs)
         while self._limit is None or self._todo < self._limit:
@@ -217,7 +189,7 @@ class _Selection:
                 return
             yield self._select(batch)
 
-    def _select(self, batch: list[InputLike]) -> pa.Table:
+    def _select(self, batch: list[Input]) -> pa.Table:
         ids = [each.video_id for each in batch]
         uris = places(each.uri for each in batch)
         earlier = self._listed.add(ids, uris)
@@ -266,9 +238,9 @@ class _Selection:
         )
 
 
-def _batch(inputs: Iterator[InputLike], size: int) -> list[InputLike]:
+def _batch(inputs: Iterator[Input], size: int) -> list[Input]:
     """The next ``size`` inputs, or fewer with much material."""
-    batch, room = list[InputLike](), BYTES_PER_FILE
+    batch, room = list[Input](), BYTES_PER_FILE
     for each in itertools.islice(inputs, size):
         batch.append(each)
         room -= len(each.material or "")

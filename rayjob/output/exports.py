@@ -14,10 +14,9 @@ as a whole after each run.
 from __future__ import annotations
 
 import csv as csv_format
-import io
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -57,24 +56,18 @@ def _rows(store: TableStore, tables: ResultTables) -> Iterator[dict[str, Any]]:
                 yield row
 
 
+class _Lines:
+    """For ``csv.writer``, whose ``writerow`` returns what this returns."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
 def _csv_lines(rows: Iterable[dict[str, Any]], task: str) -> Iterator[str]:
-    line = _csv_line()
-    yield line(["path", f"{task}_fusion_caption"])
+    writer: Any = csv_format.writer(_Lines(), lineterminator="\n")
+    yield writer.writerow(["path", f"{task}_fusion_caption"])
     for row in rows:
-        yield line([row["uri"], row["caption"]])
-
-
-def _csv_line() -> Callable[[list[str]], str]:
-    buffer = io.StringIO()
-    writer = csv_format.writer(buffer, lineterminator="\n")
-
-    def line(cells: list[str]) -> str:
-        buffer.seek(0)
-        buffer.truncate()
-        writer.writerow(cells)
-        return buffer.getvalue()
-
-    return line
+        yield writer.writerow([row["uri"], row["caption"]])
 
 
 def _jsonl_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:

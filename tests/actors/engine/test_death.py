@@ -53,8 +53,10 @@ class Remote:
     def __getattr__(self, _: str) -> Remote:
         return self
 
-    async def remote(self, *_: Any) -> None:
-        return None
+    def remote(self, *_: Any) -> asyncio.Future[None]:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
 
 
 class Raising:

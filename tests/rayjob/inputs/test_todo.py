@@ -11,11 +11,12 @@ import pytest
 
 from rayjob.ids import Earlier, IdMap, stamps
 from rayjob.inputs import todo as module
+from rayjob.inputs.manifests import Input
 from rayjob.inputs.todo import TodoList, plan_todo, unaccounted, write_todo
 from rayjob.output.store import TableStore
 from schemas.blocks import INPUTS
 from schemas.errors import SourceError
-from tests.support.outputs import KINDS, Item, files, names, open_store
+from tests.support.outputs import KINDS, files, names, open_store
 
 
 @pytest.fixture(params=KINDS)
@@ -28,11 +29,11 @@ def local(tmp_path: Path) -> TableStore:
     return TableStore(tmp_path)
 
 
-def items(count: int, *, first: int = 0) -> list[Item]:
-    return [Item(name, f"s3://videos/{name}") for name in names(count, first=first)]
+def items(count: int, *, first: int = 0) -> list[Input]:
+    return [Input(name, f"s3://videos/{name}") for name in names(count, first=first)]
 
 
-def done_with(inputs: list[Item], *, tried: dict[str, int] | None = None) -> Earlier:
+def done_with(inputs: list[Input], *, tried: dict[str, int] | None = None) -> Earlier:
     ids, attempts = IdMap(), IdMap()
     versions = [each.source_version for each in inputs]
     ids.add([each.video_id for each in inputs], stamps((each.uri for each in inputs), versions))
@@ -53,11 +54,10 @@ def rows_of(store: TableStore, info: TodoList) -> list[dict[str, object]]:
 
 
 def test_rows_in_order_without_what_is_done(store: TableStore) -> None:
-    inputs = [*items(6), Item("odd ü.mp4", "/data/odd ü.mp4", '{"label": 3}')]
+    inputs = [*items(6), Input("odd ü.mp4", "/data/odd ü.mp4", '{"label": 3}')]
     info = write_todo(store, "r1", inputs, done_with(inputs[:2], tried={names(6)[5]: 4}))
     assert (info.total, info.skipped, info.todo, info.moved) == (7, 2, 5, 0)
-    assert info.path == "runs/r1/todo"
-    assert list(info.files) == files(store, info.path) == ["runs/r1/todo/part-00000.parquet"]
+    assert list(info.files) == files(store, "runs/r1") == ["runs/r1/todo/part-00000.parquet"]
     rows = rows_of(store, info)
     assert [row["video_id"] for row in rows] == [each.video_id for each in inputs[2:]]
     assert [row["attempts"] for row in rows] == [0, 0, 0, 4, 0]
@@ -73,19 +73,19 @@ def test_rows_in_order_without_what_is_done(store: TableStore) -> None:
 
 def test_changed_inputs_are_taken_when_asked(local: TableStore) -> None:
     before = [
-        Item("same", "/v/same", None, "1"),
-        Item("changed", "/v/changed", None, "1"),
-        Item("moved", "/v/moved", None, "1"),
-        Item("unknown", "/v/unknown", None, None),
-        Item("gone", "/v/gone", None, "1"),
+        Input("same", "/v/same", None, "1"),
+        Input("changed", "/v/changed", None, "1"),
+        Input("moved", "/v/moved", None, "1"),
+        Input("unknown", "/v/unknown", None, None),
+        Input("gone", "/v/gone", None, "1"),
     ]
     now = [
-        Item("same", "/v/same", None, "1"),
-        Item("changed", "/v/changed", None, "2"),
-        Item("moved", "/w/moved", None, "2"),
-        Item("unknown", "/v/unknown", None, "2"),
-        Item("new", "/v/new", None, "1"),
-        Item("again", "/v/again", None, "1"),
+        Input("same", "/v/same", None, "1"),
+        Input("changed", "/v/changed", None, "2"),
+        Input("moved", "/w/moved", None, "2"),
+        Input("unknown", "/v/unknown", None, "2"),
+        Input("new", "/v/new", None, "1"),
+        Input("again", "/v/again", None, "1"),
     ]
     done = done_with(before, tried={"again": 2})
     for retake, taken in ((False, ["new", "again"]), (True, ["changed", "new", "again"])):
@@ -95,7 +95,7 @@ def test_changed_inputs_are_taken_when_asked(local: TableStore) -> None:
         assert {row["video_id"]: row["source_version"] for row in rows}["new"] == "1"
         assert (info.changed, info.moved, info.gone, info.retried) == (1, 1, 1, 1)
         assert (info.todo, info.skipped) == (len(taken), len(now) - len(taken))
-    few = plan_todo("r1", now, done, limit=1, retake_changed=True)
+    few = plan_todo(now, done, limit=1, retake_changed=True)
     assert (few.total, few.changed, few.gone) == (2, 1, 0)
 
 
@@ -120,7 +120,7 @@ def test_streams_into_files_of_bounded_size(
     monkeypatch.setattr(module, "ROWS_PER_FILE", 100)
     written: list[int] = []
 
-    def inputs() -> Iterator[Item]:
+    def inputs() -> Iterator[Input]:
         for number, item in enumerate(items(1050)):
             # What was listed long ago is on disk, so it is not in memory.
             written.append(number - 100 * len(files(local, "runs/r1/todo")))
@@ -134,7 +134,7 @@ def test_streams_into_files_of_bounded_size(
 
 
 def test_limit_counts_what_is_to_do(local: TableStore) -> None:
-    done: list[Item] = []
+    done: list[Input] = []
     for expected in (3, 3, 2, 0):
         info = write_todo(local, "r1", items(8), done_with(done), limit=3)
         assert (info.todo, info.skipped) == (expected, len(done))
@@ -145,9 +145,9 @@ def test_limit_counts_what_is_to_do(local: TableStore) -> None:
 
 
 def test_limit_ends_the_listing(local: TableStore) -> None:
-    listed: list[Item] = []
+    listed: list[Input] = []
 
-    def inputs() -> Iterator[Item]:
+    def inputs() -> Iterator[Input]:
         for item in items(50_000):
             listed.append(item)
             yield item
@@ -164,17 +164,17 @@ def test_an_input_listed_twice_counts_once(local: TableStore) -> None:
 
 
 def test_two_inputs_with_one_id_are_an_error(local: TableStore) -> None:
-    twins = [Item("a.mp4", "s3://one/a.mp4"), Item("a.mp4", "s3://two/a.mp4")]
+    twins = [Input("a.mp4", "s3://one/a.mp4"), Input("a.mp4", "s3://two/a.mp4")]
     for attempt in (
         lambda: write_todo(local, "r1", twins, NOTHING),
-        lambda: plan_todo("r1", twins, NOTHING),
+        lambda: plan_todo(twins, NOTHING),
     ):
         with pytest.raises(SourceError, match=r"two inputs have the id 'a\.mp4': s3://two/a"):
             attempt()
 
 
 def test_inputs_done_under_another_uri_are_told(local: TableStore) -> None:
-    old = [Item(name, f"/old/{name}") for name in names(3)]
+    old = [Input(name, f"/old/{name}") for name in names(3)]
     info = write_todo(local, "r1", items(5), done_with(old))
     assert (info.skipped, info.todo, info.moved) == (3, 2, 3)
     assert info.moved_example == names(1)[0]
@@ -191,7 +191,7 @@ def test_a_second_start_under_the_same_id_replaces_the_list(store: TableStore) -
 
 
 def test_plan_counts_and_writes_nothing(local: TableStore) -> None:
-    plan = plan_todo("r1", items(9), done_with(items(2)), limit=4)
+    plan = plan_todo(items(9), done_with(items(2)), limit=4)
     assert (plan.total, plan.skipped, plan.todo, plan.files) == (6, 2, 4, ())
     assert not Path(local.root, "runs").exists()
 
