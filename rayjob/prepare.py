@@ -7,8 +7,8 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -132,7 +132,7 @@ class Prepared:
         """The pool of decode actors; None where there is nothing to decode.
 
         Raises:
-            ConfigError: no node has a place for one beside the engines, and none will come.
+            ConfigError: there is no node with room for one beside the engines, nor will there be.
         """
         if not isinstance(self.config, JobConfig):
             return None
@@ -204,10 +204,11 @@ def _settings_hash(
     """
     is_folder = os.path.isdir(settings.model)
     options = settings.options.model_dump(mode="json", exclude_none=True)
-    for name in [name for name in options if name.endswith("_file")]:
-        # What is in a file counts, not where it is; that of a prompt stands in ``prompts``.
-        path = options.pop(name)
-        options |= {} if name in settings.prompts else {name: Path(path).read_text("utf-8")}
+    for name, path in [*options.items()]:
+        if name in settings.prompts:
+            del options[name]  # its text stands in ``prompts``
+        elif name.endswith("_file") and os.path.isfile(path):
+            options[name] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     known = vars(settings) | {
         "recipe": recipe_type.name,
         "source": _source(config, recipe_type) if isinstance(config, FuseConfig) else None,
@@ -217,11 +218,8 @@ def _settings_hash(
         "processor": config.engine.mm_processor_kwargs,
         "options": options,
     }
-
-    def plain(model: BaseModel) -> Any:
-        # What is not set may come to exist in a later version.
-        return model.model_dump(mode="json", exclude_none=True)
-
+    # Without what is not set: that may only come to exist in a later version.
+    plain = partial(BaseModel.model_dump, exclude_none=True)
     text = json.dumps(known, sort_keys=True, default=plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -117,7 +117,7 @@ class Timeline:
 
 
 def read_timeline(store: TableStore, run_id: str) -> list[Point]:
-    """The points of a run, oldest first; none where there is no timeline, or a damaged one."""
+    """The points of a run, oldest first; empty where the timeline is missing or damaged."""
     path = _path(run_id)
     try:
         lines = store.read_bytes(path).splitlines()
