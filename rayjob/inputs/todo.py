@@ -42,7 +42,7 @@ class TodoList:
         retried: inputs among ``todo`` that failed in an earlier run.
         changed: inputs whose content changed since they were done; among ``todo`` if the run
             takes them again, else among ``skipped``.
-        replaced: inputs among ``todo`` that are captioned with other settings.
+        replaced: inputs among ``todo`` that are captioned with other settings, and did not fail.
         gone: inputs that earlier runs finished and that are not among ``total``;
             0 with a limit, which does not look at all of them.
         moved: inputs among ``skipped`` that were finished under another uri; the same
@@ -224,7 +224,7 @@ class _Selection:
         taken_ids = [each.video_id for each in taken]
         tried = np.maximum(self._earlier.attempts.find(taken_ids), 0)
         self._retried += int((tried > 0).sum())
-        self._replaced += int((self._earlier.replaced.find(taken_ids) >= 0).sum())
+        self._replaced += int(((self._earlier.replaced.find(taken_ids) >= 0) & (tried == 0)).sum())
         return pa.table(
             [
                 taken_ids,

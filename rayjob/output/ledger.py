@@ -63,6 +63,12 @@ class _Rows:
         """Some of the videos."""
         return self if chosen.all() else _Rows(*(each[chosen] for each in vars(self).values()))
 
+    def videos(self) -> int:
+        """How many different ones there are."""
+        ids = IdMap()
+        ids.load(self.keys, self.stamps)
+        return len(ids)
+
     def among(self, keys: _U64) -> npt.NDArray[np.bool_]:
         """Which of the videos are among these, shape (N,)."""
         if not len(keys):
@@ -116,8 +122,7 @@ class Ledger:
         own = _number(settings_hash)
 
         def differs(rows: _Rows) -> npt.NDArray[np.bool_]:
-            compared: npt.NDArray[np.bool_] = (rows.settings != own) & (settings_hash is not None)
-            return compared
+            return np.asarray((rows.settings != own) & (settings_hash is not None))
 
         failures = list(self._read(self._failures))
         unfinished = {
@@ -141,9 +146,11 @@ class Ledger:
 
         rows = _Rows.joined([*captioned, final])
         del captioned  # before the sorting, which takes as much again
-        other = differs(rows)
-        unknown = int((other & (rows.settings == 0)).sum())
-        earlier = Earlier(other_settings=int(other.sum()) - unknown, unknown_settings=unknown)
+        other = rows.where(differs(rows))
+        earlier = Earlier(
+            other_settings=other.where(other.settings > 0).videos(),
+            unknown_settings=other.where(other.settings == 0).videos(),
+        )
         earlier.done.load(rows.keys, rows.stamps)
         for rows in replaced:
             earlier.replaced.load(rows.keys, rows.stamps)

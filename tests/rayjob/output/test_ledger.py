@@ -280,6 +280,10 @@ def test_what_is_done_with_other_settings(store: TableStore) -> None:
     assert told(settings_hash="second") == (finished, 3, 1)
     assert told(settings_hash="first") == (finished, 2, 1)
     assert told(settings_hash="third") == (finished, 5, 1)
+    part = results_table("part", captions=[caption("part")], failures=[failure("part")])
+    write(store, "other", part, recipe="part", settings="first")
+    parts = Ledger(store, tables=tables_of("part")).load(retry_failed=False, settings_hash="x")
+    assert parts.other_settings == 1, "a video counts once"
     assert told(settings_hash="second", replace=True) == (["c", "bad too"], 0, 0)
     earlier = ledger.load(retry_failed=False, settings_hash="second", replace=True)
     assert [each for each in everything if each in earlier.replaced] == ["unknown", "a", "b"]
