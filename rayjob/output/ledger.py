@@ -146,10 +146,10 @@ class Ledger:
 
         rows = _Rows.joined([*captioned, final])
         del captioned  # before the sorting, which takes as much again
-        other = rows.where(differs(rows))
+        differing = rows.where(differs(rows))
         earlier = Earlier(
-            other_settings=other.where(other.settings > 0).videos(),
-            unknown_settings=other.where(other.settings == 0).videos(),
+            other_settings=differing.where(differing.settings > 0).videos(),
+            unknown_settings=differing.where(differing.settings == 0).videos(),
         )
         earlier.done.load(rows.keys, rows.stamps)
         for rows in replaced:
