@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 from ray.util.metrics import Counter, Gauge
 
-from actors.engine.vllm_engine import EngineStats
+from actors.engine.stats import EngineStats
 from schemas.blocks import clip_of
 from schemas.tables import CaptionRow, FailureRow
 

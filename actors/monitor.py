@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+
+from actors.engine.stats import EngineStats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,11 +17,21 @@ class Snapshot:
 
     Attributes:
         received: videos that have reached an engine.
-        engines: the latest counters of each replica, by its id.
+        engines: the latest counters of each replica that has started.
     """
 
-    received: int
-    engines: dict[str, dict[str, float]]
+    received: int = 0
+    engines: tuple[EngineStats, ...] = ()
+
+    @property
+    def running(self) -> int:
+        """Requests in the engines."""
+        return sum(each.running for each in self.engines)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the engines have read and written."""
+        return sum(each.prompt_tokens + each.output_tokens for each in self.engines)
 
 
 def lost_nodes() -> set[str]:
@@ -44,7 +55,7 @@ class Monitor:
         self._lost = lost
         self._begun: dict[str, list[str]] = {}
         self._received = 0
-        self._engines: dict[str, dict[str, float]] = {}
+        self._engines: dict[str, EngineStats] = {}
 
     def receive(self, video_ids: list[str]) -> list[int]:
         """Note that videos reached an engine.
@@ -68,16 +79,10 @@ class Monitor:
         """Forget a video that the engine has survived."""
         self._begun.pop(video_id, None)
 
-    def report(self, engine_id: str, counters: dict[str, float]) -> None:
+    def report(self, engine_id: str, stats: EngineStats) -> None:
         """Store the latest counters of a replica."""
-        self._engines[engine_id] = counters
+        self._engines[engine_id] = stats
 
     def snapshot(self) -> Snapshot:
         """What the driver's progress line and summary are made of."""
-        return Snapshot(received=self._received, engines=dict(self._engines))
-
-
-def counters_of(stats: Any) -> dict[str, float]:
-    """The numeric fields of an engine's stats, for :meth:`Monitor.report`."""
-    fields = {name: value for name, value in vars(stats).items() if not name.startswith("_")}
-    return fields | {"reported_at": time.time()}
+        return Snapshot(received=self._received, engines=tuple(self._engines.values()))

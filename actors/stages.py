@@ -18,13 +18,19 @@ import pyarrow as pa
 import ray
 
 from actors.decoding.sandbox import DecodeSandbox
+from actors.engine.stats import EngineStats
 from actors.engine.vllm_engine import EngineSettings, VllmEngine
 from actors.gate import Gate
 from actors.metrics import CaptionMetrics, DecodeMetrics
-from actors.monitor import counters_of
 from actors.storage.uris import public_uri
 from schemas.blocks import DECODED, INPUTS, clip_of, decoded_table, packed, unpacked
-from schemas.errors import DecoderCrashedError, EngineCrashedError, IncompleteError, VideoError
+from schemas.errors import (
+    DecoderCrashedError,
+    EngineCrashedError,
+    EngineDiedError,
+    IncompleteError,
+    VideoError,
+)
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 from schemas.recipe import Recipe, Video
 from schemas.tables import FAILURES, RESULTS, CaptionRow, FailureRow, results_table
@@ -38,7 +44,7 @@ _GUILTY_AFTER = 2
 """Another engine died while the video was alone in it: it is given up."""
 
 _UNFORESEEN_TRIES = 3
-"""Runs that try a video which ends in an error that is none of this project's own."""
+"""Runs that try a video which ends in an error that this project does not raise itself."""
 
 _REPORT_SECONDS = 1.0
 
@@ -65,14 +71,6 @@ def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> Fail
         metadata=row["metadata"],
         source_version=row["source_version"],
     )
-
-
-def _is_engine_death(error: BaseException) -> bool:
-    """Whether vLLM says that its engine cannot be used any more.
-
-    By name, so that only the engine's module imports vLLM.
-    """
-    return type(error).__name__ == "EngineDeadError"
 
 
 class Decoder:
@@ -149,7 +147,7 @@ class Captioner:
             *(self._row(batch, index, times) for index, times in enumerate(begun))
         )
         # Awaited, so that the counters are there before the driver has the last result.
-        await self._monitor.report.remote(self._engine_id, self._counters())
+        await self._monitor.report.remote(self._engine_id, self._stats())
         return packed(pa.concat_tables(tables or [RESULTS.empty_table()]))
 
     async def _row(self, batch: pa.Table, index: int, begun: int) -> pa.Table:
@@ -193,13 +191,11 @@ class Captioner:
             )
             try:
                 return await self._recipe.caption(video, self._engine)
-            except Exception as error:
-                if _is_engine_death(error):
-                    logger.error("the engine died; the replica starts again")
-                    # The process ends without Ray's clean-up, so that Ray restarts the
-                    # actor and runs its tasks again.
-                    os._exit(1)
-                raise
+            except EngineDiedError as error:
+                logger.error("%s; the replica starts again", error)
+                # The process ends without Ray's clean-up, so that Ray restarts the actor and
+                # runs its tasks again.
+                os._exit(1)
             finally:
                 # Calls of one actor to another keep their order: before the next video of
                 # this replica is begun, this one is forgotten.
@@ -207,11 +203,11 @@ class Captioner:
 
     async def _report(self) -> None:
         while True:
-            self._monitor.report.remote(self._engine_id, self._counters())
+            self._monitor.report.remote(self._engine_id, self._stats())
             await asyncio.sleep(_REPORT_SECONDS)
 
-    def _counters(self) -> dict[str, float]:
+    def _stats(self) -> EngineStats:
         stats = self._engine.stats
         stats.step(0)
         self._metrics.engine(stats)
-        return counters_of(stats)
+        return stats

@@ -1,13 +1,13 @@
 """Large sets of video ids in little memory: 128-bit hashes in sorted arrays.
 
 About 24 bytes per id, where a set of strings takes 150 or more. Two of a billion ids
-collide with a probability below 1e-20.
+collide with a probability below 1e-20. What earlier runs did with each id is told in such sets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
@@ -194,3 +194,23 @@ class IdMap:
         while self._runs and len(self._runs[-1].high) < 2 * len(run.high):
             run = self._runs.pop().merged(run)
         self._runs.append(run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """What earlier runs of a captioning did, by the ids of their inputs.
+
+    Attributes:
+        done: inputs that need nothing more, captioned or failed for good, with the
+            :func:`stamps` they were done with.
+        replaced: inputs that are captioned with other settings and are to be taken again.
+        attempts: failed inputs that are to be tried again, and how often they were tried.
+        other_settings: inputs among ``done`` that were done with other settings than this run's.
+        unknown_settings: inputs among ``done`` of which that is not known.
+    """
+
+    done: IdMap = field(default_factory=IdMap)
+    replaced: IdMap = field(default_factory=IdMap)
+    attempts: IdMap = field(default_factory=IdMap)
+    other_settings: int = 0
+    unknown_settings: int = 0

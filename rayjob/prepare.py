@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -14,9 +20,12 @@ from rayjob import graph
 from rayjob.capacity import cluster
 from rayjob.capacity.engine_spec import recipe_engine
 from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
+from rayjob.counts import counted
+from rayjob.ids import Earlier
 from rayjob.inputs.earlier_captions import iter_material
 from rayjob.inputs.listing import iter_inputs
-from rayjob.inputs.todo import InputLike, plan_manifest
+from rayjob.inputs.manifests import Input
+from rayjob.inputs.todo import TodoList, plan_todo
 from rayjob.output.layout import ResultTables
 from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
@@ -34,21 +43,68 @@ class Prepared:
 
     Attributes:
         config: with the plan that the recipe settled on.
+        name: of the captioning, by default its recipe's.
+        settings_hash: 16 hex digits that stand for all that decides a caption.
     """
 
     config: Config
+    name: str
     recipe: BaseRecipe
+    settings_hash: str
     store: TableStore
     tables: ResultTables
     ledger: Ledger
 
-    def inputs(self) -> Iterable[InputLike]:
+    def inputs(self) -> Iterable[Input]:
         """List what the run is about, done or not: videos, or videos with their captions.
 
         Raises:
             SourceError: an input cannot be listed.
         """
         return _inputs(self.config, self.config.input, type(self.recipe))
+
+    def earlier(self) -> Earlier:
+        """What earlier runs did, read from the tables.
+
+        Raises:
+            ConfigError: they did it with other settings, and the configuration does not say what
+                is to become of that.
+            UsageError: a table cannot be read.
+        """
+        config = self.config
+        earlier = self.ledger.load(
+            retry_failed=config.retry_failed,
+            settings_hash=self.settings_hash,
+            replace=config.replace,
+        )
+        if earlier.other_settings and not config.mixed:
+            held = counted(earlier.other_settings, "video")
+            raise ConfigError(
+                f"{self.store.url} holds, under the name {self.name}, the results of {held} that "
+                "were made with other settings than this run's (model, prompts, sampling plan, "
+                "generation, options or rules). Choose another --name to keep both side by side, "
+                "--replace to do those videos again, or --mixed to leave them as they are and go "
+                "on beside them"
+            )
+        return earlier
+
+    def notes(self, earlier: Earlier, todo: TodoList) -> Iterator[str]:
+        """What a person should know before the run starts."""
+        if earlier.unknown_settings:
+            yield (
+                f"{counted(earlier.unknown_settings, 'video')} done with settings that were not "
+                "recorded; --replace does them again with the present ones"
+            )
+        if todo.changed and not self.config.retake_changed:
+            yield (
+                f"{counted(todo.changed, 'input')} changed since captioned; "
+                "--retake-changed takes them again"
+            )
+        if todo.moved:
+            yield (
+                f"{counted(todo.moved, 'input')} done under another uri, such as "
+                f"{todo.moved_example}; they are not captioned again"
+            )
 
     def engines(self, resources: cluster.Resources) -> EnginePool:
         """The pool of engines on a cluster.
@@ -101,54 +157,95 @@ def prepare(config: Config) -> Prepared:
         model_revision=model_revision(model, config.engine.revision),
     )
     store = TableStore(config.output, config.storage)
-    tables = ResultTables.of_recipe(recipe.name, fused=fuses)
+    name = config.name or kind.name
+    tables = ResultTables.named(name, fused=fuses)
+    other = ResultTables.named(name, fused=not fuses)
+    if any(store.list(other.captions, suffix=".parquet")):
+        raise ConfigError(f"{store.url} holds {other.captions}: choose another --name")
     return Prepared(
         config=config.model_copy(
             update={"recipe": config.recipe.model_copy(update={"plan": recipe.plan})}
         ),
+        name=name,
         recipe=recipe,
+        settings_hash=_settings_hash(config, recipe),
         store=store,
         tables=tables,
         ledger=Ledger(store, tables=tables),
     )
 
 
-def _inputs(config: Config, places: Sequence[str], kind: type[BaseRecipe]) -> Iterable[InputLike]:
+def _inputs(config: Config, places: Sequence[str], kind: type[BaseRecipe]) -> Iterable[Input]:
     if isinstance(config, FuseConfig):
-        source = config.source_recipe or kind.source_recipe
-        return iter_material(places, recipe=source, storage=config.storage)
+        return iter_material(places, recipe=_source(config, kind), storage=config.storage)
     return iter_inputs(places, source=config.source, storage=config.storage)
+
+
+def _source(config: FuseConfig, kind: type[BaseRecipe]) -> str:
+    """The name of the captioning that is fused."""
+    return config.source_recipe or kind.source_recipe
+
+
+def _settings_hash(config: Config, recipe: BaseRecipe) -> str:
+    """See :attr:`Prepared.settings_hash`. How many engines there are, how they batch and what is
+    taken of the inputs does not count.
+    """
+    options = recipe.options.model_dump(mode="json", exclude_none=True)
+    for name, path in [*options.items()]:
+        if name in recipe.prompts:
+            del options[name]  # its text stands in ``prompts``
+        elif name.endswith("_file") and os.path.isfile(path):
+            options[name] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    known = {
+        "recipe": recipe.name,
+        "source": _source(config, type(recipe)) if isinstance(config, FuseConfig) else None,
+        # The same folder, wherever the command was started.
+        "model": os.path.realpath(recipe.model) if os.path.isdir(recipe.model) else recipe.model,
+        "model_revision": recipe.model_revision,
+        "processor": config.engine.mm_processor_kwargs,
+        "texts": [recipe.system, recipe.prompt, recipe.prompts],
+        "plan": recipe.plan,
+        "generation": recipe.generation,
+        "options": options,
+        "max_attempts": recipe.max_attempts,
+        "min_words": config.recipe.min_words,
+        "drop_abnormal": recipe.drop_abnormal,
+    }
+    # Without what is not set: that may only come to exist in a later version.
+    plain = partial(BaseModel.model_dump, exclude_none=True)
+    text = json.dumps(known, sort_keys=True, default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run would do, for ``--dry-run``."""
 
-    recipe: str
-    inputs: int
-    done: int
-    changed: int
-    moved: int
-    todo: int
+    prepared: Prepared
+    todo: TodoList
     pool: EnginePool
     decode_actors: int
-    output: str
 
     def show(self, console: Console) -> None:
         """Print it."""
+        recipe, todo = self.prepared.recipe.name, self.todo
+        rows = {
+            "recipe": recipe,
+            "name": self.prepared.name if self.prepared.name != recipe else None,
+            "inputs": todo.total,
+            "already done": todo.skipped,
+            "changed since": todo.changed or None,
+            "done with other settings, taken again": todo.replaced or None,
+            "done under another uri": todo.moved or None,
+            "to do": todo.todo,
+            "engines": self.pool.describe(),
+            "decode actors": self.decode_actors or None,
+            "output": self.prepared.store.url,
+        }
         table = Table.grid(padding=(0, 2))
-        table.add_row("recipe", escape(self.recipe))
-        table.add_row("inputs", f"{self.inputs}")
-        table.add_row("already done", f"{self.done}")
-        if self.changed:
-            table.add_row("changed since", f"{self.changed}")
-        if self.moved:
-            table.add_row("done under another uri", f"{self.moved}")
-        table.add_row("to do", f"{self.todo}")
-        table.add_row("engines", escape(self.pool.describe()))
-        if self.decode_actors:
-            table.add_row("decode actors", f"{self.decode_actors}")
-        table.add_row("output", escape(self.output))
+        for name, value in rows.items():
+            if value is not None:
+                table.add_row(name, escape(str(value)))
         console.print(table, highlight=False, soft_wrap=True)
 
 
@@ -162,22 +259,15 @@ def plan(config: Config) -> Plan:
     resources = cluster.peek()
     pool = prepared.engines(resources)
     decoders = prepared.decoders(resources, pool)
-    done = prepared.ledger.load(retry_failed=config.retry_failed)
-    counts = plan_manifest(
-        config.run_id or "run",
+    todo = plan_todo(
         prepared.inputs(),
-        done,
+        prepared.earlier(),
         limit=config.limit,
         retake_changed=config.retake_changed,
     )
     return Plan(
-        recipe=prepared.recipe.name,
-        inputs=counts.total,
-        done=counts.skipped,
-        changed=counts.changed,
-        moved=counts.moved,
-        todo=counts.todo,
+        prepared=prepared,
+        todo=todo,
         pool=pool,
         decode_actors=decoders.actors if decoders is not None else 0,
-        output=prepared.store.url,
     )

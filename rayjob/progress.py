@@ -4,121 +4,99 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from actors.monitor import Snapshot
+from rayjob.counts import Counts, counted, pace
+
 logger = logging.getLogger("rayjob")
 
 _LOG_SECONDS = 60.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class State:
-    """Where a run stands. Counts of videos, unless named otherwise.
-
-    Attributes:
-        todo: videos of this run.
-        decoded: videos that have reached an engine.
-        captioned, failed: videos whose rows are made.
-        written: caption rows that are taken over by the writer.
-        running: requests in the engines now.
-        engines: replicas that have started.
-    """
-
-    todo: int
-    decoded: int
-    captioned: int
-    failed: int
-    written: int
-    running: int
-    engines: int
-
-
 class Progress:
-    """Shows states. On a terminal a table that updates itself, elsewhere one log line a minute
-    and one at the end.
+    """Shows how a run goes. On a terminal a table that updates itself, elsewhere one log line a
+    minute and one at the end.
 
     Args:
         console: where to; its ``is_terminal`` decides.
+        todo: videos of the run.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, todo: int) -> None:
+        self._todo = todo
         self._started = time.monotonic()
         self._first_result: float | None = None
         self._live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
-        self._logged_at = self._started
-        self._last: State | None = None
+        self._logged = self._started, 0  # when, and the engines' tokens then
+        self._last: tuple[Counts, Snapshot] | None = None
 
     def __enter__(self) -> Self:
         if self._live is not None:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
         elif self._last is not None:
-            self._log(self._last)
+            self._log(*self._last)
 
-    def update(self, state: State) -> None:
-        """Show a state."""
+    def update(self, counts: Counts, snapshot: Snapshot) -> None:
+        """Show where the run stands."""
         now = time.monotonic()
-        done = state.captioned + state.failed
-        if done and self._first_result is None:
+        if counts.videos and self._first_result is None:
             self._first_result = now
-        self._last = state
+        self._last = counts, snapshot
         if self._live is not None:
-            self._live.update(self._table(state, self._rate(done, now), now))
-        elif now - self._logged_at >= _LOG_SECONDS:
-            self._logged_at = now
-            self._log(state)
+            self._live.update(self._table(counts, snapshot, now))
+        elif now - self._logged[0] >= _LOG_SECONDS:
+            self._log(counts, snapshot)
 
-    def _log(self, state: State) -> None:
-        done = state.captioned + state.failed
-        rate = self._rate(done, time.monotonic())
-        logger.info(
-            "%d of %d videos done (%d failed), %d engines, %.2f/s, %s left",
-            done, state.todo, state.failed, state.engines, rate,
-            _time_left(state.todo - done, rate),
-        )  # fmt: skip
+    def _log(self, counts: Counts, snapshot: Snapshot) -> None:
+        now = time.monotonic()
+        since, before = self._logged
+        self._logged = now, snapshot.tokens
+        rate = self._rate(counts, now)
+        parts = [f"{counts.videos} of {self._todo} videos done ({counts.videos_failed} failed)"]
+        if snapshot.engines:
+            parts += [
+                counted(len(snapshot.engines), "engine"),
+                f"{counted(snapshot.running, 'request')} running",
+                f"{(snapshot.tokens - before) / max(now - since, 0.001):.0f} tokens/s",
+            ]
+        else:
+            parts.append("starting the engine")
+        if rate:
+            parts += [pace(rate), f"{_clock((self._todo - counts.videos) / rate)} left"]
+        logger.info("%s", ", ".join(parts))
 
-    def _rate(self, done: int, now: float) -> float:
+    def _rate(self, counts: Counts, now: float) -> float:
         """Videos per second since the first one was done: start-up would distort it."""
         if self._first_result is None or now - self._first_result < 1.0:
             return 0.0
-        return done / (now - self._first_result)
+        return counts.videos / (now - self._first_result)
 
-    def _table(self, state: State, rate: float, now: float) -> Table:
-        table = Table.grid(padding=(0, 2))
-        waiting = "" if state.engines else "starting the engine ..."
-        table.add_row("decode", f"{state.decoded} of {state.todo}", "", _clock(now - self._started))
+    def _table(self, counts: Counts, snapshot: Snapshot, now: float) -> Table:
+        table, rate = Table.grid(padding=(0, 2)), self._rate(counts, now)
+        decoded, left = snapshot.received, self._todo - counts.videos
+        table.add_row("decode", f"{decoded} of {self._todo}", "", _clock(now - self._started))
         table.add_row(
             "caption",
-            waiting or f"{state.captioned} done, {state.running} in flight",
-            f"{rate:.2f}/s" if rate else "",
-            f"{state.failed} failed" if state.failed else "",
+            f"{counts.videos_captioned} done, {snapshot.running} in flight"
+            if snapshot.engines
+            else "starting the engine ...",
+            pace(rate),
+            f"{counts.videos_failed} failed" if counts.videos_failed else "",
         )
-        left = state.todo - state.captioned - state.failed
-        table.add_row("write", f"{state.written} written", "", f"{left} left")
+        table.add_row("write", f"{counts.captions} written", "", f"{left} left")
         if rate and left:
-            table.add_row("", "", "", f"about {_time_left(left, rate)} to go")
+            table.add_row("", "", "", f"about {_clock(left / rate)} to go")
         return table
-
-
-def _time_left(videos: int, rate: float) -> str:
-    if not videos:
-        return _clock(0)
-    return _clock(videos / rate) if rate else "?"
 
 
 def _clock(seconds: float) -> str:

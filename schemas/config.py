@@ -7,7 +7,7 @@ these models.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -198,6 +198,14 @@ class RunConfig(Settings):
     """What the run works on."""
     output: Annotated[str, OUTPUT] = Field(min_length=1)
     """Folder or s3:// prefix."""
+    name: Annotated[str | None, Flag("--name"), Unset("the recipe's")] = Field(
+        default=None, pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,99}$"
+    )
+    """Name of the captioning, for several side by side: the partition that its tables have."""
+    replace: Annotated[bool, Flag("--replace")] = False
+    """Do videos again that were done with other settings (model, prompts, plan, ...)."""
+    mixed: Annotated[bool, Flag("--mixed")] = False
+    """Go on beside videos that were done with other settings."""
     recipe: RecipeConfig = RecipeConfig()
     engine: EngineConfig = EngineConfig()
     limit: Annotated[PositiveInt | None, Flag("--limit"), Unset("all")] = None
@@ -223,6 +231,12 @@ class RunConfig(Settings):
         if value is not None and not RUN_ID.fullmatch(value):
             raise ValueError("begins with a letter and holds letters, digits, '.', '_' and '-'")
         return value
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if self.replace and self.mixed:
+            raise ValueError("replace and mixed exclude each other")
+        return self
 
     @field_validator("input", mode="before")
     @classmethod
@@ -266,9 +280,9 @@ class FuseConfig(RunConfig):
     """Folder or s3:// prefix."""
     recipe: TaskConfig = TaskConfig()
     source_recipe: Annotated[
-        str | None, Flag("--source-recipe"), Unset("those the task is made for")
+        str | None, Flag("--source-recipe"), Unset("what the task is made for")
     ] = None
-    """Which captions to fuse."""
+    """Name of the captioning to fuse."""
     csv: Annotated[bool, Flag("--csv")] = False
     """Write the CSV of SkyCaptioner's scripts too."""
     export_jsonl: Annotated[bool, Flag("--export-jsonl")] = False

@@ -11,6 +11,7 @@
     │   └── LockLostError        another run took the output over (exit code 1)
     ├── OutputUnavailableError   the output's storage fails in spite of retries (exit code 1)
     ├── DecoderFaultError        a fault of the decoding process, not known to be the video's
+    ├── EngineDiedError          a replica cannot be used any more; never reaches a table
     └── VideoError               costs one video one row in ``failures``
         ├── OpenError            stage "open"
         │   ├── NotFoundError
@@ -86,6 +87,12 @@ class DecoderFaultError(RayjobError):
 
     A bug or the machine's state, as far as is known, and so no property of the video: it costs
     the video a row that later runs try again, as every unforeseen error does.
+    """
+
+
+class EngineDiedError(RayjobError):
+    """The engine behind a replica is gone; the replica ends and starts again, and so do the
+    videos that were in flight.
     """
 
 

@@ -1,22 +1,22 @@
 """Arrow schemas of the tables, and the rows that fill them.
 
 Partition keys (``recipe``, ``run_id``) stand in the path only, Hive style, so a file
-never repeats them::
+never repeats them; NAME is the captioning's name, by default its recipe's::
 
-    OUT/captions/recipe=R/run_id=ID/*.parquet     CAPTIONS
-    OUT/fused/task=T/run_id=ID/*.parquet          CAPTIONS
-    OUT/failures/recipe=R/run_id=ID/*.parquet     FAILURES
+    OUT/captions/recipe=NAME/run_id=ID/*.parquet     CAPTIONS
+    OUT/fused/task=NAME/run_id=ID/*.parquet          CAPTIONS
+    OUT/failures/recipe=NAME/run_id=ID/*.parquet     FAILURES
 
-The key of a caption is (video_id, recipe, level, index).
+The key of a caption is (video_id, recipe, level, index). docs/tables.md has the whole contract.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 import pyarrow as pa
 
@@ -25,54 +25,124 @@ from schemas.structured import ARROW_TYPE
 Level = Literal["video", "clip", "frame"]
 CaptionStatus = Literal["ok", "truncated", "invalid"]
 
-_TIME = pa.timestamp("us", tz="UTC")
 
-CAPTIONS = pa.schema(
-    [
-        pa.field("video_id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("level", pa.string(), nullable=False),
-        pa.field("index", pa.int32(), nullable=False),
-        pa.field("start_sec", pa.float64()),
-        pa.field("end_sec", pa.float64()),
-        pa.field("caption", pa.string(), nullable=False),
-        pa.field("structured", pa.string()),
-        pa.field("structured_fields", ARROW_TYPE),
-        pa.field("caption_status", pa.string(), nullable=False),
-        pa.field("status_reason", pa.string()),
-        pa.field("details", pa.string()),
-        pa.field("attempts", pa.int32(), nullable=False),
-        pa.field("prompt_tokens", pa.int32()),
-        pa.field("output_tokens", pa.int32()),
-        pa.field("duration_sec", pa.float64()),
-        pa.field("fps", pa.float64()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("num_frames", pa.int32()),
-        pa.field("has_audio", pa.bool_()),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("model_revision", pa.string()),
-        pa.field("prompt_hash", pa.string(), nullable=False),
-        pa.field("metadata", pa.string()),
-        pa.field("source_version", pa.string()),
-        pa.field("created_at", _TIME, nullable=False),
-    ]
-)
+class Column(NamedTuple):
+    """A column of a table; its meaning is for docs/tables.md."""
 
-FAILURES = pa.schema(
-    [
-        pa.field("video_id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("stage", pa.string(), nullable=False),
-        pa.field("error", pa.string(), nullable=False),
-        pa.field("message", pa.string(), nullable=False),
-        pa.field("transient", pa.bool_(), nullable=False),
-        pa.field("attempts", pa.int32(), nullable=False),
-        pa.field("metadata", pa.string()),
-        pa.field("source_version", pa.string()),
-        pa.field("created_at", _TIME, nullable=False),
-    ]
+    name: str
+    type: pa.DataType
+    nullable: bool
+    meaning: str
+
+
+_METADATA = "JSON object of the manifest's other columns"
+_SOURCE_VERSION = (
+    "which content of the input this is about: the ETag on S3, `SIZE-MTIME` of a local file, or "
+    "the manifest's column `version`; null where unknown"
 )
+_SETTINGS_HASH = (
+    "16 hex digits that stand for all that decides a caption: recipe, model, prompts, sampling "
+    "plan, generation, options, rules; null where it was not recorded"
+)
+_CREATED_AT = "when the row was made"
+
+
+def utc_now() -> datetime:
+    """The current time, as ``created_at`` stores it."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionRow:
+    """One row of ``captions``: columns, types and meanings. The writer of the tables fills in
+    ``settings_hash``.
+    """
+
+    video_id: Annotated[str, "which input; part of the key"]
+    uri: Annotated[str, "where its bytes are, without signatures and passwords"]
+    level: Annotated[Level, "which kind of part: `video`, `clip` or `frame`; part of the key"]
+    index: Annotated[int, "which part, from 0; 0 for the whole video; part of the key"]
+    start_sec: Annotated[float | None, "begin of the part, in seconds of the video"]
+    end_sec: Annotated[float | None, "end of the part, in seconds of the video"]
+    caption: Annotated[str, "the text; of a structured recipe the answer as it came"]
+    structured: Annotated[
+        str | None, "the answer as canonical JSON; null unless the recipe makes one"
+    ] = None
+    structured_fields: Annotated[
+        dict[str, Any] | None, "the same as nested fields, see structured.md"
+    ] = None
+    caption_status: Annotated[
+        CaptionStatus,
+        "`ok`; `truncated` if the answer was cut off; `invalid` if every attempt broke a rule",
+    ]
+    status_reason: Annotated[str | None, "the rule that was broken; null for `ok`"] = None
+    details: Annotated[str | None, "JSON object of what else a recipe tells about the row"] = None
+    attempts: Annotated[int, "how often the engine was asked"]
+    prompt_tokens: Annotated[int | None, "tokens read, media included, over all attempts"]
+    output_tokens: Annotated[int | None, "tokens written, over all attempts"]
+    duration_sec: Annotated[float | None, "length of the video in seconds"]
+    fps: Annotated[float | None, "frames per second of the video"]
+    width: Annotated[int | None, "of the video as shown, in pixels"]
+    height: Annotated[int | None, "of the video as shown, in pixels"]
+    num_frames: Annotated[int | None, "frames that the model saw; null where it saw text"]
+    has_audio: Annotated[bool | None, "whether the video has sound"]
+    model: Annotated[str, "checkpoint folder or hub name"]
+    model_revision: Annotated[
+        str | None, "the configured revision; of a folder, a hash of its files"
+    ]
+    prompt_hash: Annotated[str, "first 16 hex digits of the SHA-256 of system message and prompts"]
+    metadata: Annotated[str | None, _METADATA]
+    source_version: Annotated[str | None, _SOURCE_VERSION] = None
+    settings_hash: Annotated[str | None, _SETTINGS_HASH] = None
+    created_at: Annotated[datetime, _CREATED_AT] = field(default_factory=utc_now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureRow:
+    """One row of ``failures``, as :class:`CaptionRow`."""
+
+    video_id: Annotated[str, "which input"]
+    uri: Annotated[str, "where its bytes are, without signatures and passwords"]
+    stage: Annotated[str, "where it failed: `open`, `decode`, `caption` or `write`"]
+    error: Annotated[
+        str, "class of the error (`schemas/errors.py`), or the name of one that nobody foresaw"
+    ]
+    message: Annotated[str, "a sentence for a person"]
+    transient: Annotated[bool, "whether the next run tries again by itself"]
+    attempts: Annotated[int, "how often processing was started, over all runs on this content"]
+    metadata: Annotated[str | None, _METADATA]
+    source_version: Annotated[str | None, _SOURCE_VERSION] = None
+    settings_hash: Annotated[str | None, _SETTINGS_HASH] = None
+    created_at: Annotated[datetime, _CREATED_AT] = field(default_factory=utc_now)
+
+
+_ARROW_TYPES = {
+    str: pa.string(),
+    int: pa.int32(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    datetime: pa.timestamp("us", tz="UTC"),
+    dict[str, Any]: ARROW_TYPE,
+    Level: pa.string(),
+    CaptionStatus: pa.string(),
+}
+
+
+def columns_of(row: type[CaptionRow] | type[FailureRow]) -> Iterator[Column]:
+    """The columns of a table, in order."""
+    for name, hint in get_type_hints(row, include_extras=True).items():
+        kind, meaning = get_args(hint)
+        nullable = type(None) in get_args(kind)
+        kind = get_args(kind)[0] if nullable else kind
+        yield Column(name, _ARROW_TYPES[kind], nullable, meaning)
+
+
+def _schema(row: type[CaptionRow] | type[FailureRow]) -> pa.Schema:
+    return pa.schema([pa.field(each.name, each.type, each.nullable) for each in columns_of(row)])
+
+
+CAPTIONS = _schema(CaptionRow)
+FAILURES = _schema(FailureRow)
 
 RESULTS = pa.schema(
     [
@@ -83,85 +153,6 @@ RESULTS = pa.schema(
 )
 """What the caption stage hands to the driver: one row per video, so that all rows of a
 video reach the tables together or not at all."""
-
-
-def utc_now() -> datetime:
-    """The current time, as ``created_at`` stores it."""
-    return datetime.now(UTC)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaptionRow:
-    """One row of ``captions``. Times in seconds of the video; sizes in pixels.
-
-    Attributes:
-        video_id, uri: which input.
-        level, index: which part of the video; ("video", 0) for the whole.
-        caption: the text; for a structured recipe the answer as it came.
-        structured: the answer as canonical JSON, None unless the recipe makes one.
-        structured_fields: the same as a nested value, see ``schemas.structured``.
-        caption_status: "ok"; "truncated" where the answer was cut off; "invalid" where
-            every attempt broke a rule, with the rule in ``status_reason``.
-        details: JSON object of what else a recipe tells about the row, None without any.
-        attempts: how often the engine was asked.
-        prompt_hash: first 16 hex digits of the SHA-256 of the prompt template.
-        metadata: JSON object of the manifest's other columns, None without any.
-        source_version: which content of the input this is about, None where unknown;
-            see ``rayjob.inputs.listing``.
-    """
-
-    video_id: str
-    uri: str
-    level: Level
-    index: int
-    start_sec: float | None
-    end_sec: float | None
-    caption: str
-    structured: str | None = None
-    structured_fields: dict[str, Any] | None = None
-    caption_status: CaptionStatus
-    status_reason: str | None = None
-    details: str | None = None
-    attempts: int
-    prompt_tokens: int | None
-    output_tokens: int | None
-    duration_sec: float | None
-    fps: float | None
-    width: int | None
-    height: int | None
-    num_frames: int | None
-    has_audio: bool | None
-    model: str
-    model_revision: str | None
-    prompt_hash: str
-    metadata: str | None
-    source_version: str | None = None
-    created_at: datetime = field(default_factory=utc_now)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FailureRow:
-    """One row of ``failures``.
-
-    Attributes:
-        stage: "open", "decode", "caption" or "write".
-        error: class name in :mod:`schemas.errors`, or the name of an unforeseen exception.
-        message: a sentence a person understands.
-        transient: whether the next run tries again by itself.
-        attempts: how often processing was started, over all runs on this content.
-        source_version: as of a :class:`CaptionRow`.
-    """
-
-    video_id: str
-    uri: str
-    stage: str
-    error: str
-    message: str
-    transient: bool
-    attempts: int
-    metadata: str | None
-    source_version: str | None = None
-    created_at: datetime = field(default_factory=utc_now)
 
 
 def results_table(

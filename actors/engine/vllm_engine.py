@@ -14,15 +14,21 @@ import itertools
 import logging
 import os
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from actors.engine.prompting import ModelInput, PromptBuilder
+from actors.engine.stats import EngineStats
 from schemas.config import GenerationConfig
-from schemas.errors import CaptionError, ModelError, PromptTooLongError, RequestRejectedError
+from schemas.errors import (
+    CaptionError,
+    EngineDiedError,
+    ModelError,
+    PromptTooLongError,
+    RequestRejectedError,
+)
 from schemas.recipe import Answer, Request
 
 logger = logging.getLogger(__name__)
@@ -56,38 +62,6 @@ class EngineSettings:
         return self.model
 
 
-@dataclass
-class EngineStats:
-    """Counters of one replica since it started. Times in seconds.
-
-    Attributes:
-        running: requests in the engine now.
-        waiting: requests that are being prepared, or wait for it.
-        busy_sec: time with at least one request in the engine.
-        running_sec: integral of ``running`` over time, so that running_sec / busy_sec is
-            the mean number of requests while busy.
-    """
-
-    started_at: float = 0.0
-    running: int = 0
-    waiting: int = 0
-    busy_sec: float = 0.0
-    running_sec: float = 0.0
-    requests: int = 0
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    _changed_at: float = 0.0
-
-    def step(self, change: int) -> None:
-        """Account for the time since the last change, then change ``running``."""
-        now = time.monotonic()
-        if self.running:
-            self.busy_sec += now - self._changed_at
-            self.running_sec += self.running * (now - self._changed_at)
-        self._changed_at = now
-        self.running += change
-
-
 class VllmEngine:
     """One replica.
 
@@ -118,7 +92,7 @@ class VllmEngine:
         # The multimodal processor is one thread's work; a short queue before it keeps
         # prepared tensors of many videos from piling up in memory.
         self._preparing = asyncio.Semaphore(4)
-        self.stats = EngineStats(started_at=time.time())
+        self.stats = EngineStats()
 
     async def prepare(self, request: Request) -> Any:
         """Turn a request into vLLM's processed input.
@@ -142,7 +116,7 @@ class VllmEngine:
 
         Raises:
             CaptionError: the engine refuses the request.
-            EngineDeadError: vLLM's own; the replica cannot be used any more.
+            EngineDiedError: the replica cannot be used any more.
         """
         from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -154,8 +128,8 @@ class VllmEngine:
                 prepared, _sampling_params(request), f"r{next(self._ids)}"
             ):
                 final = output
-        except EngineDeadError:
-            raise
+        except EngineDeadError as error:
+            raise EngineDiedError(f"the engine died: {error}") from error
         except (ValueError, VLLMClientError) as error:
             raise _rejection(error) from error
         except EngineGenerateError as error:

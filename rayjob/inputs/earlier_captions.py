@@ -50,7 +50,7 @@ def iter_material(
 
 
 def _from_tables(store: TableStore, recipe: str) -> Iterator[Input]:
-    folder = ResultTables.of_recipe(recipe).captions
+    folder = ResultTables.named(recipe).captions
     found = False
     for entry in store.list(folder, suffix=".parquet"):
         found = True

@@ -1,4 +1,4 @@
-"""The manifest of a run: the inputs it is to process, as Parquet under ``runs/ID/manifest``.
+"""The to-do list of a run: the inputs it is to process, as Parquet under ``runs/ID/todo``.
 
 Written before the graph starts, it lets the graph stream its inputs with bounded memory,
 and lets the end of the run prove that every one of them reached a table.
@@ -9,14 +9,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from rayjob.ids import IdMap, has_changed, has_moved, places, stamps
+from rayjob.ids import Earlier, IdMap, has_changed, has_moved, places, stamps
+from rayjob.inputs.manifests import Input
 from rayjob.output.layout import run_folder
-from rayjob.output.ledger import Attempts, DoneIds
 from rayjob.output.store import TableStore
 from schemas.blocks import INPUTS
 from schemas.errors import SourceError
@@ -32,32 +31,8 @@ _EXAMPLES = 10
 _FEW = 256
 
 
-class InputLike(Protocol):
-    """An input, as sources list it."""
-
-    @property
-    def video_id(self) -> str:
-        """The key of the input in every table."""
-
-    @property
-    def uri(self) -> str:
-        """Where its bytes are."""
-
-    @property
-    def metadata(self) -> str | None:
-        """JSON object of the manifest's other columns, None without any."""
-
-    @property
-    def source_version(self) -> str | None:
-        """Changes when the content changes; None where unknown."""
-
-    @property
-    def material(self) -> str | None:
-        """JSON document of earlier captions; None where the video itself is the input."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class ManifestInfo:
+class TodoList:
     """What there is to do.
 
     Attributes:
@@ -67,13 +42,13 @@ class ManifestInfo:
         retried: inputs among ``todo`` that failed in an earlier run.
         changed: inputs whose content changed since they were done; among ``todo`` if the run
             takes them again, else among ``skipped``.
+        replaced: inputs among ``todo`` that are captioned with other settings, and did not fail.
         gone: inputs that earlier runs finished and that are not among ``total``;
             0 with a limit, which does not look at all of them.
         moved: inputs among ``skipped`` that were finished under another uri; the same
             data in a new place, or different data under ids that are already taken.
         moved_example: id of one of them, None without any.
-        path: folder of the manifest, from the root of the output.
-        files: its files, in order; none without anything to do.
+        files: from the root of the output, in order; none without anything to do.
         rows: how many rows each of them has.
     """
 
@@ -82,10 +57,10 @@ class ManifestInfo:
     todo: int
     retried: int
     changed: int
+    replaced: int
     gone: int
     moved: int
     moved_example: str | None
-    path: str
     files: tuple[str, ...]
     rows: tuple[int, ...]
 
@@ -106,19 +81,18 @@ class Unaccounted:
     examples: tuple[str, ...]
 
 
-def write_manifest(
+def write_todo(
     store: TableStore,
     run_id: str,
-    inputs: Iterable[InputLike],
-    done: DoneIds,
+    inputs: Iterable[Input],
+    earlier: Earlier,
     *,
-    attempts: Attempts | None = None,
     limit: int | None = None,
     retake_changed: bool = False,
-) -> ManifestInfo:
+) -> TodoList:
     """Write the inputs that are not done, in their order.
 
-    A manifest that an earlier start under the same run id left is replaced.
+    A list that an earlier start under the same run id left is replaced.
 
     Args:
         limit: inputs to process at most in this run. Inputs that are done do not count,
@@ -132,40 +106,39 @@ def write_manifest(
     path = _folder(run_id)
     for entry in list(store.list(path)):
         store.delete(entry.path)
-    selection = _Selection(done, attempts, limit, retake_changed)
+    selection = _Selection(earlier, limit, retake_changed)
     files, rows = [], []
     for number, table in enumerate(_files(selection.tables(inputs))):
         file = f"{path}/part-{number:05d}.parquet"
         store.write_table(file, table, row_group_size=ROWS_PER_GROUP)
         files.append(file)
         rows.append(table.num_rows)
-    return selection.info(path, tuple(files), tuple(rows))
+    return selection.info(tuple(files), tuple(rows))
 
 
-def plan_manifest(
-    run_id: str,
-    inputs: Iterable[InputLike],
-    done: DoneIds,
+def plan_todo(
+    inputs: Iterable[Input],
+    earlier: Earlier,
     *,
     limit: int | None = None,
     retake_changed: bool = False,
-) -> ManifestInfo:
-    """What :func:`write_manifest` would find; writes nothing. Raises SourceError as it does."""
-    selection = _Selection(done, None, limit, retake_changed)
+) -> TodoList:
+    """What :func:`write_todo` would find; writes nothing. Raises SourceError as it does."""
+    selection = _Selection(earlier, limit, retake_changed)
     for _table in selection.tables(inputs):
         pass
-    return selection.info(_folder(run_id), (), ())
+    return selection.info((), ())
 
 
 def unaccounted(store: TableStore, run_id: str, *, seen: IdMap, present: IdMap) -> Unaccounted:
-    """Inputs of the manifest that this run has not seen the end of, or that no table holds.
+    """Inputs of the to-do list that this run has not seen the end of, or that no table holds.
 
     Args:
         seen: the videos that came out of the graph.
         present: the videos in the tables, as they are stored now.
 
     Raises:
-        OutputUnavailableError: the manifest cannot be read.
+        OutputUnavailableError: the list cannot be read.
     """
     count, examples = 0, list[str]()
     for entry in store.list(_folder(run_id), suffix=".parquet"):
@@ -179,34 +152,31 @@ def unaccounted(store: TableStore, run_id: str, *, seen: IdMap, present: IdMap) 
 class _Selection:
     """Picks the inputs to process, and counts the others."""
 
-    def __init__(
-        self, done: DoneIds, attempts: Attempts | None, limit: int | None, retake_changed: bool
-    ) -> None:
-        self._done = done
-        self._attempts = attempts
+    def __init__(self, earlier: Earlier, limit: int | None, retake_changed: bool) -> None:
+        self._earlier = earlier
         self._limit = limit
         self._retake_changed = retake_changed
         self._listed = IdMap()
         self._skipped = self._todo = self._moved = 0
-        self._found = self._retried = self._changed = 0
+        self._found = self._retried = self._changed = self._replaced = 0
         self._moved_example: str | None = None
 
-    def info(self, path: str, files: tuple[str, ...], rows: tuple[int, ...]) -> ManifestInfo:
-        return ManifestInfo(
+    def info(self, files: tuple[str, ...], rows: tuple[int, ...]) -> TodoList:
+        return TodoList(
             total=self._skipped + self._todo,
             skipped=self._skipped,
             todo=self._todo,
             retried=self._retried,
             changed=self._changed,
-            gone=len(self._done) - self._found if self._limit is None else 0,
+            replaced=self._replaced,
+            gone=len(self._earlier.done) - self._found if self._limit is None else 0,
             moved=self._moved,
             moved_example=self._moved_example,
-            path=path,
             files=files,
             rows=rows,
         )
 
-    def tables(self, inputs: Iterable[InputLike]) -> Iterator[pa.Table]:
+    def tables(self, inputs: Iterable[Input]) -> Iterator[pa.Table]:
         """Tables of :data:`INPUTS`, a few thousand rows or fewer each."""
         iterator = iter(inputs)
         while self._limit is None or self._todo < self._limit:
@@ -219,7 +189,7 @@ class _Selection:
                 return
             yield self._select(batch)
 
-    def _select(self, batch: list[InputLike]) -> pa.Table:
+    def _select(self, batch: list[Input]) -> pa.Table:
         ids = [each.video_id for each in batch]
         uris = places(each.uri for each in batch)
         earlier = self._listed.add(ids, uris)
@@ -231,7 +201,7 @@ class _Selection:
                 "Ids are paths relative to each --input: use their common parent as the input, "
                 "or a manifest with a video_id column"
             )
-        finished = self._done.stamps(ids)
+        finished = self._earlier.done.find(ids)
         now = stamps((each.uri for each in batch), (each.source_version for each in batch))
         is_new, is_found = earlier < 0, finished >= 0
         is_changed = is_new & has_changed(finished, now)
@@ -254,10 +224,9 @@ class _Selection:
 
         taken = [batch[index] for index in chosen]
         taken_ids = [each.video_id for each in taken]
-        tried = np.zeros(len(taken), dtype=np.int64)
-        if self._attempts is not None:
-            tried = self._attempts.of(taken_ids)
+        tried = np.maximum(self._earlier.attempts.find(taken_ids), 0)
         self._retried += int((tried > 0).sum())
+        self._replaced += int(((self._earlier.replaced.find(taken_ids) >= 0) & (tried == 0)).sum())
         return pa.table(
             [
                 taken_ids,
@@ -271,9 +240,9 @@ class _Selection:
         )
 
 
-def _batch(inputs: Iterator[InputLike], size: int) -> list[InputLike]:
+def _batch(inputs: Iterator[Input], size: int) -> list[Input]:
     """The next ``size`` inputs, or fewer with much material."""
-    batch, room = list[InputLike](), BYTES_PER_FILE
+    batch, room = list[Input](), BYTES_PER_FILE
     for each in itertools.islice(inputs, size):
         batch.append(each)
         room -= len(each.material or "")
@@ -300,4 +269,4 @@ def _files(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _folder(run_id: str) -> str:
-    return f"{run_folder(run_id)}/manifest"
+    return f"{run_folder(run_id)}/todo"

@@ -10,7 +10,7 @@ from schemas.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class ResultTables:
-    """Folders of the two tables that hold the results of one recipe, from the root.
+    """Folders of the two tables that hold the results of one captioning, from the root.
 
     Characters that mean something in a path are percent-encoded, which readers of Hive
     partitions undo.
@@ -20,19 +20,19 @@ class ResultTables:
     failures: str
 
     @classmethod
-    def of_recipe(cls, recipe: str, *, fused: bool = False) -> ResultTables:
-        """``captions/recipe=R``, or for a recipe that fuses captions ``fused/task=R``; failures
-        are in ``failures/recipe=R`` either way.
+    def named(cls, name: str, *, fused: bool = False) -> ResultTables:
+        """``captions/recipe=NAME``, or of captions that are fused ``fused/task=NAME``; failures
+        are in ``failures/recipe=NAME`` either way.
 
         Raises:
-            ConfigError: a reader would take the recipe's name for a number.
+            ConfigError: a reader would take the name for a number.
         """
-        if not recipe[:1].isalpha():
-            raise ConfigError(f"the recipe's name {recipe!r} does not begin with a letter")
-        name = quote(recipe, safe="")
+        if not name[:1].isalpha():
+            raise ConfigError(f"the name {name!r} of a captioning does not begin with a letter")
+        quoted = quote(name, safe="")
         return cls(
-            captions=f"fused/task={name}" if fused else f"captions/recipe={name}",
-            failures=f"failures/recipe={name}",
+            captions=f"fused/task={quoted}" if fused else f"captions/recipe={quoted}",
+            failures=f"failures/recipe={quoted}",
         )
 
     def in_run(self, run_id: str) -> ResultTables:

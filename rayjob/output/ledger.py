@@ -6,13 +6,13 @@ caption rows always share one shard, so one row proves them all; where captionin
 midway, the failure that says so is in the shard of the same name.
 
 Shards are numbered in the order of their writing (``part-00012-89ab01ef.parquet``), over all
-runs of a recipe: where two of them tell different stories of an input, the higher number is
+runs of a captioning: where two of them tell different stories of an input, the higher number is
 newer. The rest of the name tells the shards of one process from another's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rayjob.ids import IdMap, digests, has_changed, stamps
+from rayjob.ids import Earlier, IdMap, digests, fingerprints, has_changed, stamps
 from rayjob.output.layout import ResultTables
 from rayjob.output.store import Entry, Guard, TableStore
 from schemas.errors import UsageError
@@ -35,40 +35,6 @@ _NO_KEYS: _U64 = np.empty((0, 2), dtype=np.uint64)
 _NO_NUMBERS: _I64 = np.empty(0, dtype=np.int64)
 
 
-class DoneIds:
-    """Ids of inputs that need nothing more: captioned, or failed for good."""
-
-    def __init__(self, ids: IdMap) -> None:
-        self._ids = ids
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __contains__(self, video_id: object) -> bool:
-        return video_id in self._ids
-
-    def stamps(self, video_ids: list[str]) -> _I64:
-        """The :func:`rayjob.ids.stamps` each id was done with, -1 for one that is not done."""
-        return self._ids.find(video_ids)
-
-
-class Attempts:
-    """How often earlier runs started the inputs that are to be tried again."""
-
-    def __init__(self, ids: IdMap) -> None:
-        self._ids = ids
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __getitem__(self, video_id: str) -> int:
-        return self._ids.get(video_id) or 0
-
-    def of(self, video_ids: list[str]) -> _I64:
-        """Attempts so far, 0 for an id that never failed."""
-        return np.maximum(self._ids.find(video_ids), 0)
-
-
 @dataclass(frozen=True)
 class _Rows:
     """What the ledger keeps of one shard: one element per video.
@@ -76,90 +42,120 @@ class _Rows:
     Attributes:
         keys: hashes of the video ids, shape (N, 2).
         stamps: uris and versions, as :func:`rayjob.ids.stamps`, shape (N,).
+        settings: the settings' hashes as :func:`_number`, shape (N,).
         again: whether the next run tries the video again by itself, shape (N,).
         attempts: highest number of attempts, shape (N,).
     """
 
     keys: _U64
     stamps: _I64
+    settings: _I64
     again: npt.NDArray[np.bool_]
     attempts: _I64
 
+    @classmethod
+    def joined(cls, parts: Iterable[_Rows]) -> _Rows:
+        """The rows of all parts, in their order."""
+        columns = [vars(part).values() for part in (_NO_ROWS, *parts)]
+        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> _Rows:
+        """Some of the videos."""
+        return self if chosen.all() else _Rows(*(each[chosen] for each in vars(self).values()))
+
+    def videos(self) -> int:
+        """How many different ones there are."""
+        ids = IdMap()
+        ids.load(self.keys, self.stamps)
+        return len(ids)
+
     def among(self, keys: _U64) -> npt.NDArray[np.bool_]:
         """Which of the videos are among these, shape (N,)."""
+        if not len(keys):
+            return np.zeros(len(self.keys), dtype=bool)
         found = IdMap()
         found.load(keys, np.zeros(len(keys), dtype=np.int64))
         return found.find_keys(self.keys) >= 0
 
-    def without(self, keys: _U64) -> _Rows:
-        """The other videos."""
-        if not len(keys):
-            return self
-        kept = ~self.among(keys)
-        return _Rows(self.keys[kept], self.stamps[kept], self.again[kept], self.attempts[kept])
+
+_NO_ROWS = _Rows(
+    keys=_NO_KEYS,
+    stamps=_NO_NUMBERS,
+    settings=_NO_NUMBERS,
+    again=np.empty(0, dtype=bool),
+    attempts=_NO_NUMBERS,
+)
 
 
 class Ledger:
-    """The rows of one recipe in an output, as facts about inputs.
+    """The rows of one captioning in an output, as facts about inputs.
 
     A shard is read once, and again only if it changes: what is kept of it takes 24 bytes per
     video.
 
     Args:
         store: the output folder.
-        tables: of one recipe; the same input counts once per recipe.
+        tables: of one captioning; the same input counts once per captioning.
     """
 
     def __init__(self, store: TableStore, *, tables: ResultTables) -> None:
         self._store = store
         self._captions = tables.captions
         self._failures = tables.failures
-        self._attempts = Attempts(IdMap())
         self._known: dict[str, tuple[Entry, _Rows]] = {}
 
-    def load(self, *, retry_failed: bool) -> DoneIds:
+    def load(
+        self, *, retry_failed: bool, settings_hash: str | None = None, replace: bool = False
+    ) -> Earlier:
         """Read which inputs are done.
 
-        The result takes 24 bytes per id, and about 80 while it is sorted.
+        The result takes 24 bytes per id, and about 100 while it is sorted.
 
         Args:
             retry_failed: failed inputs are not done.
+            settings_hash: of this run, to compare the rows' with; None compares nothing.
+            replace: inputs that were done with other settings, or with unknown ones, are not done.
 
         Raises:
             UsageError: a shard is damaged or has other columns than this version writes.
         """
+        own = _number(settings_hash)
+
+        def differs(rows: _Rows) -> npt.NDArray[np.bool_]:
+            return np.asarray((rows.settings != own) & (settings_hash is not None))
+
         failures = list(self._read(self._failures))
         unfinished = {
             _shard_of(entry): rows.keys[rows.again | retry_failed] for entry, rows in failures
         }
-        done = IdMap()
-        captioned = [
-            rows.without(unfinished.get(_shard_of(entry), _NO_KEYS))
-            for entry, rows in self._read(self._captions)
-        ]
-        keys = np.concatenate([_NO_KEYS, *(rows.keys for rows in captioned)])
-        values = np.concatenate([_NO_NUMBERS, *(rows.stamps for rows in captioned)])
-        del captioned  # before the sorting, which takes as much again
-        done.load(keys, values)
-        del keys, values
-        failed = _joined(rows for _, rows in failures)
-        again = failed.again | retry_failed
+        captioned, replaced = list[_Rows](), list[_Rows]()
+        for entry, rows in self._read(self._captions):
+            kept = rows.where(~rows.among(unfinished.get(_shard_of(entry), _NO_KEYS)))
+            other = differs(kept) & replace
+            captioned.append(kept.where(~other))
+            replaced.append(kept.where(other))
+        failed = _Rows.joined(rows for _, rows in failures)
+        again = failed.again | retry_failed | (differs(failed) & replace)
         # The newest failure of an input decides; it comes first, and so it is the one kept.
         latest = IdMap()
         latest.load(failed.keys, np.arange(len(failed.keys)))
-        kept = latest.values()
-        final = kept[~again[kept]]
-        done.load(failed.keys[final], failed.stamps[final])
+        is_latest = np.zeros(len(failed.keys), dtype=bool)
+        is_latest[latest.values()] = True
+        final = failed.where(is_latest & ~again)
+        retried = failed.where(is_latest & again)
 
-        retried = kept[again[kept]]
-        attempts = IdMap()
-        attempts.load(failed.keys[retried], failed.attempts[retried])
-        self._attempts = Attempts(attempts)
-        return DoneIds(done)
-
-    def attempts(self) -> Attempts:
-        """Attempts so far of the failed inputs that :meth:`load` left to be tried again."""
-        return self._attempts
+        rows = _Rows.joined([*captioned, final])
+        del captioned  # before the sorting, which takes as much again
+        differing = rows.where(differs(rows))
+        earlier = Earlier(
+            other_settings=differing.where(differing.settings > 0).videos(),
+            unknown_settings=differing.where(differing.settings == 0).videos(),
+        )
+        earlier.done.load(rows.keys, rows.stamps)
+        for rows in replaced:
+            earlier.replaced.load(rows.keys, rows.stamps)
+        earlier.attempts.load(retried.keys, retried.attempts)
+        return earlier
 
     def present(self) -> IdMap:
         """Ids of all videos in either table, captioned or failed.
@@ -169,8 +165,7 @@ class Ledger:
         """
         present = IdMap()
         for folder in (self._captions, self._failures):
-            parts = [rows.keys for _, rows in self._read(folder)]
-            keys = np.concatenate([_NO_KEYS, *parts])
+            keys = np.concatenate([_NO_KEYS, *(rows.keys for _, rows in self._read(folder))])
             present.load(keys, np.zeros(len(keys), dtype=np.int64))
         return present
 
@@ -178,12 +173,12 @@ class Ledger:
         """Make every input stand in one table once; how many videos' rows were removed.
 
         A failure goes when the input was captioned, or failed again, in another shard.
-        Of captions in two shards (the input changed and was taken again, or a process was
-        suspended, taken for dead, and then finished a write) the newer ones stay. Captions
-        also go when the input then failed, if it had changed, or if they were only a part:
-        such a video has a failure in the same shard. Each affected shard is replaced at
-        once by one without those rows, or deleted where none are left; so a crash at any
-        point leaves rows that the next call removes.
+        Of captions in two shards (the input was taken again because it or the settings had
+        changed, or a process was suspended, taken for dead, and then finished a write) the newer
+        ones stay. Captions also go when the input then failed, if it or the settings had
+        changed, or if they were only a part: such a video has a failure in the same shard.
+        Each affected shard is replaced at once by one without those rows, or deleted where none
+        are left; so a crash at any point leaves rows that the next call removes.
 
         Run it before :meth:`load` and before the run is marked as finished, under the lock.
 
@@ -195,10 +190,12 @@ class Ledger:
         """
         self._store.sweep()
         failures = list(self._read(self._failures))
-        failed, failed_with = IdMap(), IdMap()  # video -> its newest failure's shard and stamp
+        failed = IdMap()  # video -> the index of its newest failure's shard
+        stamp_of, settings_of = IdMap(), IdMap()  # and what that failure is about
         for index, (_, rows) in enumerate(failures):
             failed.load(rows.keys, np.full(len(rows.keys), index))
-            failed_with.load(rows.keys, rows.stamps)
+            stamp_of.load(rows.keys, rows.stamps)
+            settings_of.load(rows.keys, rows.settings)
         failed_parts = np.array([entry.part for entry, _ in failures], dtype=np.int64)
         in_part = {_shard_of(entry): rows.keys for entry, rows in failures}
 
@@ -209,13 +206,13 @@ class Ledger:
             number = shards.setdefault(_shard_of(entry), len(shards))
             gone = captioned.find_keys(rows.keys) >= 0
             failure = failed.find_keys(rows.keys)
-            has_failed = np.flatnonzero(failure >= 0)
-            is_newer = failed_parts[failure[has_failed]] > entry.part
-            later = failed_with.find_keys(rows.keys[has_failed])
-            incomplete = rows.among(in_part.get(_shard_of(entry), _NO_KEYS))[has_failed]
-            gone[has_failed] |= is_newer & (
-                has_changed(rows.stamps[has_failed], later) | incomplete
-            )
+            at = np.flatnonzero(failure >= 0)
+            is_newer = failed_parts[failure[at]] > entry.part
+            is_other = has_changed(rows.stamps[at], stamp_of.find_keys(rows.keys[at]))
+            settings = settings_of.find_keys(rows.keys[at])
+            is_other |= (settings > 0) & (settings != rows.settings[at])
+            is_other |= rows.among(in_part.get(_shard_of(entry), _NO_KEYS))[at]
+            gone[at] |= is_newer & is_other
             removed += self._remove(entry, CAPTIONS, rows.keys[gone], guard)
             captioned.load(rows.keys[~gone], np.full(int((~gone).sum()), number))
 
@@ -249,7 +246,7 @@ class Ledger:
     def _read(self, folder: str) -> Iterator[tuple[Entry, _Rows]]:
         """What the ledger needs of each shard in a folder, the newest shard first."""
         is_failures = folder == self._failures
-        columns = ["video_id", "uri", "source_version"]
+        columns = ["video_id", "uri", "source_version", "settings_hash"]
         columns += ["transient", "attempts"] if is_failures else []
         schema = FAILURES if is_failures else CAPTIONS
 
@@ -272,12 +269,20 @@ class Ledger:
 def _read_shard(
     store: TableStore, entry: Entry, schema: pa.Schema, *, columns: list[str]
 ) -> pa.Table:
+    """Columns of a shard; null where an earlier version did not write them."""
     where = store.url_of(entry.path)
     try:
         with store.open_parquet(entry.path, size=entry.size) as file:
             found = {field.name: field.type for field in file.schema_arrow}
-            if found == {field.name: field.type for field in schema}:
-                return file.read(columns=columns)
+            missing = [each for each in schema if each.name not in found and each.nullable]
+            expected = {field.name: field.type for field in schema if field not in missing}
+            if found == expected:
+                table = file.read(columns=[name for name in columns if name in found])
+                nulls = {each.name: pa.nulls(table.num_rows, each.type) for each in missing}
+                for name in columns:
+                    if name in nulls:
+                        table = table.append_column(schema.field(name), nulls[name])
+                return table.select(columns)
     except FileNotFoundError as error:
         raise UsageError(f"{where} disappeared while it was read; start again") from error
     except PermissionError as error:
@@ -288,9 +293,7 @@ def _read_shard(
             "then processed once more"
         ) from error
     differing = sorted(
-        name
-        for name in {*found, *schema.names}
-        if name not in found or name not in schema.names or found[name] != schema.field(name).type
+        name for name in {*found, *expected} if found.get(name) != expected.get(name)
     )
     raise UsageError(
         f"{where} was written by another version: columns that differ: "
@@ -310,7 +313,8 @@ def _rows_of(table: pa.Table) -> _Rows:
     else:
         # Several rows of one video in a shard are parts that failed in one attempt; it is
         # tried again when one of them is worth it.
-        columns = {"uri": "first", "source_version": "first", "transient": "max", "attempts": "max"}
+        columns = dict.fromkeys(("uri", "source_version", "settings_hash"), "first")
+        columns |= {"transient": "max", "attempts": "max"}
         table = table.group_by("video_id", use_threads=False).aggregate(list(columns.items()))
         table = table.rename_columns(["video_id", *columns])
         again = table.column("transient").to_numpy().astype(bool)
@@ -318,19 +322,25 @@ def _rows_of(table: pa.Table) -> _Rows:
     return _Rows(
         keys=digests(table.column("video_id").to_pylist()),
         stamps=stamps(table.column("uri").to_pylist(), table.column("source_version").to_pylist()),
+        settings=_settings_of(table),
         again=again,
         attempts=attempts,
     )
 
 
-def _joined(parts: Iterator[_Rows]) -> _Rows:
-    rows = list(parts)
-    return _Rows(
-        keys=np.concatenate([_NO_KEYS, *(part.keys for part in rows)]),
-        stamps=np.concatenate([_NO_NUMBERS, *(part.stamps for part in rows)]),
-        again=np.concatenate([np.empty(0, bool), *(part.again for part in rows)]),
-        attempts=np.concatenate([_NO_NUMBERS, *(part.attempts for part in rows)]),
-    )
+def _settings_of(table: pa.Table) -> _I64:
+    hashes = table.column("settings_hash").combine_chunks().dictionary_encode("encode")
+    numbers = np.array([_number(text) for text in hashes.dictionary.to_pylist()], dtype=np.int64)
+    # Nearly always one, and a view of it is enough.
+    if len(numbers) == 1:
+        return np.broadcast_to(numbers[0], table.num_rows)
+    chosen: _I64 = numbers[hashes.indices.to_numpy()]
+    return chosen
+
+
+def _number(settings_hash: str | None) -> int:
+    """A hash of settings as a positive number; 0 where it is not known."""
+    return 0 if settings_hash is None else int(fingerprints([settings_hash])[0]) or 1
 
 
 def _shard_of(entry: Entry) -> str:

@@ -21,7 +21,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 
 from rayjob.output.store import Entry, TableStore
 from schemas.errors import LockLostError, OutputLockedError, RayjobError
@@ -108,12 +108,7 @@ class RunLock:
         self.acquire()
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def acquire(self) -> None:

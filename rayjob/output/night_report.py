@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+from rayjob.counts import pace
 from rayjob.output.layout import run_folder
 from rayjob.output.store import TableStore
 from rayjob.output.summary import RunSummary
@@ -76,10 +77,12 @@ class NightReport:
         todo = night.videos_in - night.videos_skipped
         changed = night.videos_changed if self._config.retake_changed else 0
         kinds = {
-            "new": todo - changed - night.videos_retried,
+            "new": todo - changed - night.videos_retried - night.videos_replaced,
             "changed, taken again": changed,
             "failed before, tried again": night.videos_retried,
         }
+        if night.videos_replaced:
+            kinds["captioned with other settings, taken again"] = night.videos_replaced
         if not self._config.retake_changed:
             kinds["changed, left alone"] = night.videos_changed
         rows = {
@@ -95,7 +98,8 @@ class NightReport:
         cost = "" if night.cost.money is None else f", cost {night.cost.money:g}"
         lines.append(
             f"{night.captions} captions in {_duration(night.wall_sec)}: "
-            f"{night.videos_per_sec:.2f} videos/s, engines busy {busy or 'not at all'}, "
+            f"{pace(night.videos_per_sec) or 'no'} videos, "
+            f"engines busy {busy or 'not at all'}, "
             f"{night.cost.gpu_hours:.2f} GPU-hours{cost}."
         )
         return lines
@@ -140,7 +144,7 @@ def _comparison(nights: list[RunSummary]) -> list[str]:
         "",
         "## The last nights",
         "",
-        "| night | taken | captioned | failed | done before | gone | time | videos/s | busy |",
+        "| night | taken | captioned | failed | done before | gone | time | pace | busy |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for night in reversed(nights):
@@ -148,7 +152,7 @@ def _comparison(nights: list[RunSummary]) -> list[str]:
         cells = (
             night.run_id, night.videos_in - night.videos_skipped, night.videos_captioned,
             night.videos_failed, night.videos_skipped, night.videos_gone,
-            _duration(night.wall_sec), f"{night.videos_per_sec:.2f}", busy,
+            _duration(night.wall_sec), pace(night.videos_per_sec), busy,
         )  # fmt: skip
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return lines

@@ -10,9 +10,7 @@ import logging
 import secrets
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rayjob.counts import Counts
 from rayjob.ids import IdMap
 from rayjob.output.layout import ResultTables
 from rayjob.output.lock import RunLock
@@ -42,27 +41,6 @@ _INBOX_VIDEOS = 64
 """Videos that are taken in together: Arrow's calls cost about the same for one as for many."""
 
 
-@dataclass
-class SinkCounts:
-    """What the sink took so far in this run.
-
-    Attributes:
-        captions: caption rows.
-        videos_captioned: videos without a failure.
-        videos_failed: videos with one, also if a part of them has captions.
-        video_sec: length of the videos with captions, in seconds.
-        failures_by_error: failure rows by class of error.
-    """
-
-    captions: int = 0
-    videos_captioned: int = 0
-    videos_failed: int = 0
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    video_sec: float = 0.0
-    failures_by_error: Counter[str] = field(default_factory=Counter)
-
-
 class ShardSink:
     """Collects results and publishes them as shards. Safe to call from several threads.
 
@@ -71,6 +49,7 @@ class ShardSink:
         tables, run_id: where to. A run that goes on under the same id adds shards.
         config: how large and how old a shard gets.
         lock: what proves, before each shard, that this run still owns the output.
+        settings_hash: the column of that name in every row.
     """
 
     def __init__(
@@ -81,10 +60,12 @@ class ShardSink:
         run_id: str,
         config: ShardConfig,
         lock: RunLock,
+        settings_hash: str | None = None,
     ) -> None:
         self._store = store
         self._config = config
         self._lock = lock
+        self._settings_hash = settings_hash
         self._folders = tables.in_run(run_id)
         self._part = self._next_part(tables)
         # A write of a process that was taken for dead may land late: it must add a shard, which
@@ -99,7 +80,7 @@ class ShardSink:
         self._mutex = threading.RLock()
         self.seen = IdMap()
         """Ids of the videos taken in this run, up to date after :meth:`tick`."""
-        self.counts = SinkCounts()
+        self.counts = Counts()
         """What was taken in this run, up to date after :meth:`tick`."""
 
     def write(self, results: pa.Table) -> None:
@@ -153,7 +134,7 @@ class ShardSink:
         results = pa.concat_tables(self._inbox, promote_options="default").combine_chunks()
         self._inbox = []
         new = _sound(self._new_videos(results))
-        self._count(new)
+        self.counts += Counts.of(new)
         for piece in self._pieces(new):
             captions, failures = captions_of(piece), failures_of(piece)
             self._captions.append(captions)
@@ -196,13 +177,16 @@ class ShardSink:
         ):
             rows = pa.concat_tables([schema.empty_table(), *pieces])
             if rows.num_rows:
+                column = pa.array([self._settings_hash] * rows.num_rows, pa.string())
+                at = schema.get_field_index("settings_hash")
+                rows = rows.set_column(at, schema.field(at), column)
                 self._store.write_table(f"{folder}/{name}", rows, guard=self._lock.check)
         self._part += 1
         self._captions, self._failures, self._rows = [], [], 0
         self._oldest = time.monotonic()
 
     def _next_part(self, tables: ResultTables) -> int:
-        """Numbers grow over all runs of a recipe, so that of two shards the one with the
+        """Numbers grow over all runs of a captioning, so that of two shards the one with the
         higher number is newer, whatever the workers' clocks say.
         """
         return 1 + max(
@@ -213,18 +197,6 @@ class ShardSink:
             ),
             default=-1,
         )
-
-    def _count(self, results: pa.Table) -> None:
-        captions, counts = captions_of(results), self.counts
-        has_failed = pc.list_value_length(results.column("failures")).to_numpy() > 0
-        counts.captions += captions.num_rows
-        counts.videos_captioned += int((~has_failed).sum())
-        counts.videos_failed += int(has_failed.sum())
-        counts.prompt_tokens += pc.sum(captions.column("prompt_tokens")).as_py() or 0
-        counts.output_tokens += pc.sum(captions.column("output_tokens")).as_py() or 0
-        lengths = captions.group_by("video_id").aggregate([("duration_sec", "max")])
-        counts.video_sec += pc.sum(lengths.column("duration_sec_max")).as_py() or 0.0
-        counts.failures_by_error.update(failures_of(results).column("error").to_pylist())
 
 
 def _sound(results: pa.Table) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rayjob.counts import Counts
 from rayjob.output.layout import run_folder
 from rayjob.output.store import TableStore
 
@@ -12,12 +13,7 @@ EXIT_TOO_MANY_FAILURES = 3
 
 
 class Cost(BaseModel):
-    """What the engines cost.
-
-    Attributes:
-        gpu_hours: GPUs of the whole pool times the time it was asked for, in hours; 0 on CPUs.
-        money: ``gpu_hours`` times the configured price, None without one.
-    """
+    """What the engines cost; ``gpu_hours`` is 0 where they ran on CPUs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,22 +28,20 @@ class Cost(BaseModel):
         return cls(gpu_hours=round(hours, 6), money=money)
 
 
-class RunSummary(BaseModel):
+class RunSummary(Counts):
     """The figures of a finished run. Times in seconds of wall time."""
 
-    # A summary of a later version may tell more.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    run_id: str
+    run_id: str = Field(description="the name of its folder")
     videos_in: int = Field(ge=0, description="inputs of this run, with those skipped")
-    videos_captioned: int = Field(ge=0)
-    videos_failed: int = Field(ge=0)
     videos_skipped: int = Field(ge=0, description="inputs that earlier runs finished")
     videos_retried: int = Field(
         default=0, ge=0, description="inputs of this run that failed in an earlier one"
     )
     videos_changed: int = Field(
         default=0, ge=0, description="inputs whose content changed since they were done"
+    )
+    videos_replaced: int = Field(
+        default=0, ge=0, description="inputs of this run that were captioned with other settings"
     )
     videos_gone: int = Field(
         default=0, ge=0, description="inputs that earlier runs finished and that are not there now"
@@ -57,28 +51,28 @@ class RunSummary(BaseModel):
         ge=0,
         description="inputs that count as finished by their id, under another uri",
     )
-    captions: int = Field(ge=0, description="rows")
-    wall_sec: float = Field(ge=0)
+    wall_sec: float = Field(ge=0, description="from the start of the command, in seconds")
     startup_sec: float = Field(
         default=0.0, ge=0, description="part of wall_sec before the first engine was ready"
     )
     videos_per_sec: float = Field(ge=0, description="captioned videos over wall time")
     video_hours_per_hour: float = Field(ge=0, description="length of captioned videos over time")
-    prompt_tokens: int = Field(ge=0)
-    output_tokens: int = Field(ge=0)
     engine_busy_fraction: float | None = Field(
         ge=0,
         le=1,
         description="share of the time after start-up in which an engine had a request "
-        "running, averaged over engines; None where no engine started",
+        "running, averaged over engines; null where no engine started",
     )
     engine_mean_running: float | None = Field(
         default=None,
         ge=0,
-        description="requests in an engine while it was busy, on average; None where none was",
+        description="requests in an engine while it was busy, on average; null where none was",
     )
-    failures_by_error: dict[str, int]
-    cost: Cost = Cost()
+    cost: Cost = Field(
+        default=Cost(),
+        description="`gpu_hours`: GPUs of the whole pool times the time it was asked for; `money`: "
+        "those times the configured price, null without one",
+    )
 
     def to_line(self) -> str:
         """The summary as one line of JSON, without a line break."""
@@ -87,8 +81,8 @@ class RunSummary(BaseModel):
 
 def exit_code(summary: RunSummary, *, max_failure_rate: float) -> int:
     """0, or 3 where more than this share of the run's own videos failed."""
-    processed = summary.videos_captioned + summary.videos_failed
-    too_many = processed > 0 and summary.videos_failed / processed > max_failure_rate
+    done = summary.videos
+    too_many = done > 0 and summary.videos_failed / done > max_failure_rate
     return EXIT_TOO_MANY_FAILURES if too_many else EXIT_OK
 
 

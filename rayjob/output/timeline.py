@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from actors.monitor import Snapshot
+from rayjob.counts import Counts
 from rayjob.output.layout import run_folder
 from rayjob.output.store import TableStore
 from schemas.errors import RayjobError
@@ -70,30 +72,22 @@ class Timeline:
         self._spacing = _SPACING_SEC
         self._saved_at = clock()
 
-    def record(
-        self,
-        *,
-        decoded: int,
-        captioned: int,
-        failed: int,
-        running: int,
-        engines: int,
-        output_tokens: int,
-    ) -> None:
-        """Take note of the totals of this run since it was started; see :class:`Point`.
+    def record(self, counts: Counts, snapshot: Snapshot) -> None:
+        """Take note of the totals of this run since it was started.
 
         To be called as often as one likes; writes to the store about once a minute.
         """
-        before = self._before
         now = self._clock()
+        totals = {
+            "decoded": snapshot.received,
+            "captioned": counts.videos_captioned,
+            "failed": counts.videos_failed,
+            "output_tokens": counts.output_tokens,
+        }
+        if self._before is not None:
+            totals = {name: value + getattr(self._before, name) for name, value in totals.items()}
         self._latest = Point(
-            at=round(now, 3),
-            decoded=decoded + (before.decoded if before else 0),
-            captioned=captioned + (before.captioned if before else 0),
-            failed=failed + (before.failed if before else 0),
-            running=running,
-            engines=engines,
-            output_tokens=output_tokens + (before.output_tokens if before else 0),
+            at=round(now, 3), running=snapshot.running, engines=len(snapshot.engines), **totals
         )
         if not self._points or now - self._points[-1].at >= self._spacing:
             self._points.append(self._latest)
@@ -123,7 +117,7 @@ class Timeline:
 
 
 def read_timeline(store: TableStore, run_id: str) -> list[Point]:
-    """The points of a run, oldest first; none where there is no timeline, or a damaged one."""
+    """The points of a run, oldest first; empty where the timeline is missing or damaged."""
     path = _path(run_id)
     try:
         lines = store.read_bytes(path).splitlines()

@@ -84,7 +84,7 @@ def test_the_report_tells_one_night_and_compares(local: TableStore) -> None:
     finish(local, "nightly-20260303", videos_captioned=77)  # later than the night of interest
     finish(local, "other", videos_captioned=88)
     sink = ShardSink(
-        local, tables=ResultTables.of_recipe("omni"), run_id="nightly-20260302",
+        local, tables=ResultTables.named("omni"), run_id="nightly-20260302",
         config=ShardConfig(), lock=NO_LOCK,
     )  # fmt: skip
     sink.write(failed(["a|b.mp4"], message="no\nvideo <b>", error="NotAVideoError"))
@@ -100,7 +100,7 @@ def test_the_report_tells_one_night_and_compares(local: TableStore) -> None:
         "| NotAVideoError | 1 |",
         "| StorageUnavailableError (tried again next night) | 1 |",
         r"| a\|b.mp4 | NotAVideoError | no video \<b\> |",
-        "| nightly-20260302 | 5 | 4 | 1 | 5 | 3 | 0:01:01 | 0.07 | 90% |",
+        "| nightly-20260302 | 5 | 4 | 1 | 5 | 3 | 0:01:01 | 4.2 a minute | 90% |",
     ):
         assert line in text.splitlines()
     assert "77" not in text and "88" not in text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from schemas.media import StorageOptions
 from schemas.tables import RESULTS, CaptionRow, FailureRow, results_table
 
 KINDS = ("local", "moto", "gateway")
-tables_of = ResultTables.of_recipe
+tables_of = ResultTables.named
 OMNI = tables_of("omni")
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -29,17 +28,6 @@ children = multiprocessing.get_context("forkserver")
 children.set_forkserver_preload(
     ["tests.support.outputs", "rayjob.output.shards", "rayjob.inputs.todo", "s3fs"]
 )
-
-
-@dataclass(frozen=True)
-class Item:
-    """An input, as rayjob.inputs.listing makes them."""
-
-    video_id: str
-    uri: str
-    metadata: str | None = None
-    source_version: str | None = None
-    material: str | None = None
 
 
 def open_store(kind: str, request: pytest.FixtureRequest, folder: Path) -> TableStore:

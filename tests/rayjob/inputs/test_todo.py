@@ -1,4 +1,4 @@
-"""The manifest: which inputs a run takes, and the proof that none got lost."""
+"""The to-do list: which inputs a run takes, and the proof that none got lost."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rayjob.ids import IdMap, stamps
+from rayjob.ids import Earlier, IdMap, stamps
 from rayjob.inputs import todo as module
-from rayjob.inputs.todo import ManifestInfo, plan_manifest, unaccounted, write_manifest
-from rayjob.output.ledger import Attempts, DoneIds
+from rayjob.inputs.manifests import Input
+from rayjob.inputs.todo import TodoList, plan_todo, unaccounted, write_todo
 from rayjob.output.store import TableStore
 from schemas.blocks import INPUTS
 from schemas.errors import SourceError
-from tests.support.outputs import KINDS, Item, files, names, open_store
+from tests.support.outputs import KINDS, files, names, open_store
 
 
 @pytest.fixture(params=KINDS)
@@ -29,21 +29,22 @@ def local(tmp_path: Path) -> TableStore:
     return TableStore(tmp_path)
 
 
-def items(count: int, *, first: int = 0) -> list[Item]:
-    return [Item(name, f"s3://videos/{name}") for name in names(count, first=first)]
+def items(count: int, *, first: int = 0) -> list[Input]:
+    return [Input(name, f"s3://videos/{name}") for name in names(count, first=first)]
 
 
-def done_with(inputs: list[Item]) -> DoneIds:
-    ids = IdMap()
+def done_with(inputs: list[Input], *, tried: dict[str, int] | None = None) -> Earlier:
+    ids, attempts = IdMap(), IdMap()
     versions = [each.source_version for each in inputs]
     ids.add([each.video_id for each in inputs], stamps((each.uri for each in inputs), versions))
-    return DoneIds(ids)
+    attempts.add([*(tried or {})], [*(tried or {}).values()])
+    return Earlier(done=ids, attempts=attempts)
 
 
 NOTHING = done_with([])
 
 
-def rows_of(store: TableStore, info: ManifestInfo) -> list[dict[str, object]]:
+def rows_of(store: TableStore, info: TodoList) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for path in info.files:
         table = pq.read_table(pa.BufferReader(store.read_bytes(path)))
@@ -53,13 +54,10 @@ def rows_of(store: TableStore, info: ManifestInfo) -> list[dict[str, object]]:
 
 
 def test_rows_in_order_without_what_is_done(store: TableStore) -> None:
-    inputs = [*items(6), Item("odd ü.mp4", "/data/odd ü.mp4", '{"label": 3}')]
-    tried = IdMap()
-    tried.add([names(6)[5]], [4])
-    info = write_manifest(store, "r1", inputs, done_with(inputs[:2]), attempts=Attempts(tried))
+    inputs = [*items(6), Input("odd ü.mp4", "/data/odd ü.mp4", '{"label": 3}')]
+    info = write_todo(store, "r1", inputs, done_with(inputs[:2], tried={names(6)[5]: 4}))
     assert (info.total, info.skipped, info.todo, info.moved) == (7, 2, 5, 0)
-    assert info.path == "runs/r1/manifest"
-    assert list(info.files) == files(store, info.path) == ["runs/r1/manifest/part-00000.parquet"]
+    assert list(info.files) == files(store, "runs/r1") == ["runs/r1/todo/part-00000.parquet"]
     rows = rows_of(store, info)
     assert [row["video_id"] for row in rows] == [each.video_id for each in inputs[2:]]
     assert [row["attempts"] for row in rows] == [0, 0, 0, 4, 0]
@@ -75,38 +73,43 @@ def test_rows_in_order_without_what_is_done(store: TableStore) -> None:
 
 def test_changed_inputs_are_taken_when_asked(local: TableStore) -> None:
     before = [
-        Item("same", "/v/same", None, "1"),
-        Item("changed", "/v/changed", None, "1"),
-        Item("moved", "/v/moved", None, "1"),
-        Item("unknown", "/v/unknown", None, None),
-        Item("gone", "/v/gone", None, "1"),
+        Input("same", "/v/same", None, "1"),
+        Input("changed", "/v/changed", None, "1"),
+        Input("moved", "/v/moved", None, "1"),
+        Input("unknown", "/v/unknown", None, None),
+        Input("gone", "/v/gone", None, "1"),
     ]
     now = [
-        Item("same", "/v/same", None, "1"),
-        Item("changed", "/v/changed", None, "2"),
-        Item("moved", "/w/moved", None, "2"),
-        Item("unknown", "/v/unknown", None, "2"),
-        Item("new", "/v/new", None, "1"),
-        Item("again", "/v/again", None, "1"),
+        Input("same", "/v/same", None, "1"),
+        Input("changed", "/v/changed", None, "2"),
+        Input("moved", "/w/moved", None, "2"),
+        Input("unknown", "/v/unknown", None, "2"),
+        Input("new", "/v/new", None, "1"),
+        Input("again", "/v/again", None, "1"),
     ]
-    tried = IdMap()
-    tried.add(["again"], [2])
-    done = done_with(before)
+    done = done_with(before, tried={"again": 2})
     for retake, taken in ((False, ["new", "again"]), (True, ["changed", "new", "again"])):
-        info = write_manifest(
-            local, "r1", now, done, attempts=Attempts(tried), retake_changed=retake
-        )
+        info = write_todo(local, "r1", now, done, retake_changed=retake)
         rows = rows_of(local, info)
         assert [row["video_id"] for row in rows] == taken
         assert {row["video_id"]: row["source_version"] for row in rows}["new"] == "1"
         assert (info.changed, info.moved, info.gone, info.retried) == (1, 1, 1, 1)
         assert (info.todo, info.skipped) == (len(taken), len(now) - len(taken))
-    few = plan_manifest("r1", now, done, limit=1, retake_changed=True)
+    few = plan_todo(now, done, limit=1, retake_changed=True)
     assert (few.total, few.changed, few.gone) == (2, 1, 0)
 
 
+def test_inputs_done_with_other_settings_are_taken_and_told(local: TableStore) -> None:
+    replaced = IdMap()
+    replaced.add(names(4))
+    earlier = Earlier(done=done_with(items(2, first=4)).done, replaced=replaced)
+    info = write_todo(local, "r1", items(7), earlier)
+    assert (info.todo, info.replaced, info.skipped, info.gone) == (5, 4, 2, 0)
+    assert [row["video_id"] for row in rows_of(local, info)] == [*names(4), names(7)[6]]
+
+
 def test_nothing_to_do_writes_no_file(local: TableStore) -> None:
-    info = write_manifest(local, "r1", items(3), done_with(items(3)))
+    info = write_todo(local, "r1", items(3), done_with(items(3)))
     assert (info.total, info.skipped, info.todo, info.files) == (3, 3, 0, ())
     assert unaccounted(local, "r1", seen=IdMap(), present=IdMap()).count == 0
 
@@ -117,13 +120,13 @@ def test_streams_into_files_of_bounded_size(
     monkeypatch.setattr(module, "ROWS_PER_FILE", 100)
     written: list[int] = []
 
-    def inputs() -> Iterator[Item]:
+    def inputs() -> Iterator[Input]:
         for number, item in enumerate(items(1050)):
             # What was listed long ago is on disk, so it is not in memory.
-            written.append(number - 100 * len(files(local, "runs/r1/manifest")))
+            written.append(number - 100 * len(files(local, "runs/r1/todo")))
             yield item
 
-    info = write_manifest(local, "r1", inputs(), done_with(items(30, first=200)))
+    info = write_todo(local, "r1", inputs(), done_with(items(30, first=200)))
     assert max(written) < 330
     sizes = [pq.ParquetFile(local.full(path)).metadata.num_rows for path in info.files]
     assert sizes == [100] * 10 + [20]
@@ -131,9 +134,9 @@ def test_streams_into_files_of_bounded_size(
 
 
 def test_limit_counts_what_is_to_do(local: TableStore) -> None:
-    done: list[Item] = []
+    done: list[Input] = []
     for expected in (3, 3, 2, 0):
-        info = write_manifest(local, "r1", items(8), done_with(done), limit=3)
+        info = write_todo(local, "r1", items(8), done_with(done), limit=3)
         assert (info.todo, info.skipped) == (expected, len(done))
         assert info.total == info.skipped + info.todo
         rows = [row["video_id"] for row in rows_of(local, info)]
@@ -142,29 +145,29 @@ def test_limit_counts_what_is_to_do(local: TableStore) -> None:
 
 
 def test_limit_ends_the_listing(local: TableStore) -> None:
-    listed: list[Item] = []
+    listed: list[Input] = []
 
-    def inputs() -> Iterator[Item]:
+    def inputs() -> Iterator[Input]:
         for item in items(50_000):
             listed.append(item)
             yield item
 
-    info = write_manifest(local, "r1", inputs(), done_with(items(9_000)), limit=500)
+    info = write_todo(local, "r1", inputs(), done_with(items(9_000)), limit=500)
     assert (info.total, info.skipped, info.todo) == (9_500, 9_000, 500)
     assert len(listed) <= 9_500 + 500
 
 
 def test_an_input_listed_twice_counts_once(local: TableStore) -> None:
-    info = write_manifest(local, "r1", [*items(3), *items(3), *items(5)], done_with(items(1)))
+    info = write_todo(local, "r1", [*items(3), *items(3), *items(5)], done_with(items(1)))
     assert (info.total, info.skipped, info.todo) == (5, 1, 4)
     assert [row["video_id"] for row in rows_of(local, info)] == names(4, first=1)
 
 
 def test_two_inputs_with_one_id_are_an_error(local: TableStore) -> None:
-    twins = [Item("a.mp4", "s3://one/a.mp4"), Item("a.mp4", "s3://two/a.mp4")]
+    twins = [Input("a.mp4", "s3://one/a.mp4"), Input("a.mp4", "s3://two/a.mp4")]
     for attempt in (
-        lambda: write_manifest(local, "r1", twins, NOTHING),
-        lambda: plan_manifest("r1", twins, NOTHING),
+        lambda: write_todo(local, "r1", twins, NOTHING),
+        lambda: plan_todo(twins, NOTHING),
     ):
         with pytest.raises(
             SourceError, match=r"two inputs have the id 'a\.mp4': s3://two/a\S* and s3://\S+\. Ids"
@@ -173,30 +176,30 @@ def test_two_inputs_with_one_id_are_an_error(local: TableStore) -> None:
 
 
 def test_inputs_done_under_another_uri_are_told(local: TableStore) -> None:
-    old = [Item(name, f"/old/{name}") for name in names(3)]
-    info = write_manifest(local, "r1", items(5), done_with(old))
+    old = [Input(name, f"/old/{name}") for name in names(3)]
+    info = write_todo(local, "r1", items(5), done_with(old))
     assert (info.skipped, info.todo, info.moved) == (3, 2, 3)
     assert info.moved_example == names(1)[0]
 
 
-def test_a_second_start_under_the_same_id_replaces_the_manifest(store: TableStore) -> None:
-    write_manifest(store, "r1", items(5), NOTHING)
-    write_manifest(store, "other", items(2), NOTHING)
-    info = write_manifest(store, "r1", items(5), done_with(items(4)))
+def test_a_second_start_under_the_same_id_replaces_the_list(store: TableStore) -> None:
+    write_todo(store, "r1", items(5), NOTHING)
+    write_todo(store, "other", items(2), NOTHING)
+    info = write_todo(store, "r1", items(5), done_with(items(4)))
     assert [row["video_id"] for row in rows_of(store, info)] == names(1, first=4)
-    info = write_manifest(store, "r1", items(5), done_with(items(5)))
-    assert files(store, "runs/r1/manifest") == []
+    info = write_todo(store, "r1", items(5), done_with(items(5)))
+    assert files(store, "runs/r1/todo") == []
     assert unaccounted(store, "other", seen=IdMap(), present=IdMap()).count == 2
 
 
 def test_plan_counts_and_writes_nothing(local: TableStore) -> None:
-    plan = plan_manifest("r1", items(9), done_with(items(2)), limit=4)
+    plan = plan_todo(items(9), done_with(items(2)), limit=4)
     assert (plan.total, plan.skipped, plan.todo, plan.files) == (6, 2, 4, ())
     assert not Path(local.root, "runs").exists()
 
 
 def test_unaccounted_names_the_first_few(store: TableStore) -> None:
-    write_manifest(store, "r1", items(40), NOTHING)
+    write_todo(store, "r1", items(40), NOTHING)
     seen, everything = IdMap(), IdMap()
     seen.add(names(15))
     everything.add(names(40))

@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rayjob.output import exports
+from rayjob.fuse import export
 from rayjob.output.store import TableStore
 from rayjob.prepare import Prepared, prepare
 from rayjob.settings.loading import read_config
-from schemas.config import FuseConfig, JobConfig
+from schemas.config import FuseConfig
 from schemas.tables import CaptionRow, captions_of, results_table
 from tests.support.jobs import ROOT
 from tests.support.outputs import caption, together
@@ -47,7 +47,7 @@ def fuse(output: Path, rows: list[CaptionRow], *, task: str = "t2v", run_id: str
 
 def test_nothing_is_written_unasked(tmp_path: Path) -> None:
     fuse(tmp_path, [caption("a")])
-    exports.write(prepared(tmp_path))
+    export(prepared(tmp_path))
     assert not (tmp_path / "exports").exists()
 
 
@@ -55,7 +55,7 @@ def test_the_csv_of_skycaptioner(tmp_path: Path) -> None:
     fuse(tmp_path, [caption("a"), caption("b", caption=TRICKY, uri="/videos/b, 2.mp4")])
     fuse(tmp_path, [caption("c")], run_id="r2")
     fuse(tmp_path, [caption("d")], task="i2v")
-    exports.write(prepared(tmp_path, csv=True))
+    export(prepared(tmp_path, csv=True))
     with (tmp_path / "exports/t2v_fusion_caption.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert rows == [
@@ -69,7 +69,7 @@ def test_the_csv_of_skycaptioner(tmp_path: Path) -> None:
 
 def test_the_column_names_the_task(tmp_path: Path) -> None:
     fuse(tmp_path, [caption("d")], task="i2v")
-    exports.write(prepared(tmp_path, "i2v", csv=True))
+    export(prepared(tmp_path, "i2v", csv=True))
     text = (tmp_path / "exports/i2v_fusion_caption.csv").read_text()
     assert text == "path,i2v_fusion_caption\ns3://videos/d,This is d.\n"
 
@@ -77,7 +77,7 @@ def test_the_column_names_the_task(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", ["invalid", "truncated"])
 def test_captions_that_break_a_rule_are_not_exported(tmp_path: Path, status: Any) -> None:
     fuse(tmp_path, [caption("a"), caption("b", caption_status=status)])
-    exports.write(prepared(tmp_path, csv=True, export_jsonl=True))
+    export(prepared(tmp_path, csv=True, export_jsonl=True))
     assert "videos/b" not in (tmp_path / "exports/t2v_fusion_caption.csv").read_text()
     assert "videos/b" not in (tmp_path / "exports/t2v.jsonl").read_text()
     assert "videos/a" in (tmp_path / "exports/t2v.jsonl").read_text()
@@ -86,21 +86,21 @@ def test_captions_that_break_a_rule_are_not_exported(tmp_path: Path, status: Any
 def test_an_export_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "exports/t2v_fusion_caption.csv"
     fuse(tmp_path, [caption("a"), caption("b")])
-    exports.write(prepared(tmp_path, csv=True))
+    export(prepared(tmp_path, csv=True))
     fuse(tmp_path, [caption("c")])
-    exports.write(prepared(tmp_path, csv=True))
+    export(prepared(tmp_path, csv=True))
     assert path.read_text().splitlines()[1:] == ["s3://videos/c,This is c."]
 
 
 def test_without_any_caption_the_csv_is_a_header(tmp_path: Path) -> None:
-    exports.write(prepared(tmp_path, csv=True))
+    export(prepared(tmp_path, csv=True))
     text = (tmp_path / "exports/t2v_fusion_caption.csv").read_text()
     assert text == "path,t2v_fusion_caption\n"
 
 
 def test_conversations_for_instruction_tuning(tmp_path: Path) -> None:
     fuse(tmp_path, [caption(f"{n}", caption=f"{TRICKY} {n}") for n in range(40)])
-    exports.write(prepared(tmp_path, export_jsonl=True))
+    export(prepared(tmp_path, export_jsonl=True))
     data = (tmp_path / "exports/t2v.jsonl").read_text("utf-8")
     lines = [json.loads(line) for line in data.splitlines()]
     assert sorted(line["id"] for line in lines) == sorted(f"{n}" for n in range(40))
@@ -115,20 +115,15 @@ def test_conversations_for_instruction_tuning(tmp_path: Path) -> None:
         assert place == "<video>" and request in requests
         asked.add(request)
     assert asked == set(requests), "all requests are used"
-    exports.write(prepared(tmp_path, export_jsonl=True))
+    export(prepared(tmp_path, export_jsonl=True))
     assert (tmp_path / "exports/t2v.jsonl").read_text("utf-8") == data
 
 
-def test_a_captioning_job_exports_nothing(tmp_path: Path) -> None:
-    config = read_config(
-        JobConfig,
-        str(ROOT / "configs/demo.yaml"),
-        flags={
-            "input": "s3://anything/at-all",
-            "output": str(tmp_path),
-            "recipe.prompt_file": str(ROOT / "tinyworld/prompts/omni.txt"),
-            "engine.model": str(ROOT / "models/tiny-omni"),
-        },
-    )
-    exports.write(prepare(config))
-    assert not (tmp_path / "exports").exists()
+def test_two_fusions_of_one_task_have_files_of_their_own(tmp_path: Path) -> None:
+    fuse(tmp_path, [caption("a")])
+    fuse(tmp_path, [caption("b")], task="t2v-short")
+    for name in (None, "t2v-short"):
+        export(prepared(tmp_path, csv=True, **{"name": name}))
+    for name, video in (("t2v", "a"), ("t2v-short", "b")):
+        lines = (tmp_path / f"exports/{name}_fusion_caption.csv").read_text("utf-8").splitlines()
+        assert lines == ["path,t2v_fusion_caption", f"s3://videos/{video},This is {video}."]

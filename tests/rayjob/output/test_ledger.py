@@ -56,7 +56,12 @@ def local(tmp_path: Path) -> TableStore:
 
 
 def write(
-    store: TableStore, run_id: str, *results: pa.Table, recipe: str = "omni", rows: int = 1000
+    store: TableStore,
+    run_id: str,
+    *results: pa.Table,
+    recipe: str = "omni",
+    rows: int = 1000,
+    settings: str | None = None,
 ) -> None:
     sink = ShardSink(
         store,
@@ -64,6 +69,7 @@ def write(
         run_id=run_id,
         config=ShardConfig(rows=rows),
         lock=NO_LOCK,
+        settings_hash=settings,
     )
     sink.write(together(results))
     sink.close()
@@ -71,7 +77,7 @@ def write(
 
 def done_of(store: TableStore, ids: list[str], *, retry_failed: bool = False) -> list[str]:
     done = Ledger(store, tables=OMNI).load(retry_failed=retry_failed)
-    return [each for each in ids if each in done]
+    return [each for each in ids if each in done.done]
 
 
 def test_what_is_done(store: TableStore) -> None:
@@ -81,20 +87,19 @@ def test_what_is_done(store: TableStore) -> None:
     ledger = Ledger(store, tables=OMNI)
     done = ledger.load(retry_failed=False)
     everything = ["a", "b", "bad", "busy", "c", "other", "new"]
-    assert [each for each in everything if each in done] == ["a", "b", "bad", "c"]
-    assert len(done) == 4
-    assert ledger.attempts().of(everything).tolist() == [0, 0, 0, 3, 0, 0, 0]
-    assert ledger.attempts()["busy"] == 3 and ledger.attempts()["new"] == 0
+    assert [each for each in everything if each in done.done] == ["a", "b", "bad", "c"]
+    assert len(done.done) == 4
+    assert done.attempts.find(everything).tolist() == [-1, -1, -1, 3, -1, -1, -1]
 
     done = ledger.load(retry_failed=True)
-    assert [each for each in everything if each in done] == ["a", "b", "c"]
-    assert len(done) == 3
-    assert ledger.attempts().of(everything).tolist() == [0, 0, 1, 3, 0, 0, 0]
+    assert [each for each in everything if each in done.done] == ["a", "b", "c"]
+    assert len(done.done) == 3
+    assert done.attempts.find(everything).tolist() == [-1, -1, 1, 3, -1, -1, -1]
 
 
 def test_an_empty_output_has_nothing_done(store: TableStore) -> None:
     ledger = Ledger(store, tables=OMNI)
-    assert len(ledger.load(retry_failed=False)) == 0
+    assert len(ledger.load(retry_failed=False).done) == 0
     assert ledger.reconcile() == 0
     assert len(ledger.present()) == 0
 
@@ -103,7 +108,7 @@ def test_recipes_whose_names_begin_alike_are_kept_apart(store: TableStore) -> No
     write(store, "r1", captioned(["a"]), recipe="omni2")
     write(store, "r1", captioned(["b"]), recipe="my.module:omni")
     assert done_of(store, ["a", "b"]) == []
-    assert "b" in Ledger(store, tables=tables_of("my.module:omni")).load(retry_failed=False)
+    assert "b" in Ledger(store, tables=tables_of("my.module:omni")).load(retry_failed=False).done
 
 
 def test_the_newest_failure_decides(local: TableStore) -> None:
@@ -116,8 +121,8 @@ def test_the_newest_failure_decides(local: TableStore) -> None:
     ledger = Ledger(local, tables=OMNI)
     for _ in range(2):
         done = ledger.load(retry_failed=False)
-        assert [each for each in "xy" if each in done] == ["y"]
-        assert ledger.attempts().of(["x", "y"]).tolist() == [2, 0]
+        assert [each for each in "xy" if each in done.done] == ["y"]
+        assert done.attempts.find(["x", "y"]).tolist() == [2, -1]
         ledger.reconcile()
     assert ids_in(local, "failures") == ["x", "y"]
 
@@ -146,9 +151,9 @@ def test_a_video_of_which_a_part_failed_keeps_both(local: TableStore) -> None:
     ledger = Ledger(local, tables=OMNI)
     assert ledger.reconcile() == 0
     assert (ids_in(local, "captions"), ids_in(local, "failures")) == (["v"] * 3, ["v"] * 2)
-    assert "v" in ledger.load(retry_failed=False)
-    assert "v" not in ledger.load(retry_failed=True)
-    assert ledger.attempts()["v"] == 1
+    assert "v" in ledger.load(retry_failed=False).done
+    again = ledger.load(retry_failed=True)
+    assert "v" not in again.done and again.attempts.get("v") == 1
 
 
 @pytest.mark.parametrize("outcome", ["whole", "part", "nothing"])
@@ -166,7 +171,7 @@ def test_the_next_attempt_at_a_part_replaces_it(local: TableStore, outcome: str)
     assert ids_in(local, "captions") == ["v"] * len(rows[0]) + ["w"]
     assert ids_in(local, "failures") == ["v"] * len(rows[1])
     assert ledger.reconcile() == 0
-    assert ("v" in ledger.load(retry_failed=True)) == (outcome == "whole")
+    assert ("v" in ledger.load(retry_failed=True).done) == (outcome == "whole")
 
 
 def test_captions_of_a_run_that_was_taken_for_dead_go(local: TableStore) -> None:
@@ -247,6 +252,94 @@ def test_taking_changed_videos_again_survives_a_crash_at_every_step(
     assert crashes >= 3
 
 
+def settings_in(store: TableStore, table: str) -> list[tuple[str, str]]:
+    """Ids and hashes, "" where there is none."""
+    pairs = []
+    for path in files(store, table):
+        rows = pq.read_table(pa.BufferReader(store.read_bytes(path)))
+        pairs += [(row["video_id"], row["settings_hash"] or "") for row in rows.to_pylist()]
+    return sorted(pairs)
+
+
+def test_what_is_done_with_other_settings(store: TableStore) -> None:
+    write(store, "r1", captioned(["unknown"]), rows=2)
+    write(store, "r2", captioned(["a", "b"]), failed(["bad"]), settings="first")
+    write(store, "r2", failed(["busy"], transient=True, attempts=2), settings="first")
+    write(store, "r3", captioned(["c"]), failed(["bad too"]), settings="second")
+    ledger = Ledger(store, tables=OMNI)
+    everything = ["unknown", "a", "b", "bad", "busy", "c", "bad too"]
+
+    def told(**options: Any) -> tuple[list[str], int, int]:
+        earlier = ledger.load(retry_failed=False, **options)
+        done = [each for each in everything if each in earlier.done]
+        return done, earlier.other_settings, earlier.unknown_settings
+
+    finished = ["unknown", "a", "b", "bad", "c", "bad too"]
+    assert told() == (finished, 0, 0)
+    # What is to be tried again anyway is in nobody's way.
+    assert told(settings_hash="second") == (finished, 3, 1)
+    assert told(settings_hash="first") == (finished, 2, 1)
+    assert told(settings_hash="third") == (finished, 5, 1)
+    part = results_table("part", captions=[caption("part")], failures=[failure("part")])
+    write(store, "other", part, recipe="part", settings="first")
+    parts = Ledger(store, tables=tables_of("part")).load(retry_failed=False, settings_hash="x")
+    assert parts.other_settings == 1, "a video counts once"
+    assert told(settings_hash="second", replace=True) == (["c", "bad too"], 0, 0)
+    earlier = ledger.load(retry_failed=False, settings_hash="second", replace=True)
+    assert [each for each in everything if each in earlier.replaced] == ["unknown", "a", "b"]
+    assert earlier.attempts.find(["bad", "busy", "bad too"]).tolist() == [1, 2, -1]
+    # Of two outcomes the newer one decides.
+    write(store, "r4", captioned(["a"]), failed(["bad"], attempts=2), settings="second")
+    done = ["a", "bad", "c", "bad too"]
+    assert told(settings_hash="second", replace=True) == (done, 0, 0)
+    ledger.reconcile()
+    assert told(settings_hash="second", replace=True) == (done, 0, 0)
+    assert told(settings_hash="second") == (finished, 1, 1)
+
+
+@pytest.mark.parametrize(("before", "after"), [("1", False), ("1", True), (None, False)])
+def test_replacing_survives_a_crash_at_every_step(
+    tmp_path: Path, before: str | None, after: bool
+) -> None:
+    """Videos that are done again with other settings, also where they fail now."""
+    crashes = 0
+    for at in range(100):
+        store = TableStore(tmp_path / str(at))
+        write(store, "r1", captioned(names(7)), failed(["x", "y"]), rows=3, settings=before)
+        again = captioned([*names(4), "x"]), failed([*names(2, first=4), "y"])
+        write(store, "r2", *again, rows=2, settings="2")
+        broken = FaultyStore(store, at=at, after=after)
+        with contextlib.suppress(Crash):
+            Ledger(broken, tables=OMNI).reconcile()
+        newest = {each: "2" for each in [*names(6), "x", "y"]} | {names(7)[6]: before or ""}
+        present = [*settings_in(store, "captions"), *settings_in(store, "failures")]
+        assert set(newest.items()) <= set(present), "a row that is newest was lost"
+        left = Ledger(store, tables=OMNI).load(retry_failed=False, settings_hash="2", replace=True)
+        assert [each for each in newest if each not in left.done] == names(7)[6:]
+
+        Ledger(store, tables=OMNI).reconcile()
+        present = [*settings_in(store, "captions"), *settings_in(store, "failures")]
+        assert sorted(present) == sorted(newest.items())
+        assert ids_in(store, "failures") == [*names(2, first=4), "y"]
+        if not broken.broke:
+            break
+        crashes += 1
+    assert crashes >= 3
+
+
+def test_tables_without_a_column_of_a_later_version(local: TableStore) -> None:
+    write(local, "r1", captioned(["a", "b"]), failed(["c"]), settings="1")
+    for path in files(local, ""):
+        table = pq.read_table(pa.BufferReader(local.read_bytes(path)))
+        local.write_table(path, table.drop_columns(["settings_hash"]))
+    ledger = Ledger(local, tables=OMNI)
+    earlier = ledger.load(retry_failed=False, settings_hash="1")
+    assert (len(earlier.done), earlier.other_settings, earlier.unknown_settings) == (3, 0, 3)
+    write(local, "r2", captioned(["a"]), settings="1")
+    assert ledger.reconcile() == 1
+    assert settings_in(local, "captions") == [("a", "1"), ("b", "")]
+
+
 def test_stamps_tell_moved_from_changed() -> None:
     before = stamps(["/a", "/b", "/c", "/d", "https://h/e?sig=1"], ["1", "1", "1", None, "1"])
     now = stamps(["/a", "/b", "/x", "/d", "https://h/e?sig=2"], ["1", "2", "2", "2", "2"])
@@ -278,7 +371,7 @@ def test_reconcile_survives_a_crash_at_every_step(
         assert set(ids_in(store, "captions")) == set(names(5)), "a caption was lost"
         present = set(ids_in(store, "captions") + ids_in(store, "failures"))
         assert present == set(names(9)), "an input was lost"
-        assert len(Ledger(store, tables=OMNI).load(retry_failed=False)) == 5
+        assert len(Ledger(store, tables=OMNI).load(retry_failed=False).done) == 5
 
         Ledger(store, tables=OMNI).reconcile()
         assert ids_in(store, "captions") == names(5)
@@ -346,7 +439,7 @@ def test_a_storage_that_breaks_a_third_of_requests(
     ledger = Ledger(shaky, tables=OMNI)
     assert ledger.reconcile() == 1
     done = ledger.load(retry_failed=False)
-    assert (len(done), len(ledger.attempts())) == (9, 1)
+    assert (len(done.done), len(done.attempts)) == (9, 1)
     assert ids_in(direct, "captions") == names(9)
     assert ids_in(direct, "failures") == names(1, first=9)
     assert sum(proxy.counts[each] for each in kinds) > 10
@@ -406,7 +499,7 @@ def load_and_measure(root: str, answers: Any) -> None:
     done = Ledger(store, tables=OMNI).load(retry_failed=False)
     seconds = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    answers.put((len(done), seconds, (after - before) / 1024))
+    answers.put((len(done.done), seconds, (after - before) / 1024))
 
 
 def test_a_large_ledger_loads_in_seconds(local: TableStore) -> None:

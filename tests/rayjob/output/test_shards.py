@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rayjob.inputs.todo import unaccounted, write_manifest
+from rayjob.inputs.manifests import Input
+from rayjob.inputs.todo import unaccounted, write_todo
 from rayjob.output.ledger import Ledger
 from rayjob.output.lock import RunLock
 from rayjob.output.shards import ShardSink
@@ -27,7 +28,6 @@ from tests.support.outputs import (
     OMNI,
     Crash,
     FaultyStore,
-    Item,
     caption,
     captioned,
     child,
@@ -178,7 +178,7 @@ def test_a_late_write_of_a_dead_process_replaces_nothing(store: TableStore) -> N
 
 def test_what_is_seen_but_not_stored_is_unaccounted_for(local: TableStore) -> None:
     done = Ledger(local, tables=OMNI).load(retry_failed=False)
-    write_manifest(local, "r1", [Item(name, name) for name in names(4)], done)
+    write_todo(local, "r1", [Input(name, name) for name in names(4)], done)
     sink = sink_of(local, rows=2)
     sink.write(captioned(names(4)))
     sink.close()
@@ -190,7 +190,7 @@ def test_what_is_seen_but_not_stored_is_unaccounted_for(local: TableStore) -> No
 
 def test_a_result_without_rows_stays_unaccounted_for(local: TableStore) -> None:
     done = Ledger(local, tables=OMNI).load(retry_failed=False)
-    write_manifest(local, "r1", [Item(name, name) for name in names(3)], done)
+    write_todo(local, "r1", [Input(name, name) for name in names(3)], done)
     sink = sink_of(local)
     sink.write(together([captioned(names(2)), results_table(names(3)[2])]))
     sink.close()
@@ -306,7 +306,7 @@ def write_until_killed(
         ledger = Ledger(store, tables=OMNI)
         ledger.reconcile()
         done = ledger.load(retry_failed=False)
-        write_manifest(store, run_id, [Item(name, f"s3://videos/{name}") for name in todo], done)
+        write_todo(store, run_id, [Input(name, f"s3://videos/{name}") for name in todo], done)
         sink = ShardSink(
             store,
             tables=OMNI,
@@ -315,7 +315,7 @@ def write_until_killed(
             lock=lock,
         )
         for number, name in enumerate(todo):
-            if name not in done:
+            if name not in done.done:
                 outcome = failed([name]) if number % 5 == 0 else captioned([name])
                 sink.write(outcome)
                 taken.value += 1

@@ -5,6 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
+from actors.engine.stats import EngineStats
+from actors.monitor import Snapshot
+from rayjob.counts import Counts
 from rayjob.output.layout import run_folder
 from rayjob.output.store import TableStore
 from rayjob.output.timeline import MAX_POINTS, Timeline, read_timeline
@@ -20,9 +23,9 @@ class Clock:
 
 def record(timeline: Timeline, captioned: int, *, running: int = 1) -> None:
     timeline.record(
-        decoded=captioned, captioned=captioned, failed=0, running=running, engines=1,
-        output_tokens=10 * captioned,
-    )  # fmt: skip
+        Counts(videos_captioned=captioned, output_tokens=10 * captioned),
+        Snapshot(received=captioned, engines=(EngineStats(running=running),)),
+    )
 
 
 def test_is_thinned_and_keeps_the_end(tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from actors.decoding.sandbox import DecodeSandbox
+from actors.engine.stats import EngineStats
+from actors.monitor import Snapshot
 from rayjob.cli import app
+from rayjob.counts import Counts
 from rayjob.evaluation.measures import Figure
 from rayjob.evaluation.outcome import Evaluation, GroupFigures, Unscored, save
 from rayjob.output.store import TableStore
@@ -231,8 +234,8 @@ def test_throughput_from_the_timeline(store: TableStore) -> None:
     now = [1000.0]
     timeline = Timeline(store, "r1", clock=lambda: now[0])
     for now[0], captioned in ((1000.0, 0), (1050.0, 100), (1100.0, 400)):
-        timeline.record(decoded=captioned, captioned=captioned, failed=0, running=4, engines=1,
-                        output_tokens=captioned)  # fmt: skip
+        counts = Counts(videos_captioned=captioned, output_tokens=captioned)
+        timeline.record(counts, Snapshot(received=captioned, engines=(EngineStats(running=4),)))
     timeline.close()
     page = page_of(store, "r1", pictures=False)
     assert "there is no timeline" not in page

@@ -1,0 +1,56 @@
+"""Counters of an engine's replica, as the job's monitor, metrics and summary read them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+
+@dataclass(kw_only=True)
+class EngineStats:
+    """Counters of one replica since it started. Times in seconds.
+
+    Attributes:
+        started_at: seconds since 1970.
+        alive_sec: time since the start.
+        running: requests in the engine now.
+        waiting: requests that are being prepared, or wait for it.
+        busy_sec: time with at least one request in the engine.
+        running_sec: integral of ``running`` over time.
+        prompt_tokens, output_tokens: of the requests that are answered.
+    """
+
+    started_at: float = field(default_factory=time.time)
+    alive_sec: float = 0.0
+    running: int = 0
+    waiting: int = 0
+    busy_sec: float = 0.0
+    running_sec: float = 0.0
+    requests: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    _changed_at: float = field(default_factory=time.monotonic)
+
+    def step(self, change: int) -> None:
+        """Account for the time since the last change, then change ``running``."""
+        now = time.monotonic()
+        passed, self._changed_at = now - self._changed_at, now
+        self.alive_sec += passed
+        self.running_sec += self.running * passed
+        self.busy_sec += passed if self.running else 0.0
+        self.running += change
+
+
+def busy_fraction(engines: Collection[EngineStats]) -> float | None:
+    """Share of the time after start-up with at least one request running, over all engines; None
+    where none started.
+    """
+    alive = sum(each.alive_sec for each in engines)
+    return min(1.0, sum(each.busy_sec for each in engines) / alive) if alive > 0 else None
+
+
+def mean_running(engines: Collection[EngineStats]) -> float | None:
+    """Requests in an engine while it was busy, on average; None where none was."""
+    busy = sum(each.busy_sec for each in engines)
+    return sum(each.running_sec for each in engines) / busy if busy > 0 else None
