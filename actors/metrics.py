@@ -12,7 +12,7 @@ import pyarrow as pa
 from ray.util.metrics import Counter, Gauge
 
 from actors.engine.stats import EngineStats
-from schemas.blocks import clip_of
+from schemas.blocks import video_of
 from schemas.tables import CaptionRow, FailureRow
 
 _RECIPE = ("recipe",)
@@ -34,7 +34,7 @@ class DecodeMetrics:
         self._videos.inc(tags={"outcome": "failed" if failed else "decoded"})
         _add(self._seconds, seconds, {})
         if not isinstance(outcome, FailureRow):
-            _add(self._bytes, clip_of(outcome).info.bytes_read, {})
+            _add(self._bytes, video_of(outcome).info.bytes_read, {})
 
 
 class CaptionMetrics:

@@ -23,7 +23,7 @@ from actors.engine.vllm_engine import EngineSettings, VllmEngine
 from actors.gate import Gate
 from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.storage.uris import public_uri
-from schemas.blocks import DECODED, INPUTS, clip_of, decoded_table, packed, unpacked
+from schemas.blocks import DECODED, INPUTS, decoded_table, packed, unpacked, video_of
 from schemas.errors import (
     DecoderCrashedError,
     EngineCrashedError,
@@ -185,7 +185,7 @@ class Captioner:
                 video_id=row["video_id"],
                 uri=public_uri(row["uri"]),
                 metadata=row["metadata"],
-                clip=clip_of(batch, index) if batch["info"][index].is_valid else None,
+                decoded=video_of(batch, index) if batch["info"][index].is_valid else None,
                 material=row["material"],
                 source_version=row["source_version"],
             )

@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 
 from actors.decoding.sandbox import DecodeSandbox
-from schemas.blocks import clip_of
+from schemas.blocks import video_of
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 from tinyworld.s3 import S3Gateway
 
@@ -84,7 +84,7 @@ def cost_of(sandbox: DecodeSandbox, uri: str, plan: SamplingPlan) -> dict[str, f
     """Decode a video; what it took, and what that costs a million times."""
     process, prices = psutil.Process(sandbox.pid), StorageOptions()
     began, before = time.monotonic(), process.cpu_times()
-    clip = clip_of(sandbox.decode(uri, plan))
+    clip = video_of(sandbox.decode(uri, plan))
     wall, after = time.monotonic() - began, process.cpu_times()
     assert len(clip.frames) == 32 and (clip.audio is None) == (plan.audio_rate is None)
     info, cpu = clip.info, after.user + after.system - before.user - before.system
@@ -120,7 +120,7 @@ def peak_memory(work: Path) -> dict[str, float]:
         assert sandbox.pid is not None
         watcher = threading.Thread(target=watch, args=(sandbox.pid,))
         watcher.start()
-        clip = clip_of(sandbox.decode(str(path), PLAN))
+        clip = video_of(sandbox.decode(str(path), PLAN))
         done.set()
         watcher.join()
     return {"duration_sec": clip.info.duration_sec, "peak_mb": peak / 1e6}

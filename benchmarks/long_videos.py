@@ -175,7 +175,7 @@ async def _recorded(prepared: Prepared, folder: Path, output: Path) -> list[Requ
             clip = decode(source, plan, config.decode.limits)
         mine = sorted((row for row in rows if row["video_id"] == path.name), key=_index)
         recorder = Recorder([row["caption"] for row in mine])
-        video = Video(video_id=path.name, uri=str(path), metadata=None, clip=clip)
+        video = Video(video_id=path.name, uri=str(path), metadata=None, decoded=clip)
         await prepared.recipe.caption(video, recorder)
         requests += recorder.requests
     return requests

@@ -38,11 +38,11 @@ from rayjob.capacity.pool import engine_pool
 from rayjob.recipes import find_recipe
 from rayjob.settings.loading import read_config
 from schemas.config import JobConfig
-from schemas.media import Clip
+from schemas.media import DecodedVideo
 from schemas.recipe import Recipe, Video
 
 
-def _decode_all(paths: list[Path], recipe: Recipe) -> list[Clip]:
+def _decode_all(paths: list[Path], recipe: Recipe) -> list[DecodedVideo]:
     config = read_config(JobConfig, flags={"input": ["-"], "output": "-"})
     assert recipe.plan is not None
     clips = []
@@ -69,8 +69,8 @@ def _cpu_seconds() -> float:
     return total
 
 
-def _video(path: Path, clip: Clip) -> Video:
-    return Video(video_id=path.name, uri=str(path), metadata=None, clip=clip)
+def _video(path: Path, clip: DecodedVideo) -> Video:
+    return Video(video_id=path.name, uri=str(path), metadata=None, decoded=clip)
 
 
 def phase_decode(paths: list[Path], config_file: str) -> dict[str, float]:
@@ -95,7 +95,7 @@ def phase_engine(paths: list[Path], config_file: str) -> dict[str, float]:
         engine = VllmEngine(pool.settings)
         slots = asyncio.Semaphore(pool.videos_in_flight)
 
-        async def one(path: Path, clip: Clip) -> None:
+        async def one(path: Path, clip: DecodedVideo) -> None:
             async with slots:
                 await recipe.caption(_video(path, clip), engine)
 

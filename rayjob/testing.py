@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from schemas.frame_pack import FramePacker
-from schemas.media import Clip, SamplingPlan, VideoInfo
+from schemas.media import DecodedVideo, SamplingPlan, VideoInfo
 from schemas.recipe import Answer, Request, Video
 
 CHAT_TOKENS = 40
@@ -106,7 +106,7 @@ def tokens(text: str) -> int:
     return len(_TOKEN.findall(text))
 
 
-def sample_clip(plan: SamplingPlan, *, seconds: float = 4.0, sound: bool = True) -> Clip:
+def sample_decoded(plan: SamplingPlan, *, seconds: float = 4.0, sound: bool = True) -> DecodedVideo:
     """A white square that crosses a blue background from left to right, and a tone of 440 Hz.
 
     Args:
@@ -129,7 +129,7 @@ def sample_clip(plan: SamplingPlan, *, seconds: float = 4.0, sound: bool = True)
         packer.add(frame)
     rate = plan.audio_rate or 0
     wave = np.sin(2 * np.pi * 440 / max(rate, 1) * np.arange(round(seconds * rate)))
-    return Clip(
+    return DecodedVideo(
         info=VideoInfo(
             duration_sec=seconds,
             fps=_FPS,
@@ -153,7 +153,7 @@ def sample_video(
     sound: bool = True,
     metadata: str | None = None,
 ) -> Video:
-    """:func:`sample_clip` as a recipe gets it.
+    """:func:`sample_decoded` as a recipe gets it.
 
     Args:
         metadata: see :class:`schemas.recipe.Video`.
@@ -164,5 +164,7 @@ def sample_video(
     """
     if plan is None:
         raise ValueError("a recipe without a plan is given captions, not a clip")
-    clip = sample_clip(plan, seconds=seconds, sound=sound)
-    return Video(video_id="sample.mp4", uri="/videos/sample.mp4", metadata=metadata, clip=clip)
+    decoded = sample_decoded(plan, seconds=seconds, sound=sound)
+    return Video(
+        video_id="sample.mp4", uri="/videos/sample.mp4", metadata=metadata, decoded=decoded
+    )

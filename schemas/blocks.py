@@ -14,7 +14,8 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
-from schemas.media import Clip, FramePack, VideoInfo
+from schemas.frame_pack import FramePack
+from schemas.media import DecodedVideo, VideoInfo
 from schemas.tables import FAILURES, FailureRow
 
 INPUTS = pa.schema(
@@ -31,7 +32,7 @@ INPUTS = pa.schema(
 is null where the video itself is the input, else a JSON document (see
 ``rayjob.inputs.earlier_captions``)."""
 
-CLIP = pa.schema(
+VIDEO = pa.schema(
     [
         pa.field("info", pa.string()),
         pa.field("frames", pa.large_binary()),
@@ -44,11 +45,11 @@ CLIP = pa.schema(
         pa.field("warnings", pa.list_(pa.string())),
     ]
 )
-"""A :class:`schemas.media.Clip`. ``info`` is JSON; ``frames`` holds raw pixels, or where
+"""A :class:`schemas.media.DecodedVideo`. ``info`` is JSON; ``frames`` holds raw pixels, or where
 ``frame_offsets`` are given the images of a :class:`schemas.media.FramePack`."""
 
-DECODED = pa.schema([*INPUTS, *CLIP, pa.field("failure", pa.struct(list(FAILURES)))])
-"""A decoded video (the columns of :data:`CLIP`), or the failure to decode it (``failure``), or
+DECODED = pa.schema([*INPUTS, *VIDEO, pa.field("failure", pa.struct(list(FAILURES)))])
+"""A decoded video (the columns of :data:`VIDEO`), or the failure to decode it (``failure``), or
 neither where there is nothing to decode."""
 
 PACKED = pa.schema([pa.field("table", pa.large_binary(), nullable=False)])
@@ -72,25 +73,25 @@ def unpacked(batch: pa.Table) -> Iterator[pa.Table]:
             yield reader.read_all()
 
 
-def clip_row(clip: Clip) -> pa.RecordBatch:
-    """One row of :data:`CLIP`, over the memory of the clip's own arrays."""
+def video_row(video: DecodedVideo) -> pa.RecordBatch:
+    """One row of :data:`VIDEO`, over the memory of its own arrays."""
     columns = {
-        "info": json.dumps(asdict(clip.info)),
-        "frames": clip.frames if clip.pack is None else clip.pack.data,
-        "frame_offsets": None if clip.pack is None else clip.pack.offsets.tolist(),
-        "height": clip.frames.shape[1],
-        "width": clip.frames.shape[2],
-        "timestamps": clip.timestamps.tolist(),
-        "audio": clip.audio,
-        "audio_rate": clip.audio_rate,
-        "warnings": list(clip.warnings),
+        "info": json.dumps(asdict(video.info)),
+        "frames": video.frames if video.pack is None else video.pack.data,
+        "frame_offsets": None if video.pack is None else video.pack.offsets.tolist(),
+        "height": video.frames.shape[1],
+        "width": video.frames.shape[2],
+        "timestamps": video.timestamps.tolist(),
+        "audio": video.audio,
+        "audio_rate": video.audio_rate,
+        "warnings": list(video.warnings),
     }
     return pa.RecordBatch.from_arrays(
         [
             _binary(value) if isinstance(value, np.ndarray) else pa.array([value], type=kind)
-            for value, kind in zip(columns.values(), CLIP.types, strict=True)
+            for value, kind in zip(columns.values(), VIDEO.types, strict=True)
         ],
-        schema=CLIP,
+        schema=VIDEO,
     )
 
 
@@ -99,13 +100,13 @@ def decoded_table(row: dict[str, Any], outcome: pa.RecordBatch | FailureRow) -> 
 
     Args:
         row: the columns of :data:`INPUTS`.
-        outcome: one row of :data:`CLIP`, taken over without a copy, or why there is none.
+        outcome: one row of :data:`VIDEO`, taken over without a copy, or why there is none.
     """
     columns: dict[str, Any] = {name: row[name] for name in INPUTS.names}
     if isinstance(outcome, FailureRow):
         return pa.Table.from_pylist([columns | {"failure": asdict(outcome)}], schema=DECODED)
     table = pa.Table.from_pylist([columns], schema=DECODED)
-    for field in CLIP:
+    for field in VIDEO:
         at = table.schema.get_field_index(field.name)
         table = table.set_column(at, field, outcome.column(field.name))
     return table
@@ -118,8 +119,8 @@ def undecoded_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     )
 
 
-def clip_of(table: pa.Table | pa.RecordBatch, row: int = 0) -> Clip:
-    """The clip in a row of :data:`CLIP` or :data:`DECODED`; its arrays are read-only views."""
+def video_of(table: pa.Table | pa.RecordBatch, row: int = 0) -> DecodedVideo:
+    """The video in a row of :data:`VIDEO` or :data:`DECODED`; its arrays are read-only views."""
     info = VideoInfo(**json.loads(table["info"][row].as_py()))
     shape = (-1, table["height"][row].as_py(), table["width"][row].as_py(), 3)
     pixels = _view(table["frames"][row], np.dtype(np.uint8))
@@ -131,7 +132,7 @@ def clip_of(table: pa.Table | pa.RecordBatch, row: int = 0) -> Clip:
     raw = len(timestamps) > 0 and pack is None
     frames = pixels.reshape(shape) if raw else np.zeros((0, 0, 0, 3), np.uint8)
     audio = table["audio"][row]
-    return Clip(
+    return DecodedVideo(
         info=info,
         frames=frames,
         timestamps=timestamps,

@@ -8,14 +8,38 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from schemas.media import FramePack
-
 _QUALITY = 92
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramePack:
+    """Frames of one size, each compressed for itself, so that any of them can be had alone.
+
+    Attributes:
+        data: uint8, shape (N,): JPEG images one after the other.
+        offsets: int64, shape (T + 1,): where each begins in ``data``, and where the last ends.
+    """
+
+    data: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def jpeg(self, index: int) -> memoryview:
+        """The image of one frame, compressed."""
+        return self.data[self.offsets[index] : self.offsets[index + 1]].data
+
+    def images(self, indices: Iterable[int]) -> npt.NDArray[np.uint8]:
+        """Some of the frames, uint8 RGB, shape (n, H, W, 3)."""
+        images = [np.asarray(Image.open(io.BytesIO(self.jpeg(index)))) for index in indices]
+        return np.stack(images) if images else np.empty((0, 0, 0, 3), dtype=np.uint8)
 
 
 class FramePacker:
@@ -46,9 +70,3 @@ class FramePacker:
             data=np.frombuffer(self._data, dtype=np.uint8),
             offsets=np.array(self._offsets, dtype=np.int64),
         )
-
-
-def unpack(pack: FramePack, indices: Iterable[int]) -> npt.NDArray[np.uint8]:
-    """Some frames of a pack, uint8 RGB, shape (n, H, W, 3)."""
-    images = [np.asarray(Image.open(io.BytesIO(pack.jpeg(index)))) for index in indices]
-    return np.stack(images) if images else np.empty((0, 0, 0, 3), dtype=np.uint8)

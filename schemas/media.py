@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from pydantic import (
     field_validator,
 )
 
+from schemas.frame_pack import FramePack
 from schemas.settings import Flag, Settings, Unset
 
 
@@ -133,28 +135,41 @@ class VideoInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FramePack:
-    """Frames of one size, each compressed for itself, so that any of them can be had alone.
+class Clip:
+    """What one request shows of a video.
 
     Attributes:
-        data: uint8, shape (N,): JPEG images one after the other.
-        offsets: int64, shape (T + 1,): where each begins in ``data``, and where the last ends.
+        duration_sec: how long the part is that it is taken from.
+        frames: uint8 RGB, shape (T, H, W, 3); T is 0 where there is only sound.
+        timestamps: float64, shape (T,), the moment of each frame in seconds from the start of
+            the part, increasing.
+        audio: float32 mono in [-1, 1], shape (N,), or None without sound.
+        audio_rate: samples per second of ``audio``, 0 without sound.
     """
 
-    data: npt.NDArray[np.uint8]
-    offsets: npt.NDArray[np.int64]
+    duration_sec: float
+    frames: npt.NDArray[np.uint8]
+    timestamps: npt.NDArray[np.float64]
+    audio: npt.NDArray[np.float32] | None = None
+    audio_rate: int = 0
 
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
+    @property
+    def num_frames(self) -> int:
+        """How many frames are shown."""
+        return len(self.timestamps)
 
-    def jpeg(self, index: int) -> memoryview:
-        """The image of one frame, compressed."""
-        return self.data[self.offsets[index] : self.offsets[index + 1]].data
+    @property
+    def sampled_fps(self) -> float:
+        """Frames per second of video among the frames (1.0 for a single frame)."""
+        if len(self.timestamps) < 2:
+            return 1.0
+        span = float(self.timestamps[-1] - self.timestamps[0])
+        return (len(self.timestamps) - 1) / span if span > 0 else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
-    """A decoded video, sampled as a :class:`SamplingPlan` says.
+class DecodedVideo:
+    """A whole video, sampled as a :class:`SamplingPlan` says.
 
     Attributes:
         info: facts about the file.
@@ -181,10 +196,16 @@ class Clip:
         """How many frames were sampled."""
         return len(self.timestamps)
 
-    @property
-    def sampled_fps(self) -> float:
-        """Frames per second of video among the sampled frames (1.0 for a single frame)."""
-        if len(self.timestamps) < 2:
-            return 1.0
-        span = float(self.timestamps[-1] - self.timestamps[0])
-        return (len(self.timestamps) - 1) / span if span > 0 else 1.0
+    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """Some of the frames, unpacked: uint8 RGB, shape (n, H, W, 3)."""
+        return self.frames[indices] if self.pack is None else self.pack.images(indices)
+
+    def whole(self) -> Clip:
+        """All of it as one clip."""
+        return Clip(
+            duration_sec=self.info.duration_sec,
+            frames=self.frames if self.pack is None else self.pack.images(range(len(self.pack))),
+            timestamps=self.timestamps,
+            audio=self.audio,
+            audio_rate=self.audio_rate,
+        )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from schemas.config import GenerationConfig
-from schemas.media import Clip, SamplingPlan
+from schemas.media import Clip, DecodedVideo, SamplingPlan
 from schemas.tables import CaptionRow
 
 
@@ -23,14 +23,14 @@ class Video:
     Attributes:
         metadata: JSON object of the manifest's other columns, None without any.
         source_version: which content of the input this is, for the column of that name.
-        clip: what the decoder extracted, None for a recipe without a plan.
-        material: JSON document of earlier captions, None where there is a clip.
+        decoded: what the decoder extracted, None for a recipe without a plan.
+        material: JSON document of earlier captions, None where there is a video.
     """
 
     video_id: str
     uri: str
     metadata: str | None
-    clip: Clip | None = None
+    decoded: DecodedVideo | None = None
     material: str | None = None
     source_version: str | None = None
 

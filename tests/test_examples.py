@@ -12,8 +12,9 @@ import pytest
 
 from rayjob.recipes import find_recipe
 from rayjob.recipes.base import BaseRecipe
-from rayjob.settings.loading import load_config
+from rayjob.settings.loading import read_config
 from rayjob.testing import ScriptedEngine, sample_video
+from schemas.config import JobConfig
 from tests.support.jobs import ROOT
 
 PAGE = (ROOT / "docs/recipes.md").read_text()
@@ -41,7 +42,7 @@ def test_the_example_s_test_runs_anywhere(tmp_path: Path) -> None:
 
 def test_the_job_file_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    config = load_config("examples/plain_words.yaml", flags={})
+    config = read_config(JobConfig, "examples/plain_words.yaml", flags={})
     recipe = find_recipe(config.recipe.name)(config.recipe, model=config.engine.model)
     assert recipe.generation.max_tokens == 96
     assert (recipe.name, recipe.model) == ("plain-words", "models/tiny-omni")

@@ -1,4 +1,4 @@
-"""What the decoding process answers: a row of ``schemas.blocks.CLIP``, or an error.
+"""What the decoding process answers: a row of ``schemas.blocks.VIDEO``, or an error.
 
 An answer is its kind, its length, and that many bytes. The process may be in the hands of a
 hostile file, so its parent takes nothing on trust: a length is compared with what the plan and
@@ -17,9 +17,9 @@ import pyarrow as pa
 from pydantic import TypeAdapter
 
 import schemas.errors
-from schemas.blocks import CLIP, clip_of
+from schemas.blocks import VIDEO, video_of
 from schemas.errors import DecoderFaultError, RayjobError, VideoError
-from schemas.media import Clip, DecodeLimits, SamplingPlan, VideoInfo
+from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, VideoInfo
 
 HEADER = struct.Struct("<cQ")
 READY, ROW, ERROR = b"+", b"R", b"E"
@@ -102,7 +102,7 @@ def checked_error(payload: pa.Buffer) -> RayjobError:
 
 
 def checked_row(payload: pa.Buffer, plan: SamplingPlan) -> pa.RecordBatch:
-    """Return one row of ``schemas.blocks.CLIP``: views of ``payload``.
+    """Return one row of ``schemas.blocks.VIDEO``: views of ``payload``.
 
     Raises:
         DecoderFaultError: it is not such a row, or not one that ``plan`` can have led to.
@@ -115,19 +115,19 @@ def checked_row(payload: pa.Buffer, plan: SamplingPlan) -> pa.RecordBatch:
         message = stream.read_next_message()
         if message.type != "record batch" or _asks_for_unpacking(message.metadata):
             raise ValueError("not a plain record batch")
-        row = pa.ipc.read_record_batch(message, CLIP)
+        row = pa.ipc.read_record_batch(message, VIDEO)
         row.validate(full=True)
         if row.num_rows != 1:
             raise ValueError(f"{row.num_rows} rows")
         missing = [
             name
-            for name in CLIP.names
+            for name in VIDEO.names
             if name not in ("frame_offsets", "audio") and row[name].null_count
         ]
         if missing:
             raise ValueError(f"nothing in {', '.join(missing)}")
         _INFO.validate_json(row["info"][0].as_py(), strict=True)
-        _check(clip_of(row), plan, height=row["height"][0].as_py(), width=row["width"][0].as_py())
+        _check(video_of(row), plan, height=row["height"][0].as_py(), width=row["width"][0].as_py())
     except (pa.ArrowException, OSError, StopIteration, ValueError, TypeError) as error:
         raise _nonsense(error) from None
     return row
@@ -137,7 +137,7 @@ def _nonsense(problem: Exception) -> DecoderFaultError:
     return DecoderFaultError(f"the decoding process answers nonsense: {problem!r}"[:500])
 
 
-def _check(clip: Clip, plan: SamplingPlan, *, height: int, width: int) -> None:
+def _check(clip: DecodedVideo, plan: SamplingPlan, *, height: int, width: int) -> None:
     info, times, count = clip.info, clip.timestamps, clip.num_frames
     if not (math.isfinite(info.duration_sec) and math.isfinite(info.fps)):
         raise ValueError("a length or a rate that is not finite")

@@ -14,7 +14,7 @@ from actors.decoding.answers import READY, send, send_error, send_row
 from actors.decoding.decoder import decode
 from actors.decoding.reading import ReadingCosts
 from actors.storage.access import open_range
-from schemas.blocks import clip_row
+from schemas.blocks import video_row
 from schemas.errors import DecoderCrashedError, DecoderFaultError, VideoError
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 
@@ -48,7 +48,7 @@ def _serve(
     try:
         plan = SamplingPlan.model_validate(request["plan"])
         with open_range(request["uri"], storage) as reader:
-            row = clip_row(decode(reader, plan, limits, ReadingCosts.of(storage)))
+            row = video_row(decode(reader, plan, limits, ReadingCosts.of(storage)))
     except VideoError as error:
         send_error(answers, type(error).__name__, str(error))
     except MemoryError:

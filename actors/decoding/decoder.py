@@ -1,4 +1,4 @@
-"""From a file to a :class:`~schemas.media.Clip`: sampled frames and sound."""
+"""From a file to a :class:`~schemas.media.DecodedVideo`: sampled frames and sound."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from actors.decoding.schedule import Schedule
 from actors.decoding.sound import SoundTrack, decode_sound
 from actors.storage.range_reader import RangeReader
 from schemas.errors import CorruptMediaError, NoMediaStreamError
-from schemas.media import Clip, DecodeLimits, SamplingPlan, VideoInfo
+from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, VideoInfo
 
 
 def decode(
@@ -30,7 +30,7 @@ def decode(
     plan: SamplingPlan,
     limits: DecodeLimits,
     costs: ReadingCosts = LIST_PRICES,
-) -> Clip:
+) -> DecodedVideo:
     """Decode what ``plan`` wants of a file.
 
     Args:
@@ -53,7 +53,7 @@ def decode(
         opened.container.close()
 
 
-def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Clip:
+def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> DecodedVideo:
     if source.video is None and plan.audio_rate is None:
         # A model that is shown nothing writes a caption all the same.
         raise NoMediaStreamError("the file has no picture, and the plan takes no sound")
@@ -117,7 +117,7 @@ def _clip(
     audio: npt.NDArray[np.float32] | None,
     sound_sec: float,
     plan: SamplingPlan,
-) -> Clip:
+) -> DecodedVideo:
     video, sound, reader = source.video, source.audio, source.reader
     converter = pictures.converter if pictures is not None else None
     timeline = schedule.timeline if schedule is not None else None
@@ -136,7 +136,7 @@ def _clip(
         bytes_read=reader.bytes_read,
         bytes_stored=reader.size,
     )
-    return Clip(
+    return DecodedVideo(
         info=info,
         frames=pictures.images if pictures is not None else np.empty((0, 0, 0, 3), np.uint8),
         timestamps=np.array(pictures.times if pictures is not None else [], dtype=np.float64),

@@ -17,8 +17,8 @@ from actors.decoding.probe import BAD_DATA, Source, drain, frame_rate
 from actors.decoding.sampling import shown_frames, target_times
 from actors.decoding.schedule import Run, Schedule
 from actors.decoding.upright import FrameConverter
-from schemas.frame_pack import FramePacker
-from schemas.media import FramePack, SamplingPlan
+from schemas.frame_pack import FramePack, FramePacker
+from schemas.media import SamplingPlan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,7 +72,7 @@ class DecodeSandbox(contextlib.AbstractContextManager["DecodeSandbox"]):
         """Decode what ``plan`` wants of the video at ``uri``.
 
         Returns:
-            One row of ``schemas.blocks.CLIP``, checked; ``schemas.blocks.clip_of`` reads it.
+            One row of ``schemas.blocks.VIDEO``, checked; ``schemas.blocks.video_of`` reads it.
 
         Raises:
             VideoError: whatever :func:`actors.storage.access.open_range` and

@@ -144,7 +144,7 @@ def _metadata(clip: Clip) -> dict[str, Any]:
     """What vLLM wants to know of frames that are already sampled."""
     return {
         "fps": clip.sampled_fps,
-        "duration": clip.info.duration_sec,
+        "duration": clip.duration_sec,
         "total_num_frames": len(clip.frames),
         "frames_indices": list(range(len(clip.frames))),
         "video_backend": "rayjob",

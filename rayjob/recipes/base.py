@@ -120,7 +120,8 @@ class BaseRecipe:
 
     async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
         """One row for the whole video; see :class:`schemas.recipe.Recipe`."""
-        return [self.row(video, await self.ask(engine, clip=video.clip))]
+        assert video.decoded is not None
+        return [self.row(video, await self.ask(engine, clip=video.decoded.whole()))]
 
     async def ask(
         self,
@@ -175,15 +176,15 @@ class BaseRecipe:
         """From an outcome to a row of ``captions``.
 
         Args:
-            info: facts about the file, by default those of the clip.
-            num_frames: frames that the model saw, by default all of the clip.
+            info: facts about the file, by default those of the decoded video.
+            num_frames: frames that the model saw, by default all that were decoded.
             caption: what to store, by default the answer's text.
             end_sec: by default the end of the video.
             details: what else to tell about the row.
         """
-        if video.clip is not None:
-            info = info or video.clip.info
-            num_frames = video.clip.num_frames if num_frames is None else num_frames
+        if video.decoded is not None:
+            info = info or video.decoded.info
+            num_frames = video.decoded.num_frames if num_frames is None else num_frames
         length = None if info is None else info.duration_sec
         return CaptionRow(
             video_id=video.video_id,

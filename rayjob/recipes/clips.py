@@ -21,7 +21,7 @@ from rayjob.recipes.base import BaseRecipe
 from rayjob.recipes.windows import Window, cut, frames_within, windows_over
 from schemas.config import GenerationConfig
 from schemas.errors import CaptionError, IncompleteError, UnusableMaterialError
-from schemas.media import Clip, SamplingPlan
+from schemas.media import DecodedVideo, SamplingPlan
 from schemas.recipe import Engine, Video
 from schemas.tables import CaptionRow, Level
 
@@ -78,13 +78,13 @@ class Clips(BaseRecipe):
         Raises:
             IncompleteError: a request failed; the rows made until then are kept.
         """
-        clip = video.clip
-        assert clip is not None
-        if not clip.num_frames:
+        decoded = video.decoded
+        assert decoded is not None
+        if not decoded.num_frames:
             raise UnusableMaterialError("the file has no picture, and this recipe captions frames")
         rows: list[CaptionRow] = []
-        jobs = [self._chain(video, clip, engine, rows)]
-        waiting = iter(self._frames(clip))
+        jobs = [self._chain(video, decoded, engine, rows)]
+        waiting = iter(self._frames(decoded))
         jobs += [
             self._some_frames(video, engine, waiting, rows)
             for _ in range(self.options.frames_at_once)
@@ -105,16 +105,16 @@ class Clips(BaseRecipe):
         return rows
 
     async def _chain(
-        self, video: Video, clip: Clip, engine: Engine, rows: list[CaptionRow]
+        self, video: Video, decoded: DecodedVideo, engine: Engine, rows: list[CaptionRow]
     ) -> None:
         """Caption the windows one after the other."""
         options = self.options
         windows = windows_over(
-            clip.info.duration_sec, window_sec=options.window_sec, stride_sec=options.stride_sec
+            decoded.info.duration_sec, window_sec=options.window_sec, stride_sec=options.stride_sec
         )
         before = ""
         for window in windows:
-            frames = _evenly(frames_within(clip, window), options.max_window_frames)
+            frames = _evenly(frames_within(decoded, window), options.max_window_frames)
             prompt = self.prompt.replace("{context}", before)
             try:
                 row = await self._captioned(video, engine, prompt, window, frames, level="clip")
@@ -128,19 +128,19 @@ class Clips(BaseRecipe):
                 # A caption that broke a rule would lead the next one astray.
                 before = row.caption
 
-    def _frames(self, clip: Clip) -> Iterator[tuple[Window, int]]:
+    def _frames(self, decoded: DecodedVideo) -> Iterator[tuple[Window, int]]:
         """Frames to caption alone, each once and with the time it stands for."""
         if self.options.frame_sec is None:
             return
         spans = windows_over(
-            clip.info.duration_sec,
+            decoded.info.duration_sec,
             window_sec=self.options.frame_sec,
             stride_sec=self.options.frame_sec,
         )
         for span in spans:
-            frame = frames_within(clip, span)[0]
+            frame = frames_within(decoded, span)[0]
             # Else no frame begins here: the one that is still shown was captioned before.
-            if clip.timestamps[frame] >= span.start_sec - 1e-6 or not span.index:
+            if decoded.timestamps[frame] >= span.start_sec - 1e-6 or not span.index:
                 yield span, frame
 
     async def _some_frames(
@@ -170,11 +170,11 @@ class Clips(BaseRecipe):
         level: Level,
     ) -> CaptionRow:
         """Caption some frames, with the sound of a window where they are a clip."""
-        clip = video.clip
-        assert clip is not None
+        decoded = video.decoded
+        assert decoded is not None
         # Unpacked now, one request at a time.
-        part = await asyncio.to_thread(cut, clip, window, frames=frames, sound=level == "clip")
-        outcome = await self.ask(engine, prompt=prompt, clip=part, drop_abnormal=False)
+        clip = await asyncio.to_thread(cut, decoded, window, frames=frames, sound=level == "clip")
+        outcome = await self.ask(engine, prompt=prompt, clip=clip, drop_abnormal=False)
         return self.row(
             video,
             outcome,

@@ -68,7 +68,9 @@ class Structured(BaseRecipe):
 
     async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
         """One row for the whole video; see :class:`schemas.recipe.Recipe`."""
-        outcome = await self.ask(engine, clip=video.clip, json_schema=self._schema)
+        assert video.decoded is not None
+        clip = video.decoded.whole()
+        outcome = await self.ask(engine, clip=clip, json_schema=self._schema)
         valid = structured(outcome.answer) is None
         read = StructuredCaption.model_validate_json(outcome.answer.text) if valid else None
         return [self.row(video, outcome, structured=read)]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.frame_pack import unpack
-from schemas.media import Clip
+from schemas.media import Clip, DecodedVideo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,31 +37,31 @@ def windows_over(duration_sec: float, *, window_sec: float, stride_sec: float) -
     ]
 
 
-def frames_within(clip: Clip, window: Window) -> list[int]:
+def frames_within(video: DecodedVideo, window: Window) -> list[int]:
     """Indices of the frames shown in a window; the one before it where none begins inside."""
-    times = clip.timestamps
+    times = video.timestamps
     inside = np.flatnonzero((times >= window.start_sec - 1e-6) & (times < window.end_sec - 1e-6))
     if not len(inside) and len(times):
         inside = np.array([max(0, int(np.searchsorted(times, window.start_sec, "right")) - 1)])
     return [int(index) for index in inside]
 
 
-def cut(clip: Clip, window: Window, *, frames: list[int], sound: bool) -> Clip:
-    """A window as a clip of its own: some frames, unpacked, and the sound of its time.
+def cut(video: DecodedVideo, window: Window, *, frames: list[int], sound: bool) -> Clip:
+    """A window as a clip: some frames, unpacked, and the sound of its time.
 
     Args:
         frames: indices of the frames to show.
         sound: with the sound, where there is any.
     """
-    pixels = clip.frames[frames] if clip.pack is None else unpack(clip.pack, frames)
     audio = None
-    if sound and clip.audio is not None:
-        begin = round(window.start_sec * clip.audio_rate)
-        audio = clip.audio[begin : round(window.end_sec * clip.audio_rate)]
+    if sound and video.audio is not None:
+        begin = round(window.start_sec * video.audio_rate)
+        audio = video.audio[begin : round(window.end_sec * video.audio_rate)]
+    heard = audio is not None and len(audio) > 0
     return Clip(
-        info=dataclasses.replace(clip.info, duration_sec=window.end_sec - window.start_sec),
-        frames=pixels,
-        timestamps=np.maximum(0.0, clip.timestamps[frames] - window.start_sec),
-        audio=audio if audio is not None and len(audio) else None,
-        audio_rate=clip.audio_rate if audio is not None else 0,
+        duration_sec=window.end_sec - window.start_sec,
+        frames=video.images(frames),
+        timestamps=np.maximum(0.0, video.timestamps[frames] - window.start_sec),
+        audio=audio if heard else None,
+        audio_rate=video.audio_rate if heard else 0,
     )

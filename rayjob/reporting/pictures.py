@@ -21,11 +21,10 @@ from actors.decoding.sandbox import DecodeSandbox
 from rayjob.recipes import find_recipe
 from rayjob.reporting.reading import Part
 from rayjob.reporting.runs import Run, read_config, setting
-from schemas.blocks import clip_of
+from schemas.blocks import video_of
 from schemas.config import RecipeConfig
 from schemas.errors import ConfigError, DecoderFaultError, VideoError
-from schemas.frame_pack import unpack
-from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
+from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, StorageOptions
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +176,7 @@ def take_pictures(
         def one(uri: str, duration: float | None) -> Pictures:
             sandbox = idle.get()
             try:
-                clip = clip_of(sandbox.decode(uri, _bounded(how.plan, duration)))
+                clip = video_of(sandbox.decode(uri, _bounded(how.plan, duration)))
             except (VideoError, DecoderFaultError) as error:
                 return Pictures(problem=f"{type(error).__name__}: {error}")
             finally:
@@ -195,7 +194,7 @@ def _bounded(plan: SamplingPlan, duration: float | None) -> SamplingPlan:
     return plan.model_copy(update={"fps": plan.fps / max(1, every)})
 
 
-def pictures_of(clip: Clip, *, exact: bool, most_bytes: int) -> Pictures:
+def pictures_of(clip: DecodedVideo, *, exact: bool, most_bytes: int) -> Pictures:
     """Thumbnails and waveform of a clip; as many frames as fit into ``most_bytes``."""
     count = min(MAX_FRAMES, clip.num_frames)
     chosen: list[int] = []
@@ -219,8 +218,8 @@ def pictures_of(clip: Clip, *, exact: bool, most_bytes: int) -> Pictures:
     )
 
 
-def _frame(clip: Clip, index: int) -> npt.NDArray[np.uint8]:
-    frames = clip.frames[index : index + 1] if clip.pack is None else unpack(clip.pack, [index])
+def _frame(clip: DecodedVideo, index: int) -> npt.NDArray[np.uint8]:
+    frames = clip.images([index])
     frame: npt.NDArray[np.uint8] = frames[0]
     return frame
 

@@ -15,7 +15,7 @@ from rayjob.capacity.pool import engine_pool
 from rayjob.recipes.omni import Omni
 from rayjob.settings.loading import read_config
 from schemas.config import JobConfig
-from schemas.media import Clip, VideoInfo
+from schemas.media import Clip, DecodedVideo, VideoInfo
 from schemas.recipe import Request, Video
 from tests.support.engines import machines, omni_engine
 from tests.support.renderers import OMNI, renderer_of
@@ -32,11 +32,11 @@ TOKENS_PER_SEC = 25
 # ---- prefix caching: both engines caption the same frames with different sound
 
 
-def clip(scene: Scene) -> Clip:
+def decoded(scene: Scene) -> DecodedVideo:
     info = VideoInfo(
         duration_sec=SECONDS, fps=2.0, width=112, height=112, has_video=True, has_audio=True
     )
-    return Clip(
+    return DecodedVideo(
         info=info,
         frames=render_frames(scene, seconds=SECONDS, fps=2, width=112, height=112),
         timestamps=np.arange(0, SECONDS, 0.5),
@@ -58,7 +58,9 @@ def heard(settings: EngineSettings) -> list[tuple[bool, bool]]:
                 silenced = dataclasses.replace(scene, sound="silence")
                 verdicts = []
                 for shown in (scene, silenced):
-                    video = Video(video_id=f"{number}", uri="", metadata=None, clip=clip(shown))
+                    video = Video(
+                        video_id=f"{number}", uri="", metadata=None, decoded=decoded(shown)
+                    )
                     (row,) = await recipe.caption(video, engine)
                     verdicts.append(grade(row.caption, shown)["sound"])
                 pairs.append((verdicts[0], verdicts[1]))
@@ -141,12 +143,9 @@ def layout(renderer: Any, prompt: dict[str, Any]) -> Layout:
 
 
 def long_clip(*, seconds: float, frames: int) -> Clip:
-    info = VideoInfo(
-        duration_sec=seconds, fps=25.0, width=112, height=112, has_video=True, has_audio=True
-    )
     wave = np.random.default_rng(0).normal(0, 0.1, round(seconds * 16_000))
     return Clip(
-        info=info,
+        duration_sec=seconds,
         frames=np.zeros((frames, 112, 112, 3), np.uint8),
         timestamps=np.linspace(0, seconds - 0.04, frames),
         audio=wave.astype(np.float32),

@@ -5,45 +5,44 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rayjob.testing import ScriptedEngine, sample_clip, sample_video
+from rayjob.testing import ScriptedEngine, sample_decoded, sample_video
 from schemas.config import GenerationConfig
-from schemas.frame_pack import unpack
 from schemas.media import SamplingPlan
 from schemas.recipe import Request
 
 
 def test_a_sample_is_sampled_as_the_plan_says() -> None:
-    clip = sample_clip(SamplingPlan(fps=2.0, audio_rate=8_000), seconds=3.0)
+    clip = sample_decoded(SamplingPlan(fps=2.0, audio_rate=8_000), seconds=3.0)
     assert clip.timestamps.tolist() == [0, 0.5, 1, 1.5, 2, 2.5]
     assert clip.frames.shape == (6, 24, 32, 3) and clip.frames.dtype == np.uint8
     assert clip.audio is not None and clip.audio.shape == (24_000,)
     assert clip.audio.dtype == np.float32 and 0.4 < np.abs(clip.audio).max() <= 1
-    even = sample_clip(SamplingPlan(num_frames=3))
+    even = sample_decoded(SamplingPlan(num_frames=3))
     assert even.timestamps.tolist() == pytest.approx([0, 1.98, 3.96])
     assert (even.audio, even.audio_rate) == (None, 0)
-    part = sample_clip(SamplingPlan(num_frames=2, include_last=False, stretch_to=(40, 30)))
+    part = sample_decoded(SamplingPlan(num_frames=2, include_last=False, stretch_to=(40, 30)))
     assert part.timestamps.tolist() == pytest.approx([0, 1.98])
     assert part.frames.shape == (2, 30, 40, 3)
 
 
 def test_something_moves_to_the_right() -> None:
-    clip = sample_clip(SamplingPlan(num_frames=4))
+    clip = sample_decoded(SamplingPlan(num_frames=4))
     centres = [np.argwhere(frame[:, :, 0] > 128)[:, 1].mean() for frame in clip.frames]
     assert centres == sorted(set(centres))
 
 
 def test_a_plan_may_compress() -> None:
-    clip = sample_clip(SamplingPlan(num_frames=4, compress=True))
-    plain = sample_clip(SamplingPlan(num_frames=4))
+    clip = sample_decoded(SamplingPlan(num_frames=4, compress=True))
+    plain = sample_decoded(SamplingPlan(num_frames=4))
     assert clip.pack is not None and clip.frames.size == 0 and clip.num_frames == 4
-    difference = unpack(clip.pack, range(4)).astype(int) - plain.frames
+    difference = clip.images(range(4)).astype(int) - plain.frames
     assert np.abs(difference).mean() < 5
 
 
 def test_a_silent_file() -> None:
     video = sample_video(SamplingPlan(num_frames=1, audio_rate=8_000), sound=False)
-    assert video.clip is not None
-    assert (video.clip.audio, video.clip.info.has_audio) == (None, False)
+    assert video.decoded is not None
+    assert (video.decoded.audio, video.decoded.info.has_audio) == (None, False)
     with pytest.raises(ValueError, match="is given captions"):
         sample_video(None)
 

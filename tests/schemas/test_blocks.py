@@ -8,13 +8,13 @@ from schemas.blocks import (
     DECODED,
     INPUTS,
     PACKED,
-    clip_of,
-    clip_row,
     decoded_table,
     packed,
     unpacked,
+    video_of,
+    video_row,
 )
-from schemas.media import Clip, VideoInfo
+from schemas.media import DecodedVideo, VideoInfo
 from schemas.tables import RESULTS, FailureRow, failures_of, results_table
 
 ROW = {
@@ -26,12 +26,12 @@ ROW = {
 }
 
 
-def clip(frames: int, sound: bool) -> Clip:
+def clip(frames: int, sound: bool) -> DecodedVideo:
     chance = np.random.default_rng(frames)
     info = VideoInfo(
         duration_sec=4.0, fps=25.0, width=6, height=4, has_video=frames > 0, has_audio=sound
     )
-    return Clip(
+    return DecodedVideo(
         info=info,
         frames=chance.integers(0, 255, (frames, 4, 6, 3), dtype=np.uint8),
         timestamps=np.arange(frames, dtype=np.float64),
@@ -44,12 +44,12 @@ def clip(frames: int, sound: bool) -> Clip:
 @pytest.mark.parametrize(("frames", "sound"), [(8, True), (1, False), (0, True)])
 def test_a_clip_survives(frames: int, sound: bool) -> None:
     before = clip(frames, sound)
-    other = decoded_table(ROW | {"material": None}, clip_row(clip(3, True)))
+    other = decoded_table(ROW | {"material": None}, video_row(clip(3, True)))
     table = pa.concat_tables(
-        [other, decoded_table(ROW | {"material": None}, clip_row(before)), other]
+        [other, decoded_table(ROW | {"material": None}, video_row(before)), other]
     ).combine_chunks()
     assert table.schema.equals(DECODED)
-    after = clip_of(table, 1)
+    after = video_of(table, 1)
     assert after.info == before.info
     assert after.warnings == ("odd",)
     assert after.timestamps.tolist() == before.timestamps.tolist()

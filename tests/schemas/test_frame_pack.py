@@ -4,8 +4,8 @@ import tracemalloc
 
 import numpy as np
 
-from schemas.frame_pack import FramePacker, unpack
-from schemas.media import Clip, FramePack, VideoInfo
+from schemas.frame_pack import FramePack, FramePacker
+from schemas.media import DecodedVideo, VideoInfo
 from tinyworld.render import frames_at
 from tinyworld.world import sample_scenes
 
@@ -27,7 +27,7 @@ def pack_of(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> FramePac
 
 def test_round_trip() -> None:
     images = pictures(8)
-    found = unpack(pack_of(images), range(8))
+    found = pack_of(images).images(range(8))
     assert (found.shape, found.dtype) == (images.shape, np.uint8)
     error = np.abs(found.astype(int) - images)
     assert error.mean() < 2, "compressed too hard for a model to see the same"
@@ -38,9 +38,9 @@ def test_round_trip() -> None:
 def test_any_frame_alone_and_in_any_order() -> None:
     pack = pack_of(pictures(8))
     assert len(pack) == 8
-    every = unpack(pack, range(8))
-    np.testing.assert_array_equal(unpack(pack, [6, 1, 6]), every[[6, 1, 6]])
-    assert unpack(pack, []).shape[0] == 0
+    every = pack.images(range(8))
+    np.testing.assert_array_equal(pack.images([6, 1, 6]), every[[6, 1, 6]])
+    assert pack.images([]).shape[0] == 0
 
 
 def test_a_frame_that_stays_is_repeated() -> None:
@@ -49,7 +49,7 @@ def test_a_frame_that_stays_is_repeated() -> None:
     packer.add(first)
     packer.repeat()
     packer.add(second)
-    found = unpack(packer.pack(), range(3))
+    found = packer.pack().images(range(3))
     np.testing.assert_array_equal(found[0], found[1])
     assert (found[1] != found[2]).any()
 
@@ -69,7 +69,7 @@ def test_an_hour_of_frames_is_small() -> None:
     assert pack.data.nbytes < raw / 5
     # It is never there twice.
     assert peak < 1.3 * pack.data.nbytes + 10e6
-    clip = Clip(
+    clip = DecodedVideo(
         info=VideoInfo(
             duration_sec=HOUR, fps=1, width=side, height=side, has_video=True, has_audio=False
         ),
@@ -78,7 +78,7 @@ def test_an_hour_of_frames_is_small() -> None:
         pack=pack,
     )
     tracemalloc.start()
-    unpack(pack, range(3000, 3010))
+    pack.images(range(3000, 3010))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert clip.num_frames == HOUR

@@ -21,16 +21,16 @@ from actors.decoding.answers import (
     send_error,
     send_row,
 )
-from schemas.blocks import CLIP, clip_of, clip_row
+from schemas.blocks import VIDEO, video_of, video_row
 from schemas.errors import DecoderFaultError, OpenError
 from schemas.frame_pack import FramePacker
-from schemas.media import Clip, DecodeLimits, SamplingPlan, VideoInfo
+from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, VideoInfo
 
 PLAN = SamplingPlan(num_frames=3, max_pixels=1000, audio_rate=16_000)
 FRAMES = np.random.default_rng(0).integers(0, 255, (3, 20, 30, 3), dtype=np.uint8)
 SOUND = np.linspace(-1, 1, 800, dtype=np.float32)
 INFO = VideoInfo(duration_sec=2.0, fps=25.0, width=30, height=20, has_video=True, has_audio=True)
-CLIP_MADE = Clip(
+CLIP_MADE = DecodedVideo(
     info=INFO,
     frames=FRAMES,
     timestamps=np.array([0.0, 1.0, 2.0]),
@@ -40,7 +40,7 @@ CLIP_MADE = Clip(
 )
 
 
-def packed_clip() -> Clip:
+def packed_clip() -> DecodedVideo:
     packer = FramePacker()
     for frame in FRAMES:
         packer.add(frame)
@@ -57,17 +57,17 @@ def sent(row: pa.RecordBatch) -> pa.Buffer:
     return pa.py_buffer(pipe.getvalue()[HEADER.size :])
 
 
-def with_column(name: str, value: Any, made: Clip = CLIP_MADE) -> pa.RecordBatch:
-    row = clip_row(made)
-    field = CLIP.field(name)
-    return row.set_column(CLIP.get_field_index(name), field, pa.array([value], type=field.type))
+def with_column(name: str, value: Any, made: DecodedVideo = CLIP_MADE) -> pa.RecordBatch:
+    row = video_row(made)
+    field = VIDEO.field(name)
+    return row.set_column(VIDEO.get_field_index(name), field, pa.array([value], type=field.type))
 
 
 @pytest.mark.parametrize("made", [CLIP_MADE, packed_clip()], ids=["pixels", "packed"])
-def test_a_row_arrives(made: Clip) -> None:
-    payload = sent(clip_row(made))
+def test_a_row_arrives(made: DecodedVideo) -> None:
+    payload = sent(video_row(made))
     assert len(payload) <= most_bytes(PLAN, DecodeLimits())
-    clip = clip_of(checked_row(payload, PLAN))
+    clip = video_of(checked_row(payload, PLAN))
     assert (clip.info, clip.warnings) == (made.info, made.warnings)
     np.testing.assert_array_equal(clip.frames, made.frames)
     np.testing.assert_array_equal(clip.audio, made.audio)
@@ -80,7 +80,7 @@ def test_a_row_arrives(made: Clip) -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        *(with_column(name, None) for name in CLIP.names if name not in ("frame_offsets", "audio")),
+        *(with_column(name, None) for name in sorted({*VIDEO.names} - {"frame_offsets", "audio"})),
         with_column("info", "{}"),
         with_column("info", "[" * 100_000),
         with_column("info", json.dumps({**dataclasses.asdict(INFO), "width": "30"})),
@@ -107,8 +107,8 @@ def test_a_row_arrives(made: Clip) -> None:
         with_column("frame_offsets", [], packed_clip()),
         with_column("frame_offsets", [0, 10, None, 30], packed_clip()),
         with_column("frame_offsets", [0, 700, 300, len(packed_clip().pack.data)], packed_clip()),  # type: ignore[union-attr]
-        clip_row(CLIP_MADE).slice(0, 0),
-        pa.RecordBatch.from_pylist([{}, {}], schema=CLIP),
+        video_row(CLIP_MADE).slice(0, 0),
+        pa.RecordBatch.from_pylist([{}, {}], schema=VIDEO),
         pa.RecordBatch.from_pydict({"info": ["x"]}),
     ],
 )  # fmt: skip
@@ -128,7 +128,7 @@ def test_a_row_that_cannot_be(row: pa.RecordBatch) -> None:
 )
 def test_a_row_of_another_plan(plan: SamplingPlan) -> None:
     with pytest.raises(DecoderFaultError):
-        checked_row(sent(clip_row(CLIP_MADE)), plan)
+        checked_row(sent(video_row(CLIP_MADE)), plan)
 
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
@@ -137,7 +137,7 @@ def test_nothing_is_unpacked(codec: str) -> None:
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression=codec)
     row = with_column("frames", bytes(FRAMES.size))
-    with pa.ipc.new_stream(sink, CLIP, options=options) as writer:
+    with pa.ipc.new_stream(sink, VIDEO, options=options) as writer:
         writer.write_batch(row)
     with pytest.raises(DecoderFaultError, match="not a plain record batch"):
         checked_row(sink.getvalue(), PLAN)
@@ -155,19 +155,19 @@ def test_the_sender_s_schema_is_not_looked_at() -> None:
         def __arrow_ext_deserialize__(cls, storage: Any, data: bytes) -> Any:
             raise AssertionError("the sender's bytes were given to a registered type")
 
-    row = clip_row(CLIP_MADE)
+    row = video_row(CLIP_MADE)
     trapped = pa.RecordBatch.from_arrays(
-        [pa.ExtensionArray.from_storage(Trap(), row["info"]), *row.columns[1:]], names=CLIP.names
+        [pa.ExtensionArray.from_storage(Trap(), row["info"]), *row.columns[1:]], names=VIDEO.names
     )
     pa.register_extension_type(Trap())
     try:
-        assert clip_of(checked_row(sent(trapped), PLAN)).info == INFO
+        assert video_of(checked_row(sent(trapped), PLAN)).info == INFO
     finally:
         pa.unregister_extension_type("rayjob.test.trap")
 
 
 def test_damaged_rows_end_in_one_error() -> None:
-    data = sent(clip_row(packed_clip())).to_pybytes()
+    data = sent(video_row(packed_clip())).to_pybytes()
     good = 0
     for seed in range(2000):
         chance = random.Random(seed)

@@ -16,14 +16,14 @@ from actors.decoding.decoder import decode
 from actors.decoding.sound import SoundTrack
 from actors.storage.access import open_range
 from schemas.errors import MediaLimitError, NoMediaStreamError
-from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
+from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, StorageOptions
 from tests.support.media import Sound, number_of, numbered, numbers_of, render
 
 LIMITS = DecodeLimits()
 SOUND = 16_000
 
 
-def load(path: Path, *, limits: DecodeLimits = LIMITS, **plan: float) -> Clip:
+def load(path: Path, *, limits: DecodeLimits = LIMITS, **plan: float) -> DecodedVideo:
     with open_range(str(path), StorageOptions()) as reader:
         return decode(reader, SamplingPlan.model_validate(plan), limits)
 

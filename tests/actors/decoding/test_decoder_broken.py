@@ -23,7 +23,7 @@ from schemas.errors import (
     UnsupportedCodecError,
     VideoError,
 )
-from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
+from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, StorageOptions
 from tests.actors.decoding.test_decoder import expected, load
 from tests.support.media import Sound, numbers_of, render
 
@@ -338,7 +338,7 @@ def test_fragmented_files_are_complete(tmp_path: Path) -> None:
         sounds=[Sound(seconds=8, bursts=[(6.0, 7.0)])],
         container_options={"movflags": "frag_keyframe+empty_moov+default_base_moof"},
     )
-    clip: Clip = load(path, num_frames=9, audio_rate=16_000)
+    clip: DecodedVideo = load(path, num_frames=9, audio_rate=16_000)
     assert numbers_of(clip.frames) == expected(200, 9)
     assert clip.audio is not None
     burst = np.flatnonzero(np.abs(clip.audio) > 0.1) / 16_000

@@ -12,7 +12,7 @@ import pytest
 from av.video.stream import VideoStream
 
 from actors.decoding.sampling import fit_size
-from schemas.media import Clip
+from schemas.media import DecodedVideo
 from tests.actors.decoding.test_decoder import expected, load
 from tests.support.media import Image, Sound, number_of, numbers_of, render
 
@@ -29,7 +29,7 @@ def corners(_number: int = 0, *, width: int = 96, height: int = 64) -> Image:
     return image
 
 
-def corner_names(clip: Clip) -> list[str]:
+def corner_names(clip: DecodedVideo) -> list[str]:
     """Names of the corners: top left, top right, bottom left, bottom right."""
     image = clip.frames[0].astype(int)
     height, width = image.shape[:2]
@@ -42,7 +42,7 @@ def corner_names(clip: Clip) -> list[str]:
     return found
 
 
-def assert_colours(clip: Clip, *, within: float = 14.0) -> None:
+def assert_colours(clip: DecodedVideo, *, within: float = 14.0) -> None:
     image = clip.frames[0].astype(float)
     height, width = image.shape[:2]
     for (y, x), colour in zip(

@@ -13,7 +13,7 @@ from actors.decoding import pictures
 from actors.decoding.decoder import decode
 from actors.decoding.reading import ReadingCosts
 from actors.storage.access import open_range
-from schemas.media import Clip, DecodeLimits, SamplingPlan, StorageOptions
+from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, StorageOptions
 from tests.actors.decoding.test_decoder import expected
 from tests.support.media import Image, Sound, numbered, numbers_of, render
 
@@ -62,7 +62,7 @@ def fed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def check(clip: Clip) -> None:
+def check(clip: DecodedVideo) -> None:
     assert numbers_of(clip.frames) == expected(COUNT, 10)
     assert clip.timestamps == pytest.approx(np.linspace(0, (COUNT - 1) / RATE, 10), abs=0.002)
     assert clip.audio is not None

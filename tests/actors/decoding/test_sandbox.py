@@ -21,7 +21,7 @@ import pytest
 from actors.decoding.child import BACKSTOP_MB
 from actors.decoding.sandbox import DecodeSandbox
 from actors.stages import failure_of
-from schemas.blocks import clip_of
+from schemas.blocks import video_of
 from schemas.errors import (
     DecoderCrashedError,
     DecoderFaultError,
@@ -72,7 +72,7 @@ def gone(pid: int) -> bool:
 
 def test_the_clip_is_the_same_as_in_process(sandbox: DecodeSandbox, good: Path) -> None:
     here = load(good, num_frames=8, audio_rate=16_000)
-    there = clip_of(sandbox.decode(str(good), PLAN))
+    there = video_of(sandbox.decode(str(good), PLAN))
     assert there.info == here.info
     assert there.warnings == here.warnings
     assert there.audio_rate == 16_000
@@ -85,7 +85,7 @@ def test_the_clip_is_the_same_as_in_process(sandbox: DecodeSandbox, good: Path) 
 
 def test_sound_without_a_picture(sandbox: DecodeSandbox, tmp_path: Path) -> None:
     path = render(tmp_path / "clip.m4a", codec=None, sounds=[Sound(seconds=1)])
-    clip = clip_of(sandbox.decode(str(path), PLAN))
+    clip = video_of(sandbox.decode(str(path), PLAN))
     assert clip.frames.shape == (0, 0, 0, 3)
     assert clip.audio is not None
 
@@ -100,7 +100,7 @@ def test_one_child_serves_many_files_good_and_bad(
     for path, kind in ((text, NotAVideoError), (tmp_path / "nothing.mp4", NotFoundError)):
         with pytest.raises(kind, match=r"not a media file|there is no file"):
             sandbox.decode(str(path), PLAN)
-    assert numbers_of(clip_of(sandbox.decode(str(good), PLAN)).frames) == expected(60, 8)
+    assert numbers_of(video_of(sandbox.decode(str(good), PLAN)).frames) == expected(60, 8)
     assert sandbox.pid == pid
 
 
@@ -114,7 +114,7 @@ def test_a_child_that_dies_is_named_and_replaced(
     threading.Timer(0.3, os.kill, (pid, signal.Signals[name])).start()
     with pytest.raises(DecoderCrashedError, match=name):
         sandbox.decode(silent_url, PLAN)
-    assert numbers_of(clip_of(sandbox.decode(str(good), PLAN)).frames) == expected(60, 8)
+    assert numbers_of(video_of(sandbox.decode(str(good), PLAN)).frames) == expected(60, 8)
     assert sandbox.pid != pid
 
 
@@ -123,12 +123,12 @@ def test_a_child_that_died_between_files_is_replaced(sandbox: DecodeSandbox, goo
     assert sandbox.pid is not None
     os.kill(sandbox.pid, signal.SIGKILL)
     time.sleep(0.1)
-    assert len(clip_of(sandbox.decode(str(good), PLAN)).frames) == 8
+    assert len(video_of(sandbox.decode(str(good), PLAN)).frames) == 8
 
 
 def test_a_hang_ends_in_time(good: Path, silent_url: str) -> None:
     with DecodeSandbox(DecodeLimits(wall_seconds=1), StorageOptions()) as sandbox:
-        assert len(clip_of(sandbox.decode(str(good), PLAN)).frames) == 8
+        assert len(video_of(sandbox.decode(str(good), PLAN)).frames) == 8
         pid = sandbox.pid
         assert pid is not None
         begin = time.monotonic()
@@ -136,7 +136,7 @@ def test_a_hang_ends_in_time(good: Path, silent_url: str) -> None:
             sandbox.decode(silent_url, PLAN)
         assert time.monotonic() - begin < 5
         assert gone(pid)
-        assert len(clip_of(sandbox.decode(str(good), PLAN)).frames) == 8
+        assert len(video_of(sandbox.decode(str(good), PLAN)).frames) == 8
 
 
 def test_too_much_memory(tmp_path: Path, good: Path) -> None:
@@ -144,7 +144,7 @@ def test_too_much_memory(tmp_path: Path, good: Path) -> None:
     with DecodeSandbox(DecodeLimits(memory_mb=256), StorageOptions()) as sandbox:
         with pytest.raises(DecoderCrashedError, match="256 MB"):
             sandbox.decode(str(path), SamplingPlan(num_frames=160, max_pixels=2_000_000))
-        assert len(clip_of(sandbox.decode(str(good), PLAN)).frames) == 8
+        assert len(video_of(sandbox.decode(str(good), PLAN)).frames) == 8
 
 
 def test_one_large_allocation_is_refused_by_the_system(good: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from actors.engine.prompting import ModelInput, PromptBuilder
 from schemas.errors import ModelError
-from schemas.media import Clip, VideoInfo
+from schemas.media import Clip
 from schemas.recipe import Request
 from tests.support.renderers import CHATML, OMNI, omni_with_chatml, renderer_of, text_model
 
@@ -46,12 +46,8 @@ def built(renderer: Any, request: Request) -> ModelInput:
 
 
 def clip(*, frames: int, sound: bool, every: float = 0.5) -> Clip:
-    info = VideoInfo(
-        duration_sec=frames * every, fps=25.0, width=112, height=112, has_video=frames > 0,
-        has_audio=sound,
-    )  # fmt: skip
     return Clip(
-        info=info,
+        duration_sec=frames * every,
         frames=np.zeros((frames, 112, 112, 3), np.uint8),
         timestamps=np.arange(frames) * every,
         audio=np.zeros(1600, np.float32) if sound else None,

@@ -20,7 +20,7 @@ from schemas.errors import (
     UnusableMaterialError,
 )
 from schemas.frame_pack import FramePacker
-from schemas.media import Clip, DecodeLimits, StorageOptions, VideoInfo
+from schemas.media import DecodedVideo, DecodeLimits, StorageOptions, VideoInfo
 from schemas.recipe import Request, Video
 from tests.support.media import numbers_of, render
 
@@ -44,7 +44,7 @@ def video(*, seconds: float = SECONDS, packed: bool = True) -> Video:
     packer = FramePacker()
     for image in images:
         packer.add(image)
-    clip = Clip(
+    clip = DecodedVideo(
         info=VideoInfo(
             duration_sec=seconds, fps=25.0, width=16, height=16, has_video=True, has_audio=True
         ),
@@ -54,7 +54,7 @@ def video(*, seconds: float = SECONDS, packed: bool = True) -> Video:
         audio=np.zeros(round(seconds * 8000), np.float32),
         audio_rate=8000,
     )
-    return Video(video_id="a.mp4", uri="/v/a.mp4", metadata=None, clip=clip)
+    return Video(video_id="a.mp4", uri="/v/a.mp4", metadata=None, decoded=clip)
 
 
 def shown(request: Request) -> list[int]:
@@ -213,9 +213,9 @@ async def test_a_fault_that_is_no_video_s_is_not_hidden() -> None:
 
 
 async def test_a_file_without_a_picture() -> None:
-    clip = video().clip
+    clip = video().decoded
     assert clip is not None
-    sound = Clip(
+    sound = DecodedVideo(
         info=clip.info,
         frames=np.empty((0, 0, 0, 3), np.uint8),
         timestamps=np.empty(0),
@@ -224,7 +224,7 @@ async def test_a_file_without_a_picture() -> None:
     )
     with pytest.raises(UnusableMaterialError, match="no picture"):
         await recipe().caption(
-            Video(video_id="a", uri="a", metadata=None, clip=sound), ScriptedEngine(answer)
+            Video(video_id="a", uri="a", metadata=None, decoded=sound), ScriptedEngine(answer)
         )
 
 
@@ -244,7 +244,7 @@ async def test_every_second_shows_its_own_picture(
         return [round(number / rate) for number in numbers_of(request.clip.frames)]
 
     engine = ScriptedEngine(lambda request: f"Second {seconds(request)}.")
-    film = Video(video_id="a", uri="a", metadata=None, clip=clip)
+    film = Video(video_id="a", uri="a", metadata=None, decoded=clip)
     rows = await recipe().caption(film, engine)
     assert [(row.start_sec, row.caption) for row in rows if row.level == "frame"] == [
         (second, f"Second [{second}].") for second in range(9)

@@ -51,7 +51,9 @@ async def test_omni_row() -> None:
     assert (row.start_sec, row.end_sec, row.num_frames, row.has_audio) == (0.0, 4.0, 32, False)
     assert (row.attempts, row.caption) == (2, "two words")
     assert (row.model, row.model_revision, row.metadata) == ("m", "r1", '{"k":1}')
-    assert engine.requests[0].clip is video.clip
+    shown = engine.requests[0].clip
+    assert shown is not None and video.decoded is not None
+    assert shown.frames is video.decoded.frames and shown.duration_sec == 4.0
     assert engine.requests[0].generation.temperature == 0.2
     assert engine.requests[0].generation.max_tokens == 1024
 

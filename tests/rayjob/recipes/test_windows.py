@@ -5,7 +5,7 @@ import pytest
 
 from rayjob.recipes.windows import Window, cut, frames_within, windows_over
 from schemas.frame_pack import FramePacker
-from schemas.media import Clip, VideoInfo
+from schemas.media import DecodedVideo, VideoInfo
 
 
 def spans(duration: float, window: float, stride: float) -> list[tuple[float, float]]:
@@ -45,14 +45,14 @@ def test_windows_cover_the_time_line(duration: float, stride: float) -> None:
     assert (ends[:-1] < duration).all()
 
 
-def make_clip(*, frames: int = 20, fps: float = 2.0, packed: bool = False) -> Clip:
+def make_clip(*, frames: int = 20, fps: float = 2.0, packed: bool = False) -> DecodedVideo:
     images = np.zeros((frames, 16, 16, 3), np.uint8)
     images[:] = (np.arange(frames) * 10)[:, None, None, None]
     packer = FramePacker()
     for image in images:
         packer.add(image)
     duration = frames / fps
-    return Clip(
+    return DecodedVideo(
         info=VideoInfo(
             duration_sec=duration, fps=fps, width=16, height=16, has_video=True, has_audio=True
         ),
@@ -83,7 +83,7 @@ def test_cut(packed: bool) -> None:
     part = cut(clip, window(2, 4), frames=[4, 6], sound=True)
     np.testing.assert_allclose(part.frames[:, 0, 0, 0], [40, 60], atol=2)
     np.testing.assert_array_equal(part.timestamps, [0.0, 1.0])
-    assert part.info.duration_sec == 2.0
+    assert part.duration_sec == 2.0
     assert part.audio is not None
     np.testing.assert_array_equal(part.audio, np.arange(16000, 32000))
     silent = cut(clip, window(2, 4), frames=[4], sound=False)
@@ -93,7 +93,7 @@ def test_cut(packed: bool) -> None:
 def test_sound_that_ends_before_the_picture() -> None:
     clip = make_clip()
     assert clip.audio is not None
-    short = Clip(
+    short = DecodedVideo(
         info=clip.info,
         frames=clip.frames,
         timestamps=clip.timestamps,

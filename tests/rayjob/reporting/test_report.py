@@ -22,7 +22,7 @@ from rayjob.reporting.pictures import pictures_of, take_pictures, watching
 from rayjob.reporting.reading import list_parts
 from rayjob.reporting.runs import find_runs, read_config, setting
 from rayjob.settings.redaction import HIDDEN
-from schemas.blocks import clip_of
+from schemas.blocks import video_of
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 from tests.support.outputs import caption, failure
 from tests.support.reports import make_run, page_of, render
@@ -165,7 +165,7 @@ def test_compressed_frames_are_shown(store: TableStore, tmp_path: Path) -> None:
 def test_pictures_keep_to_their_share_of_the_page(tmp_path: Path) -> None:
     (video,) = render(tmp_path / "videos", 1)
     with DecodeSandbox(DecodeLimits(), StorageOptions()) as sandbox:
-        clip = clip_of(sandbox.decode(str(video), SamplingPlan(num_frames=24, audio_rate=16_000)))
+        clip = video_of(sandbox.decode(str(video), SamplingPlan(num_frames=24, audio_rate=16_000)))
     all_of_them = pictures_of(clip, exact=True, most_bytes=10_000_000)
     few = pictures_of(clip, exact=True, most_bytes=30_000)
     assert len(all_of_them.thumbnails) == 24
