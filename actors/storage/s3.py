@@ -100,7 +100,7 @@ class S3Client(Client):
         )
 
     def delete(self, at: S3Address) -> None:
-        """Delete an object; one that is not there is no error."""
+        """Delete an object; one that is not there is not an error."""
         self._request(str(at), lambda: self._call("delete_object", at))
 
     async def _page(self, prefix: S3Address, token: str | None) -> dict[str, Any]:

@@ -59,13 +59,13 @@ def _from_tables(store: TableStore, recipe: str) -> Iterator[Input]:
                 lacking = set(_COLUMNS) - set(file.schema_arrow.names)
                 if lacking:
                     raise SourceError(
-                        f"{store.url_of(entry.path)} is no shard of captions: it lacks the "
+                        f"{store.url_of(entry.path)} is not a shard of captions: it lacks the "
                         f"columns {', '.join(sorted(lacking))}"
                     )
                 table = file.read(columns=_COLUMNS)
         except pa.ArrowException as error:
             raise SourceError(
-                f"{store.url_of(entry.path)} is no shard of captions: {error}"
+                f"{store.url_of(entry.path)} is not a shard of captions: {error}"
             ) from error
         yield from _videos(table)
     if not found:

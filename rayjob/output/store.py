@@ -193,7 +193,7 @@ class TableStore:
         self.write_bytes(path, sink.getvalue().to_pybytes(), guard=guard)
 
     def delete(self, path: str) -> None:
-        """Delete a file; one that is not there is no error."""
+        """Delete a file; one that is not there is not an error."""
         if self.is_local:
             Path(self.full(path)).unlink(missing_ok=True)
             return

@@ -155,7 +155,7 @@ def test_a_table_that_holds_no_captions(tmp_path: Path) -> None:
     assert str(path) in message and "lacks the columns structured, uri" in message
     path.write_bytes(b"no Parquet")
     message = error(tmp_path)
-    assert str(path) in message and "no shard of captions" in message
+    assert str(path) in message and "not a shard of captions" in message
 
 
 # ---- CSV
