@@ -180,7 +180,7 @@ class Endpoint:
         if code in _TRANSIENT:
             return False
         text = reply.body.decode("utf-8", "replace")
-        said = self._clean(" ".join(text[:1000].split())[:300])
+        said = self._clean(" ".join(text.split()))
         if code in (401, 403):
             raise ConfigError(
                 f"{self._shown()} refuses the key (HTTP {code}): pass --judge-key-file or "
@@ -207,10 +207,10 @@ class Endpoint:
         return str(self._url.copy_with(username=None, password=None, query=None))
 
     def _clean(self, text: str) -> str:
-        """The endpoint's words without the key, and without what a terminal would obey."""
+        """Words of the endpoint: few, without the key, without what a terminal would obey."""
         if self._key:
             text = text.replace(self._key, "***")
-        return "".join(letter if letter.isprintable() else " " for letter in text)
+        return "".join(letter if letter.isprintable() else " " for letter in text[:300])
 
 
 class _MalformedError(Exception):

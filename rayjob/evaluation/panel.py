@@ -90,7 +90,7 @@ class Panel:
             raise
         except Exception as error:
             # Whatever else one answer may set off costs that answer, never the evaluation.
-            return earlier or f"unexpected {type(error).__name__}: {error}"
+            return earlier or f"unexpected {type(error).__name__}: {error}"[:300]
         readings = question.rubric.read(answer.text).values()
         if earlier is not None and all(reading.value is None for reading in readings):
             return earlier

@@ -10,6 +10,9 @@
     pictures     their frames and sound, decoded again
     scored       evaluation figures
     structured   structured answers as groups of chips
-    charts       inline SVG
+    charts       geometry of the charts; the templates draw it
+    track        geometry of a video's time line
+    throughput   charts over time
+    facts        figures and settings in words
     page         puts it together, through the templates
 """

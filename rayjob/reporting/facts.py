@@ -43,9 +43,7 @@ def tiles_of(each: RunTables) -> list[Tile]:
     captions = statistics.captions
     tiles = [
         Tile("videos captioned", number(done), inputs),
-        Tile("videos failed", number(failed), "see below", "failed")
-        if failed
-        else Tile("videos failed", "0", "none"),
+        Tile("videos failed", number(failed), *(("see below", "failed") if failed else ("none",))),
         Tile(
             "captions", number(captions), f"{number(statistics.share_ok)} % ok" if captions else ""
         ),

@@ -30,7 +30,6 @@ EXAMPLES_PER_ERROR = 3
 _MAX_KINDS = 500
 """Different reasons that are told apart; some of them quote the caption."""
 
-_STATUSES = ("ok", "truncated", "invalid")
 _CAPTION_COLUMNS = (
     "video_id", "level", "caption", "caption_status", "status_reason", "output_tokens",
     "duration_sec", "model", "prompt_hash", "created_at",
@@ -56,7 +55,7 @@ class Kind:
 
     def by_status(self) -> list[tuple[str, str, int]]:
         """(status, css class, captions), in the order of a legend."""
-        names = dict.fromkeys((*_STATUSES, *self.statuses))
+        names = dict.fromkeys(("ok", *FLAGGED, *self.statuses))
         return [(name, name, self.statuses[name]) for name in names if self.statuses[name]]
 
 
