@@ -16,9 +16,9 @@ from ray.job_submission import JobSubmissionClient
 
 from rayjob.output.store import TableStore
 from tests.support import jobs
-from tests.support.held import GATE
 from tests.support.outputs import ids_in
 from tests.support.ray_nodes import RayCluster
+from tests.support.recipes import GATE
 from tests.support.services import new_bucket
 from tinyworld.render import write_video
 from tinyworld.s3 import S3Gateway
@@ -161,7 +161,7 @@ def held_job(bucket: str, *options: str) -> list[str]:
     return [
         "--", "python", "-m", "rayjob.caption", *jobs.DEMO,
         "--input", f"{bucket}/in", "--output", f"{bucket}/out",
-        "--recipe", "tests.support.held:Held", "--run-id", "rehearsal",
+        "--recipe", "tests.support.recipes:Held", "--run-id", "rehearsal",
         "--gpus-per-engine", f"{GPUS_PER_ENGINE}", "--set", f"engine.videos_in_flight={IN_FLIGHT}",
         *options,
     ]  # fmt: skip

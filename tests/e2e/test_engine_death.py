@@ -17,7 +17,7 @@ def test_a_poisonous_video(tmp_path: Path) -> None:
         write_video(tmp_path / "in" / name, [(scene, 2.0)])
     done = jobs.caption(
         *jobs.DEMO,
-        *("--recipe", "tests.support.poison:Poisoned"),
+        *("--recipe", "tests.support.recipes:Poisoned"),
         *("--input", tmp_path / "in", "--output", tmp_path / "out"),
         timeout=380,
     )

@@ -19,9 +19,9 @@ import pytest
 
 from rayjob.output.store import TableStore
 from tests.support import jobs
-from tests.support.held import GATE
 from tests.support.outputs import ids_in
 from tests.support.ray_nodes import RayCluster, samples
+from tests.support.recipes import GATE
 from tinyworld.render import write_video
 from tinyworld.world import sample_scenes
 
@@ -95,7 +95,7 @@ class Nights:
 
     def start(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "rayjob.nightly", *jobs.DEMO]
-        command += ["--recipe", "tests.support.held:Held", "--set", "shards.seconds=0.2"]
+        command += ["--recipe", "tests.support.recipes:Held", "--set", "shards.seconds=0.2"]
         # So few that each is a task of its own, and a held one holds no other back.
         command += ["--set", "engine.videos_in_flight=5"]
         command += ["--input", str(self.work / "in"), "--output", self.store.root]

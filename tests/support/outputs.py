@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from rayjob.output.layout import ResultTables
+from rayjob.output.shards import ShardSink
 from rayjob.output.store import TableStore
+from schemas.config import ShardConfig
 from schemas.media import StorageOptions
 from schemas.tables import RESULTS, CaptionRow, FailureRow, results_table
 
@@ -93,6 +95,26 @@ def failed(ids: Iterable[str], **changes: Any) -> pa.Table:
 
 def together(tables: Iterable[pa.Table]) -> pa.Table:
     return pa.concat_tables([RESULTS.empty_table(), *tables])
+
+
+def write(
+    store: TableStore,
+    run_id: str,
+    *results: pa.Table,
+    recipe: str = "omni",
+    rows: int = 1000,
+    settings: str | None = None,
+) -> None:
+    sink = ShardSink(
+        store,
+        tables=tables_of(recipe),
+        run_id=run_id,
+        config=ShardConfig(rows=rows),
+        lock=NO_LOCK,
+        settings_hash=settings,
+    )
+    sink.write(together(results))
+    sink.close()
 
 
 def names(count: int, *, first: int = 0) -> list[str]:

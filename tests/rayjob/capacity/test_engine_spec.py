@@ -101,7 +101,7 @@ def test_the_plan_decides_on_media_and_caches(
 def test_a_recipe_that_adds_sound_by_itself_has_no_prefix_caching(
     tmp_path: Any, listens: bool, caching: bool
 ) -> None:
-    name = "tests.support.listening:Listening" if listens else "structured"
+    name = "tests.support.recipes:Listening" if listens else "structured"
     prepared = prepare(
         JobConfig(
             input=("none",),

@@ -6,27 +6,20 @@ import contextlib
 import os
 import resource
 import time
-from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from rayjob.ids import IdMap, digests, has_changed, has_moved, stamps
 from rayjob.output.ledger import Ledger
-from rayjob.output.shards import ShardSink
 from rayjob.output.store import TableStore
-from schemas.config import ShardConfig
-from schemas.errors import OutputUnavailableError, UsageError
+from schemas.errors import UsageError
 from schemas.tables import CAPTIONS, results_table
 from tests.support.outputs import (
     EPOCH,
-    KINDS,
-    NO_LOCK,
     OMNI,
     Crash,
     FaultyStore,
@@ -41,38 +34,8 @@ from tests.support.outputs import (
     names,
     open_store,
     tables_of,
-    together,
+    write,
 )
-
-
-@pytest.fixture(params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> TableStore:
-    return open_store(request.param, request, tmp_path)
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> TableStore:
-    return TableStore(tmp_path / "out")
-
-
-def write(
-    store: TableStore,
-    run_id: str,
-    *results: pa.Table,
-    recipe: str = "omni",
-    rows: int = 1000,
-    settings: str | None = None,
-) -> None:
-    sink = ShardSink(
-        store,
-        tables=tables_of(recipe),
-        run_id=run_id,
-        config=ShardConfig(rows=rows),
-        lock=NO_LOCK,
-        settings_hash=settings,
-    )
-    sink.write(together(results))
-    sink.close()
 
 
 def done_of(store: TableStore, ids: list[str], *, retry_failed: bool = False) -> list[str]:
@@ -183,173 +146,6 @@ def test_captions_of_a_run_that_was_taken_for_dead_go(local: TableStore) -> None
     assert ledger.reconcile() == 0
 
 
-def of_version(version: str | None, *results: pa.Table) -> list[pa.Table]:
-    """The same results, of another content of their videos."""
-    tables = []
-    for table in results:
-        rows = table.to_pylist()
-        for row in rows:
-            for each in (*row["captions"], *row["failures"]):
-                each["source_version"] = version
-        tables.append(pa.Table.from_pylist(rows, schema=table.schema))
-    return tables
-
-
-def versions_in(store: TableStore, table: str) -> list[tuple[str, str | None]]:
-    pairs = []
-    for path in files(store, table):
-        rows = pq.read_table(pa.BufferReader(store.read_bytes(path)))
-        pairs += [(row["video_id"], row["source_version"]) for row in rows.to_pylist()]
-    return sorted(pairs)
-
-
-@pytest.mark.parametrize("second", ["a-first-by-name", "z-last-by-name", "r1"])
-def test_the_newest_content_wins(local: TableStore, second: str) -> None:
-    """Also where the second run's name comes first, and its workers' clocks are behind."""
-    late = EPOCH + timedelta(hours=1)
-    old = failed(["d", "e", "f"], created_at=late, attempts=3)
-    write(local, "r1", *of_version("1", captioned(["a", "b", "c", "g"]), old), rows=2)
-    new = failed(["b", "e"], created_at=EPOCH)
-    write(local, second, *of_version("2", captioned(["a", "d"]), new), rows=2)
-    ledger = Ledger(local, tables=OMNI)
-    assert ledger.reconcile() == 4  # a, b, d and e of the first run
-    assert versions_in(local, "captions") == [("a", "2"), ("c", "1"), ("d", "2"), ("g", "1")]
-    assert versions_in(local, "failures") == [("b", "2"), ("e", "2"), ("f", "1")]
-    assert ledger.reconcile() == 0
-
-
-def test_a_failure_without_a_change_never_costs_captions(local: TableStore) -> None:
-    write(local, "r1", *of_version("1", captioned(["same", "was-known"])), captioned(["unknown"]))
-    write(local, "r2", *of_version("1", failed(["same", "unknown"])), failed(["was-known"]))
-    Ledger(local, tables=OMNI).reconcile()
-    assert ids_in(local, "captions") == ["same", "unknown", "was-known"]
-    assert ids_in(local, "failures") == []
-
-
-@pytest.mark.parametrize("after", [False, True])
-def test_taking_changed_videos_again_survives_a_crash_at_every_step(
-    tmp_path: Path, after: bool
-) -> None:
-    crashes = 0
-    for at in range(100):
-        store = TableStore(tmp_path / str(at))
-        write(store, "r1", *of_version("1", captioned(names(7)), failed(["x", "y"])), rows=3)
-        new = of_version("2", captioned([*names(4), "x"]), failed([*names(2, first=4), "y"]))
-        write(store, "r2", *new, rows=2)
-        broken = FaultyStore(store, at=at, after=after)
-        with contextlib.suppress(Crash):
-            Ledger(broken, tables=OMNI).reconcile()
-        present = [*versions_in(store, "captions"), *versions_in(store, "failures")]
-        newest = {each: "2" for each in [*names(6), "x", "y"]} | {names(7)[6]: "1"}
-        assert set(newest.items()) <= set(present), "a row that is newest was lost"
-
-        Ledger(store, tables=OMNI).reconcile()
-        present = [*versions_in(store, "captions"), *versions_in(store, "failures")]
-        assert sorted(present) == sorted(newest.items())
-        if not broken.broke:
-            break
-        crashes += 1
-    assert crashes >= 3
-
-
-def settings_in(store: TableStore, table: str) -> list[tuple[str, str]]:
-    """Ids and hashes, "" where there is none."""
-    pairs = []
-    for path in files(store, table):
-        rows = pq.read_table(pa.BufferReader(store.read_bytes(path)))
-        pairs += [(row["video_id"], row["settings_hash"] or "") for row in rows.to_pylist()]
-    return sorted(pairs)
-
-
-def test_what_is_done_with_other_settings(store: TableStore) -> None:
-    write(store, "r1", captioned(["unknown"]), rows=2)
-    write(store, "r2", captioned(["a", "b"]), failed(["bad"]), settings="first")
-    write(store, "r2", failed(["busy"], transient=True, attempts=2), settings="first")
-    write(store, "r3", captioned(["c"]), failed(["bad too"]), settings="second")
-    ledger = Ledger(store, tables=OMNI)
-    everything = ["unknown", "a", "b", "bad", "busy", "c", "bad too"]
-
-    def told(**options: Any) -> tuple[list[str], int, int]:
-        earlier = ledger.load(retry_failed=False, **options)
-        done = [each for each in everything if each in earlier.done]
-        return done, earlier.other_settings, earlier.unknown_settings
-
-    finished = ["unknown", "a", "b", "bad", "c", "bad too"]
-    assert told() == (finished, 0, 0)
-    # What is to be tried again anyway is in nobody's way.
-    assert told(settings_hash="second") == (finished, 3, 1)
-    assert told(settings_hash="first") == (finished, 2, 1)
-    assert told(settings_hash="third") == (finished, 5, 1)
-    part = results_table("part", captions=[caption("part")], failures=[failure("part")])
-    write(store, "other", part, recipe="part", settings="first")
-    parts = Ledger(store, tables=tables_of("part")).load(retry_failed=False, settings_hash="x")
-    assert parts.other_settings == 1, "a video counts once"
-    assert told(settings_hash="second", replace=True) == (["c", "bad too"], 0, 0)
-    earlier = ledger.load(retry_failed=False, settings_hash="second", replace=True)
-    assert [each for each in everything if each in earlier.replaced] == ["unknown", "a", "b"]
-    assert earlier.attempts.find(["bad", "busy", "bad too"]).tolist() == [1, 2, -1]
-    # Of two outcomes the newer one decides.
-    write(store, "r4", captioned(["a"]), failed(["bad"], attempts=2), settings="second")
-    done = ["a", "bad", "c", "bad too"]
-    assert told(settings_hash="second", replace=True) == (done, 0, 0)
-    ledger.reconcile()
-    assert told(settings_hash="second", replace=True) == (done, 0, 0)
-    assert told(settings_hash="second") == (finished, 1, 1)
-
-
-@pytest.mark.parametrize(("before", "after"), [("1", False), ("1", True), (None, False)])
-def test_replacing_survives_a_crash_at_every_step(
-    tmp_path: Path, before: str | None, after: bool
-) -> None:
-    """Videos that are done again with other settings, also where they fail now."""
-    crashes = 0
-    for at in range(100):
-        store = TableStore(tmp_path / str(at))
-        write(store, "r1", captioned(names(7)), failed(["x", "y"]), rows=3, settings=before)
-        again = captioned([*names(4), "x"]), failed([*names(2, first=4), "y"])
-        write(store, "r2", *again, rows=2, settings="2")
-        broken = FaultyStore(store, at=at, after=after)
-        with contextlib.suppress(Crash):
-            Ledger(broken, tables=OMNI).reconcile()
-        newest = {each: "2" for each in [*names(6), "x", "y"]} | {names(7)[6]: before or ""}
-        present = [*settings_in(store, "captions"), *settings_in(store, "failures")]
-        assert set(newest.items()) <= set(present), "a row that is newest was lost"
-        left = Ledger(store, tables=OMNI).load(retry_failed=False, settings_hash="2", replace=True)
-        assert [each for each in newest if each not in left.done] == names(7)[6:]
-
-        Ledger(store, tables=OMNI).reconcile()
-        present = [*settings_in(store, "captions"), *settings_in(store, "failures")]
-        assert sorted(present) == sorted(newest.items())
-        assert ids_in(store, "failures") == [*names(2, first=4), "y"]
-        if not broken.broke:
-            break
-        crashes += 1
-    assert crashes >= 3
-
-
-def test_tables_without_a_column_of_a_later_version(local: TableStore) -> None:
-    write(local, "r1", captioned(["a", "b"]), failed(["c"]), settings="1")
-    for path in files(local, ""):
-        table = pq.read_table(pa.BufferReader(local.read_bytes(path)))
-        local.write_table(path, table.drop_columns(["settings_hash"]))
-    ledger = Ledger(local, tables=OMNI)
-    earlier = ledger.load(retry_failed=False, settings_hash="1")
-    assert (len(earlier.done), earlier.other_settings, earlier.unknown_settings) == (3, 0, 3)
-    write(local, "r2", captioned(["a"]), settings="1")
-    assert ledger.reconcile() == 1
-    assert settings_in(local, "captions") == [("a", "1"), ("b", "")]
-
-
-def test_stamps_tell_moved_from_changed() -> None:
-    before = stamps(["/a", "/b", "/c", "/d", "https://h/e?sig=1"], ["1", "1", "1", None, "1"])
-    now = stamps(["/a", "/b", "/x", "/d", "https://h/e?sig=2"], ["1", "2", "2", "2", "2"])
-    assert has_changed(before, now).tolist() == [False, True, False, False, True]
-    assert has_moved(before, now).tolist() == [False, False, True, False, False]
-    nothing = np.full(5, -1)
-    assert not has_changed(nothing, now).any() and not has_moved(nothing, now).any()
-    assert (before >= 0).all()
-
-
 @pytest.mark.parametrize(
     ("kind", "after", "stride"), [("local", False, 1), ("local", True, 1), ("moto", True, 3)]
 )
@@ -424,70 +220,6 @@ def test_leftovers_of_killed_writers_are_no_shards(local: TableStore) -> None:
     assert not leftover.exists()
 
 
-def test_a_storage_that_breaks_a_third_of_requests(
-    request: pytest.FixtureRequest, tmp_path: Path, fault_proxy: Any
-) -> None:
-    direct = open_store("gateway", request, tmp_path)
-    proxy = fault_proxy(direct.options.endpoint_url, seed=5)
-    kinds = ("slow_down", "reset", "reset_after", "cut", "cut_quietly")
-    shares = dict.fromkeys(kinds, 0.07)
-    proxy.break_requests(shares)
-    options = direct.options.model_copy(update={"endpoint_url": proxy.endpoint_url, "retries": 15})
-    shaky = TableStore(direct.url, options)
-    write(shaky, "r1", captioned(names(8)), failed(names(2, first=8), transient=True), rows=4)
-    write(shaky, "r2", captioned(names(1, first=8)))
-    ledger = Ledger(shaky, tables=OMNI)
-    assert ledger.reconcile() == 1
-    done = ledger.load(retry_failed=False)
-    assert (len(done.done), len(done.attempts)) == (9, 1)
-    assert ids_in(direct, "captions") == names(9)
-    assert ids_in(direct, "failures") == names(1, first=9)
-    assert sum(proxy.counts[each] for each in kinds) > 10
-
-
-def test_a_storage_that_never_answers_is_an_error_of_the_run(
-    request: pytest.FixtureRequest, tmp_path: Path, fault_proxy: Any
-) -> None:
-    direct = open_store("moto", request, tmp_path)
-    proxy = fault_proxy(direct.options.endpoint_url)
-    proxy.break_requests({"reset": 1.0})
-    options = direct.options.model_copy(update={"endpoint_url": proxy.endpoint_url, "retries": 1})
-    dead = TableStore(direct.url, options)
-    for use in (
-        lambda: Ledger(dead, tables=OMNI).load(retry_failed=False),
-        lambda: dead.write_bytes("a", b""),
-        lambda: dead.exists("a"),
-    ):
-        with pytest.raises(OutputUnavailableError, match="no proper answer after 2 attempts"):
-            use()
-
-
-def test_a_storage_that_refuses_is_an_error_of_usage(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    store = open_store("gateway", request, tmp_path)
-    with pytest.raises(UsageError, match="there is no bucket"):
-        TableStore("s3://there-is-none/out", store.options).write_bytes("a", b"")
-    stranger = TableStore(store.url, store.options.model_copy(update={"anonymous": True}))
-    with pytest.raises(UsageError, match="cannot write"):
-        stranger.write_bytes("a", b"")
-    with pytest.raises(UsageError, match="cannot list"):
-        Ledger(stranger, tables=OMNI).load(retry_failed=False)
-
-
-def test_an_output_without_credentials_is_an_error_of_usage(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    new_clients: None,
-) -> None:
-    store = open_store("moto", request, tmp_path)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    with pytest.raises(UsageError, match="no credentials"):
-        store.write_bytes("a", b"")
-
-
 LARGE = 200_000
 
 
@@ -520,28 +252,3 @@ def test_a_large_ledger_loads_in_seconds(local: TableStore) -> None:
     assert seconds < 15
     # Mostly Arrow's buffers of the shards that are read at once; the ids take 5 MB.
     assert megabytes < 250
-
-
-def test_id_map_against_a_dict() -> None:
-    draw = np.random.default_rng(1)
-    pool = [f"v{number}" for number in range(150_000)]
-    ids, expected = IdMap(), dict[str, int]()
-    for _ in range(120):
-        batch = [pool[n] for n in draw.integers(0, len(pool), draw.integers(0, 3000))]
-        values = draw.integers(0, 1 << 62, len(batch))
-        before = ids.add(batch, values)
-        for each, value, had in zip(batch, values.tolist(), before.tolist(), strict=True):
-            assert had == expected.get(each, -1)
-            expected.setdefault(each, value)
-    assert len(ids) == len(expected) > 65_536
-    assert ids.find(pool).tolist() == [expected.get(each, -1) for each in pool]
-    assert Counter(ids.values().tolist()) == Counter(expected.values())
-
-
-def test_id_map_tells_ids_with_the_same_upper_half_apart() -> None:
-    keys = np.array([[7, low] for low in (1, 2, 3, 9)] + [[8, 1]], dtype=np.uint64)
-    ids = IdMap()
-    ids.load(keys, np.arange(5))
-    asked = np.array([[7, 3], [7, 4], [8, 1], [7, 10], [9, 0], [7, 1]], dtype=np.uint64)
-    assert ids.find_keys(asked).tolist() == [2, -1, 4, -1, -1, 0]
-    assert digests(["a"]).shape == (1, 2) and digests([]).shape == (0, 2)
