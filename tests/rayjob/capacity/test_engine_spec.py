@@ -102,10 +102,11 @@ def test_a_recipe_that_adds_sound_by_itself_has_no_prefix_caching(
     tmp_path: Any, listens: bool, caching: bool
 ) -> None:
     name = "tests.support.recipes:Listening" if listens else "structured"
+    (tmp_path / "a.mp4").touch()
     prepared = prepare(
         JobConfig(
-            input=("none",),
-            output=str(tmp_path),
+            input=(str(tmp_path / "a.mp4"),),
+            output=str(tmp_path / "out"),
             recipe=RecipeConfig(name=name),
             engine=EngineConfig(model=TINY),
         )
