@@ -1,9 +1,9 @@
 """The structured caption of SkyCaptioner-V1: one model for decoding, checking and storing.
 
-The same pydantic model guides the engine's decoding (:func:`json_schema`), validates its
-answers, types the nested column ``structured_fields`` (:func:`arrow_type`) and documents
-itself (``docs/structured.md``). Fields and closed sets follow Skywork/SkyCaptioner-V1; the
-order of the fields is the order in which the model was trained to write them.
+The same pydantic model guides the engine's decoding by its JSON schema, validates its answers,
+types the nested column ``structured_fields`` (:func:`arrow_type`) and documents itself
+(``docs/structured.md``). Fields and closed sets follow Skywork/SkyCaptioner-V1; the order of the
+fields is the order in which the model was trained to write them.
 """
 
 from __future__ import annotations
@@ -65,11 +65,6 @@ class StructuredCaption(_Fields):
     camera_motion: str = Field(description="in free text, such as 'the camera pans left'")
     environment: str = Field(description="the place, in free text")
     lighting: str = Field(description="in free text")
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON schema for guided decoding: all fields required, in the order of the model."""
-    return StructuredCaption.model_json_schema()
 
 
 def arrow_type(annotation: Any) -> pa.DataType:

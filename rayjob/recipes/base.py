@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from rayjob.recipes.asking import Outcome, ask
 from rayjob.recipes.rules import Rule, complete, min_words, no_endless_repetition, non_empty
@@ -20,17 +20,11 @@ from schemas.config import GenerationConfig, RecipeConfig
 from schemas.errors import ConfigError
 from schemas.media import Clip, SamplingPlan, VideoInfo
 from schemas.recipe import Engine, Request, Video
-from schemas.settings import explain
+from schemas.settings import Settings, explain
 from schemas.structured import StructuredCaption
 from schemas.tables import CaptionRow, Level
 
 _PLACES = ("{input}", "{context}")
-
-
-class NoOptions(BaseModel):
-    """Of a recipe that has no options of its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class BaseRecipe:
@@ -76,7 +70,7 @@ class BaseRecipe:
     plan: SamplingPlan | None = SamplingPlan(num_frames=32)
     generation: GenerationConfig = GenerationConfig(temperature=0.2, max_tokens=1024, seed=42)
     rules: Sequence[Rule] = (non_empty, complete, no_endless_repetition)
-    options: BaseModel = NoOptions()
+    options: BaseModel = Settings()
     prompts: Mapping[str, str] = {}
     max_model_len: int = 16_384
     max_num_seqs: int = 64

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from rayjob.recipes.base import BaseRecipe
 from rayjob.recipes.windows import Window, cut, frames_within, windows_over
@@ -23,27 +23,25 @@ from schemas.config import GenerationConfig
 from schemas.errors import CaptionError, IncompleteError, UnusableMaterialError
 from schemas.media import DecodedVideo, SamplingPlan
 from schemas.recipe import Engine, Video
+from schemas.settings import Settings
 from schemas.tables import CaptionRow, Level
 
 
-class ClipsOptions(BaseModel):
+class ClipsOptions(Settings):
     """What only this recipe can be told. Times in seconds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    window_sec: float = Field(default=10.0, gt=0)
-    stride_sec: float = Field(default=5.0, gt=0, description="from one window to the next")
-    frame_sec: float | None = Field(
-        default=1.0, gt=0, description="from one captioned frame to the next; null for none"
-    )
-    max_window_frames: int = Field(default=64, ge=1, description="frames shown per window")
-    frames_in_flight: int | None = Field(
-        default=None,
-        ge=1,
-        description="frames of one video that are captioned at once; by default as many as come "
-        "to each window, so that frames and chain end together",
-    )
-    frame_prompt_file: str | None = Field(default=None, description="the frames' prompt")
+    window_sec: PositiveFloat = 10.0
+    stride_sec: PositiveFloat = 5.0
+    """From one window to the next."""
+    frame_sec: PositiveFloat | None = 1.0
+    """From one captioned frame to the next; null for none."""
+    max_window_frames: PositiveInt = 64
+    """Frames shown per window."""
+    frames_in_flight: PositiveInt | None = None
+    """Frames of one video that are captioned at once; by default as many as come to each window,
+    so that frames and chain end together."""
+    frame_prompt_file: str | None = None
+    """The frames' prompt."""
 
     @property
     def frames_at_once(self) -> int:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, PositiveInt
 
 from rayjob.recipes.asking import Outcome
 from rayjob.recipes.base import BaseRecipe
@@ -32,6 +32,7 @@ from rayjob.recipes.rules import (
 from schemas.config import GenerationConfig
 from schemas.errors import ConfigError, MissingMaterialError, UnusableMaterialError
 from schemas.recipe import Engine, Video
+from schemas.settings import Settings
 from schemas.tables import CaptionRow
 
 _END_SEC = 0.1
@@ -45,19 +46,17 @@ _WORDS_PER_TOKEN = 0.6
 """Cautious for English: asked for so many words, a model ends before it is cut off."""
 
 
-class LongOptions(BaseModel):
+class LongOptions(Settings):
     """What only this recipe can be told."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    target_words: int = Field(default=1000, ge=1, description="length that the prompt asks for")
-    max_input_tokens: int | None = Field(
-        default=None, ge=64, description="material per request; by default what the context holds"
-    )
-    part_prompt_file: str | None = Field(default=None, description="the prompt for one part")
-    sensitive_words_file: str | None = Field(
-        default=None, description="words, one per line, that make a caption abnormal"
-    )
+    target_words: PositiveInt = 1000
+    """Length that the prompt asks for."""
+    max_input_tokens: int | None = Field(default=None, ge=64)
+    """Material per request; by default what the context holds."""
+    part_prompt_file: str | None = None
+    """The prompt for one part."""
+    sensitive_words_file: str | None = None
+    """Words, one per line, that make a caption abnormal."""
 
 
 class Long(BaseRecipe):

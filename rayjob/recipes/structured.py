@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from rayjob.recipes.base import BaseRecipe
 from rayjob.recipes.rules import (
     complete,
@@ -23,24 +21,21 @@ from rayjob.recipes.rules import (
 from schemas.config import GenerationConfig
 from schemas.media import SamplingPlan
 from schemas.recipe import Engine, Video
-from schemas.structured import StructuredCaption, json_schema
+from schemas.settings import Settings
+from schemas.structured import StructuredCaption
 from schemas.tables import CaptionRow
 
 PUBLISHED_SIZE = (360, 420)
 """Width and height in pixels."""
 
 
-class StructuredOptions(BaseModel):
+class StructuredOptions(Settings):
     """What only this recipe can be told."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    published_size: bool = Field(
-        default=False, description="stretch frames to 360 x 420 as the published script does"
-    )
-    guided: bool = Field(
-        default=True, description="guide the decoding by the schema; without, answers are checked"
-    )
+    published_size: bool = False
+    """Stretch frames to 360 x 420 as the published script does."""
+    guided: bool = True
+    """Guide the decoding by the schema; without, answers are only checked."""
 
 
 class Structured(BaseRecipe):
@@ -62,7 +57,7 @@ class Structured(BaseRecipe):
 
     def set_up(self) -> None:
         """Apply the options."""
-        self._schema = json_schema() if self.options.guided else None
+        self._schema = StructuredCaption.model_json_schema() if self.options.guided else None
         if self.options.published_size:
             self.plan = self.plan.model_copy(update={"stretch_to": PUBLISHED_SIZE})
 

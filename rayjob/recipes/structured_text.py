@@ -18,7 +18,6 @@ from schemas.errors import UnusableMaterialError
 
 SUBJECT_TEXTS = ("appearance", "action", "expression", "position")
 SHOT_FIELDS = ("shot_type", "shot_angle", "shot_position")
-SCENE_FIELDS = ("camera_motion", "environment", "lighting")
 
 
 @dataclass(frozen=True, kw_only=True)

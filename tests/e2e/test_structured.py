@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rayjob.recipes import fusing
+from rayjob.recipes.fusion import TextToVideo, with_camera
 from rayjob.recipes.structured_text import read_structured
 from schemas.structured import StructuredCaption
 from tests.support import jobs
@@ -32,7 +32,6 @@ I2V = ("--config", "configs/demo-i2v.yaml")
 CLIPS = 60
 SHARD_ROWS = 6
 BEGINNING = '{"subjects":['
-RATES = {"appearance": 0.1, "position": 0.1, "lighting": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +154,7 @@ def test_fused_from_the_fields_that_the_rules_leave(
     for name, row in fused.items():
         read = read_structured(captions[name]["structured"])
         fields = json.loads(row["details"])["fields"]
-        assert fields == fusing.dense_fields(read, video_id=name, drop=RATES, seed=42)
+        assert fields == TextToVideo().fields(read, name)
         (thing,) = fields["subjects"]
         assert {"name", "action", "expression"} <= thing.keys()
         assert not {"TYPES", "is_main_subject"} & thing.keys()
@@ -239,7 +238,7 @@ def test_a_csv_with_broken_rows(work: Path) -> None:
         assert thing.keys() == {"name", "action", "expression"}
         assert json.loads(row["metadata"]) == {"source": "a script"}
         camera = read_structured(texts[Path(name).stem]).camera_motion
-        expected = fusing.with_camera(tasks.i2v(details["fields"]).answer, camera)
+        expected = with_camera(tasks.i2v(details["fields"]).answer, camera)
         right.append(row["caption"] == expected)
     assert np.mean(right) >= 0.9
 

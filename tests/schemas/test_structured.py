@@ -7,14 +7,14 @@ from typing import Any, Literal
 import pyarrow as pa
 import pytest
 
-from schemas.structured import ARROW_TYPE, StructuredCaption, arrow_type, json_schema
+from schemas.structured import ARROW_TYPE, StructuredCaption, arrow_type
 from schemas.tables import CAPTIONS
 from tools.schema_table import PAGE, table, updated
 
 
 def properties(name: str | None = None) -> list[str]:
     """Keys of an object of the JSON schema, in the order in which decoding is guided."""
-    schema = json_schema()
+    schema = StructuredCaption.model_json_schema()
     part = schema if name is None else schema["$defs"][name]
     assert part["required"] == list(part["properties"]), "every field is required"
     assert part["additionalProperties"] is False
@@ -43,7 +43,7 @@ def test_decoding_follows_the_order_of_the_published_model() -> None:
 
 
 def test_decoding_is_bounded() -> None:
-    assert json_schema()["properties"]["subjects"]["maxItems"] == 20
+    assert StructuredCaption.model_json_schema()["properties"]["subjects"]["maxItems"] == 20
 
 
 def test_the_nested_column_has_the_fields_of_the_model() -> None:

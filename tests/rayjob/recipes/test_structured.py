@@ -14,7 +14,7 @@ from rayjob.testing import ScriptedEngine, sample_video
 from schemas.config import RecipeConfig
 from schemas.errors import AbnormalCaptionError, ConfigError, UnusableMaterialError
 from schemas.recipe import Recipe, Video
-from schemas.structured import json_schema
+from schemas.structured import StructuredCaption
 from schemas.tables import CaptionRow
 from tests.rayjob.recipes.test_structured_text import DOCUMENT, TEXT
 
@@ -59,7 +59,7 @@ async def test_the_schema_guides_and_types_the_answer() -> None:
     engine = ScriptedEngine([TEXT])
     row = await captioned(engine)
     (request,) = engine.requests
-    assert request.json_schema == json_schema()
+    assert request.json_schema == StructuredCaption.model_json_schema()
     assert (request.generation.temperature, request.generation.max_tokens) == (0.05, 2048)
     assert (row.caption, row.caption_status, row.num_frames) == (TEXT, "ok", 16)
     assert row.structured_fields == DOCUMENT

@@ -4,14 +4,15 @@ import dataclasses
 import json
 import math
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import pytest
 
 from rayjob.recipes import find_recipe
-from rayjob.recipes.fusing import concise_fields, dense_fields, with_camera
-from rayjob.recipes.fusion import TextToVideo
+from rayjob.recipes.fusion import ImageToVideo, TextToVideo, with_camera
 from rayjob.recipes.structured_text import ReadCaption, ReadSubject
+from schemas.config import RecipeConfig
 from schemas.errors import UnusableMaterialError
 
 KEEP_ALL = {"appearance": 0.0, "position": 0.0, "lighting": 0.0}
@@ -44,9 +45,24 @@ def showing(*subjects: ReadSubject) -> ReadCaption:
     return dataclasses.replace(CAPTION, subjects=subjects)
 
 
-def dense(caption: ReadCaption, **changes: Any) -> dict[str, Any]:
-    given = {"video_id": "a.mp4", "drop": KEEP_ALL, "seed": 42}
-    return dense_fields(caption, **{**given, **changes})
+@cache
+def text_to_video(drop: tuple[tuple[str, float], ...], seed: int) -> TextToVideo:
+    options: dict[str, Any] = {f"drop_{name}": rate for name, rate in drop}
+    return TextToVideo(RecipeConfig(options=options | {"drop_seed": seed}))
+
+
+def dense(
+    caption: ReadCaption,
+    *,
+    video_id: str = "a.mp4",
+    drop: dict[str, float] = KEEP_ALL,
+    seed: int = 42,
+) -> dict[str, Any]:
+    return text_to_video(tuple(drop.items()), seed).fields(caption, video_id)
+
+
+def concise(caption: ReadCaption) -> dict[str, Any]:
+    return ImageToVideo().fields(caption, "a.mp4")
 
 
 # ---- cleaning
@@ -72,7 +88,7 @@ def test_only_humans_and_animals_have_an_expression(kind: str, sub_type: str, ke
     caption = showing(subject(type=kind, sub_type=sub_type))
     expected = "smiling" if kept else ""
     assert dense(caption)["subjects"][0]["expression"] == expected
-    assert concise_fields(caption)["subjects"][0]["expression"] == expected
+    assert concise(caption)["subjects"][0]["expression"] == expected
 
 
 @pytest.mark.parametrize(
@@ -82,7 +98,7 @@ def test_only_humans_and_animals_have_an_expression(kind: str, sub_type: str, ke
 def test_the_name_is_the_sub_type(kind: str, sub_type: str, name: str) -> None:
     caption = showing(subject(type=kind, sub_type=sub_type))
     assert dense(caption)["subjects"][0]["name"] == name
-    assert concise_fields(caption)["subjects"][0]["name"] == name
+    assert concise(caption)["subjects"][0]["name"] == name
 
 
 # ---- t2v
@@ -182,7 +198,7 @@ def test_the_rate_of_one_field_leaves_the_draw_of_the_others() -> None:
 
 
 def test_concise_fields_are_names_actions_and_expressions() -> None:
-    assert concise_fields(CAPTION) == {
+    assert concise(CAPTION) == {
         "num_subjects": 1,
         "subjects": [{"name": "Woman", "action": "walks", "expression": "smiling"}],
     }
@@ -196,7 +212,7 @@ def test_subjects_without_action_and_expression_are_dropped() -> None:
         # Its expression is blanked, so that nothing is left of it.
         subject(type="Object", sub_type="blanked", action=""),
     )
-    document = concise_fields(caption)
+    document = concise(caption)
     assert [each["name"] for each in document["subjects"]] == ["acts", "smiles"]
     assert document["num_subjects"] == 2
 
@@ -204,7 +220,7 @@ def test_subjects_without_action_and_expression_are_dropped() -> None:
 @pytest.mark.parametrize("nobody", [subject(action="", expression=""), subject(type="", action="")])
 def test_a_video_in_which_nobody_acts_is_refused(nobody: ReadSubject) -> None:
     with pytest.raises(UnusableMaterialError, match="no subject has an action or an expression"):
-        concise_fields(showing(nobody))
+        concise(showing(nobody))
 
 
 # ---- the camera's sentence
