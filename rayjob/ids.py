@@ -70,47 +70,30 @@ def has_changed(before: _I64, now: _I64) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Run:
-    """Sorted by (high, low), each pair once."""
+    """Sorted keys, each once, and their values."""
 
-    high: _U64
-    low: _U64
+    keys: npt.NDArray[np.bytes_]
     values: _I64
 
     @classmethod
-    def of(cls, keys: _U64, values: _I64) -> _Run:
-        # lexsort is stable, so of equal keys the first given one stays.
-        order = np.lexsort((keys[:, 1], keys[:, 0]))
-        high, low, values = keys[order, 0], keys[order, 1], values[order]
-        first = np.ones(len(high), dtype=bool)
-        first[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
-        if first.all():
-            return cls(high, low, values)
-        return cls(high[first], low[first], values[first])
+    def of(cls, keys: npt.NDArray[np.bytes_], values: _I64) -> _Run:
+        """Of equal keys the first given one stays."""
+        unique, first = np.unique(keys, return_index=True)
+        return cls(unique, values[first])
 
     def merged(self, later: _Run) -> _Run:
-        keys = np.concatenate([np.stack([run.high, run.low], axis=1) for run in (self, later)])
-        return _Run.of(keys, np.concatenate([self.values, later.values]))
+        keys, values = zip((self.keys, self.values), (later.keys, later.values), strict=True)
+        return _Run.of(np.concatenate(keys), np.concatenate(values))
 
-    def find(self, keys: _U64) -> _I64:
+    def find(self, keys: npt.NDArray[np.bytes_]) -> _I64:
         """Values of the keys, -1 where a key is not there."""
-        out = np.full(len(keys), -1, dtype=np.int64)
-        if not len(self.high) or not len(keys):
-            return out
-        position = np.searchsorted(self.high, keys[:, 0])
-        pending = np.arange(len(keys))
-        # Two ids that share the upper 64 bits stand side by side: look at the neighbours
-        # until the upper half differs. Nearly always one round.
-        while len(pending):
-            inside = position[pending] < len(self.high)
-            pending = pending[inside]
-            at = position[pending]
-            same_high = self.high[at] == keys[pending, 0]
-            pending, at = pending[same_high], at[same_high]
-            hit = self.low[at] == keys[pending, 1]
-            out[pending[hit]] = self.values[at[hit]]
-            pending = pending[~hit]
-            position[pending] += 1
-        return out
+        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[at] == keys, self.values[at], -1)
+
+
+def _as_bytes(keys: _U64) -> npt.NDArray[np.bytes_]:
+    """Hashes as numpy sorts and compares them, shape (N,)."""
+    return np.ascontiguousarray(keys).view("S16").reshape(-1)
 
 
 class IdMap:
@@ -121,7 +104,7 @@ class IdMap:
         self._runs: list[_Run] = []
 
     def __len__(self) -> int:
-        return len(self._recent) + sum(len(run.high) for run in self._runs)
+        return len(self._recent) + sum(len(run.keys) for run in self._runs)
 
     def __contains__(self, video_id: object) -> bool:
         return isinstance(video_id, str) and self.get(video_id) is not None
@@ -143,13 +126,13 @@ class IdMap:
     def find_keys(self, keys: _U64) -> _I64:
         """As :meth:`find`, for :func:`digests`."""
         out = np.full(len(keys), -1, dtype=np.int64)
+        raw = _as_bytes(keys)
         for run in self._runs:
             missing = out < 0
-            out[missing] = run.find(keys[missing])
+            out[missing] = run.find(raw[missing])
         if self._recent:
-            raw = keys.tobytes()
             for index in np.flatnonzero(out < 0):
-                out[index] = self._recent.get(raw[16 * index : 16 * index + 16], -1)
+                out[index] = self._recent.get(raw[index : index + 1].tobytes(), -1)
         return out
 
     def add(self, ids: Sequence[str], values: Sequence[int] | _I64 | None = None) -> _I64:
@@ -179,11 +162,11 @@ class IdMap:
         if self._runs:
             new = self.find_keys(keys) < 0
             keys, values = keys[new], values[new]
-        self._push(_Run.of(keys, values))
+        self._push(_Run.of(_as_bytes(keys), values))
 
     def _compact(self) -> None:
         if self._recent:
-            keys = np.frombuffer(b"".join(self._recent), dtype=np.uint64).reshape(-1, 2)
+            keys = np.frombuffer(b"".join(self._recent), dtype="S16")
             values = np.fromiter(self._recent.values(), dtype=np.int64, count=len(self._recent))
             self._recent = {}
             self._push(_Run.of(keys, values))
@@ -191,9 +174,10 @@ class IdMap:
     def _push(self, run: _Run) -> None:
         # Runs at least double in size from last to first, so there are few of them and
         # each id is merged only a few times.
-        while self._runs and len(self._runs[-1].high) < 2 * len(run.high):
+        while self._runs and len(self._runs[-1].keys) < 2 * len(run.keys):
             run = self._runs.pop().merged(run)
-        self._runs.append(run)
+        if len(run.keys):
+            self._runs.append(run)
 
 
 @dataclass(frozen=True, kw_only=True)
