@@ -62,9 +62,16 @@ class Counts(BaseModel):
         return Counts(**sums, failures_by_error=dict(errors.most_common()))
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things, as "1 engine" or "2 engines"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: float, noun: str) -> str:
+    """A number of things: "1 engine", "2 engines", "0.5 GPU"."""
+    return f"{number:.12g} {noun}{'' if 0 < number <= 1 else 's'}"
+
+
+def clock(seconds: float) -> str:
+    """A span of time: 0:07, 12:30, 3:05:00."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def pace(per_sec: float) -> str:

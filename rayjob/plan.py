@@ -16,7 +16,7 @@ from actors.storage.access import read_whole
 from rayjob.capacity.cluster_file import read_cluster
 from rayjob.capacity.engine_spec import EngineSpec, recipe_engine
 from rayjob.capacity.model_shapes import load_shape, published_models
-from rayjob.capacity.placement import check_places, engines_asked, runs_on_gpu
+from rayjob.capacity.placement import check_places, engines_asked, gpu_types, runs_on_gpu
 from rayjob.capacity.sizing import GB, Fit, best, check_memory, fits_of, known_gpu_gb
 from rayjob.output.summary import RunSummary
 from rayjob.recipes import find_recipe
@@ -145,7 +145,7 @@ def _check(
     nodes = read_cluster(cluster, job.storage)
     decode = None if specs[0].plan is None else job.decode
     holding = check_places(nodes, engines=engines_asked(specs[0], nodes), decode=decode)
-    found = known_gpu_gb({each for node in holding for each in node.gpu_types})
+    found = known_gpu_gb(gpu_types(holding))
     sizes = gpu_gb or ([found] if found is not None else [])
     if runs_on_gpu(specs[0], nodes):
         for spec in specs:
@@ -190,7 +190,7 @@ def _row(fit: Fit, *, chosen: bool) -> tuple[str, ...]:
 def _sequences(fit: Fit) -> str:
     if not fit.splits:
         return "cannot be split"
-    return f"{fit.sequences}" if fit.fits else "does not fit"
+    return f"{fit.sequences}" if fit.sequences else "does not fit"
 
 
 def _table(rows: Iterable[tuple[str, ...]], *, markdown: bool) -> Table:

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from actors.monitor import Snapshot
-from rayjob.counts import Counts, counted, pace
+from rayjob.counts import Counts, clock, counted, pace
 
 logger = logging.getLogger("rayjob")
 
@@ -72,7 +72,7 @@ class Progress:
         else:
             parts.append("starting the engine")
         if rate:
-            parts += [pace(rate), f"{_clock((self._todo - counts.videos) / rate)} left"]
+            parts += [pace(rate), f"{clock((self._todo - counts.videos) / rate)} left"]
         logger.info("%s", ", ".join(parts))
 
     def _rate(self, counts: Counts, now: float) -> float:
@@ -84,7 +84,7 @@ class Progress:
     def _table(self, counts: Counts, snapshot: Snapshot, now: float) -> Table:
         table, rate = Table.grid(padding=(0, 2)), self._rate(counts, now)
         decoded, left = snapshot.received, self._todo - counts.videos
-        table.add_row("decode", f"{decoded} of {self._todo}", "", _clock(now - self._started))
+        table.add_row("decode", f"{decoded} of {self._todo}", "", clock(now - self._started))
         table.add_row(
             "caption",
             f"{counts.videos_captioned} done, {snapshot.running} in flight"
@@ -95,11 +95,5 @@ class Progress:
         )
         table.add_row("write", f"{counts.captions} written", "", f"{left} left")
         if rate and left:
-            table.add_row("", "", "", f"about {_clock(left / rate)} to go")
+            table.add_row("", "", "", f"about {clock(left / rate)} to go")
         return table
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

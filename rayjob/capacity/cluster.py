@@ -16,9 +16,6 @@ import ray
 
 from schemas.errors import ConfigError
 
-_ACCELERATOR = "accelerator_type:"
-"""Prefix of the resource by which a node of Ray says which GPUs it has."""
-
 _KNOCK_SECONDS = 10.0
 
 
@@ -36,22 +33,6 @@ class Resources:
     def cpus(self) -> float:
         """Logical CPUs of all nodes."""
         return sum(node.get("CPU", 0.0) for node in self.nodes)
-
-    @property
-    def gpus(self) -> float:
-        """Logical GPUs of all nodes."""
-        return sum(node.get("GPU", 0.0) for node in self.nodes)
-
-    @property
-    def gpu_types(self) -> frozenset[str]:
-        """Accelerator types of its GPUs, as Ray names them; empty where unknown."""
-        return frozenset().union(*map(accelerators, self.nodes))
-
-
-def accelerators(resources: Mapping[str, float]) -> frozenset[str]:
-    """The accelerator types among a node's resources."""
-    names = (name for name in resources if name.startswith(_ACCELERATOR))
-    return frozenset(name.removeprefix(_ACCELERATOR) for name in names)
 
 
 def connect() -> Resources:

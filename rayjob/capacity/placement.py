@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rayjob.capacity.cluster import Resources, accelerators
+from rayjob.capacity.cluster import Resources
+from rayjob.counts import counted
 from schemas.config import DecodeConfig, EngineConfig
 from schemas.errors import ConfigError
 
 _UNLIKE = ("memory", "object_store_memory", "node:")
 """Resources, by start of their names, in which nodes of one kind differ."""
+
+_ACCELERATOR = "accelerator_type:"
+"""Prefix of the resource by which a node of Ray says which GPUs it has."""
 
 _ROUNDING = 1e-6
 
@@ -22,12 +26,12 @@ class Engines:
     """Engines to place.
 
     Attributes:
-        count, least: how many, and how many are kept where the pool shrinks.
-        cpus, gpus: what each asks of one node.
+        replicas, min_replicas: how many, and how many are kept where the pool shrinks.
+        cpus, gpus: what each asks of one node, in Ray's units.
     """
 
-    count: int
-    least: int
+    replicas: int
+    min_replicas: int
     cpus: float
     gpus: float
 
@@ -57,11 +61,6 @@ class NodeType:
         """Logical GPUs of one node."""
         return self.resources.get("GPU", 0.0)
 
-    @property
-    def gpu_types(self) -> frozenset[str]:
-        """Accelerator types that it declares."""
-        return accelerators(self.resources)
-
     def engines(self, wanted: Engines) -> int:
         """Engines that one node holds."""
         by_cpu = _times(self.cpus, wanted.cpus)
@@ -90,9 +89,10 @@ class Nodes:
     max_workers: int
 
 
-def counted(number: float, noun: str) -> str:
-    """``1 engine``, ``4 engines``, ``0.5 GPU``."""
-    return f"{number:g} {noun}{'' if 0 < number <= 1 else 's'}"
+def gpu_types(nodes: Iterable[NodeType]) -> set[str]:
+    """Accelerator types that nodes declare, as Ray names them; empty where unknown."""
+    names = (name for node in nodes for name in node.resources if name.startswith(_ACCELERATOR))
+    return {name.removeprefix(_ACCELERATOR) for name in names}
 
 
 def running(resources: Resources) -> Nodes:
@@ -142,8 +142,8 @@ def engines_asked(config: EngineConfig, nodes: Nodes) -> Engines:
         )
     count = config.engines or 1
     return Engines(
-        count=count,
-        least=config.min_engines or count,
+        replicas=count,
+        min_replicas=config.min_engines or count,
         cpus=config.cpus_per_engine,
         gpus=config.gpus_per_engine if on_gpu or asked else 0.0,
     )
@@ -168,11 +168,11 @@ def check_places(nodes: Nodes, *, engines: Engines, decode: DecodeConfig | None)
         problems.append(
             f"no node type holds an engine with {gpus}{counted(engines.cpus, 'CPU')} on one node"
         )
-    capacity = sum(sum(on) for _, on in _placed(nodes, replace(engines, count=sys.maxsize)))
-    if holding and engines.count > capacity:
+    capacity = sum(sum(on) for _, on in _placed(nodes, replace(engines, replicas=sys.maxsize)))
+    if holding and engines.replicas > capacity:
         problems.append(
-            f"the cluster has no place for {counted(engines.count, 'engine')}, it holds {capacity} "
-            "at most: add nodes (max_workers in a cluster file), or lower --engines or "
+            f"the cluster has no place for {counted(engines.replicas, 'engine')}, it holds "
+            f"{capacity} at most: add nodes (max_workers in a cluster file), or lower --engines or "
             "--gpus-per-engine"
         )
     if decode is not None and not any(node.holds_decoder(decode) for node in nodes.types):
@@ -181,9 +181,9 @@ def check_places(nodes: Nodes, *, engines: Engines, decode: DecodeConfig | None)
         problems.append(f"no node type has {counted(share, 'CPU')}{name} for a decoder")
     elif decode is not None and not problems and not _leaves_place(nodes, engines, decode):
         problems.append(
-            f"{counted(engines.least, 'engine')} would leave no place for a decoder, and the job "
-            "would wait forever: add nodes (max_workers in a cluster file), or lower --engines "
-            "or engine.cpus_per_engine"
+            f"{counted(engines.min_replicas, 'engine')} would leave no place for a decoder, and "
+            "the job would wait forever: add nodes (max_workers in a cluster file), or lower "
+            "--engines or engine.cpus_per_engine"
         )
     if problems:
         there = ", ".join(str(node) for node in nodes.types) or "none"
@@ -194,7 +194,7 @@ def check_places(nodes: Nodes, *, engines: Engines, decode: DecodeConfig | None)
 def _placed(nodes: Nodes, wanted: Engines) -> Sequence[tuple[NodeType, Sequence[int]]]:
     """Engines on as few nodes as possible: of each type the nodes in use, by engines on them."""
     placed = []
-    left, workers = wanted.count, nodes.max_workers
+    left, workers = wanted.replicas, nodes.max_workers
     for node in sorted(nodes.types, key=lambda each: each.engines(wanted), reverse=True):
         most, on = node.engines(wanted), list[int]()
         while most and left and len(on) < node.count and (node.is_head or workers):
@@ -207,7 +207,7 @@ def _placed(nodes: Nodes, wanted: Engines) -> Sequence[tuple[NodeType, Sequence[
 
 def _leaves_place(nodes: Nodes, engines: Engines, decode: DecodeConfig) -> bool:
     """Whether a decoder fits beside the engines, or on a node that may still come."""
-    placed = _placed(nodes, replace(engines, count=engines.least))
+    placed = _placed(nodes, replace(engines, replicas=engines.min_replicas))
     workers = nodes.max_workers - sum(len(on) for node, on in placed if not node.is_head)
     return any(
         any(node.holds_decoder(decode, cpus_taken=count * engines.cpus) for count in on)

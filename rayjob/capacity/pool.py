@@ -13,14 +13,17 @@ from rayjob.capacity.cluster import Resources
 from rayjob.capacity.engine_spec import EngineSpec
 from rayjob.capacity.model_shapes import asking_hub, hub_config
 from rayjob.capacity.placement import (
+    Engines,
+    Nodes,
     check_places,
-    counted,
     engines_asked,
     gpu_shares,
+    gpu_types,
     running,
     runs_on_gpu,
 )
 from rayjob.capacity.sizing import check_memory, known_gpu_gb
+from rayjob.counts import counted
 from schemas.config import DecodeConfig, EngineConfig
 from schemas.errors import ConfigError, ModelError
 
@@ -30,20 +33,14 @@ _CPU_KV_CACHE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnginePool:
-    """How many replicas there are, and what each asks of Ray.
+class EnginePool(Engines):
+    """Engines, and how each of them is started.
 
     Attributes:
-        replicas, min_replicas: engines in the pool, at most and at least.
-        gpus, cpus: Ray resources of one replica.
         videos_in_flight: videos that one replica works on at once.
     """
 
     settings: EngineSettings
-    replicas: int
-    min_replicas: int
-    gpus: float
-    cpus: float
     videos_in_flight: int
 
     @property
@@ -84,7 +81,7 @@ def engine_pool(
     asked = engines_asked(spec, nodes)
     if spec.engines is None and asked.gpus:
         fitting = sum(node.count * gpu_shares(node.gpus, asked.gpus) for node in nodes.types)
-        asked = replace(asked, count=max(1, fitting), least=max(1, fitting))
+        asked = replace(asked, replicas=max(1, fitting), min_replicas=max(1, fitting))
     if not spec.autoscale:
         try:
             check_places(nodes, engines=asked, decode=decode)
@@ -98,26 +95,19 @@ def engine_pool(
         on_gpu=on_gpu,
         args=spec.arguments(
             on_gpu=on_gpu,
-            kv_cache_bytes=_gpu_kv_cache_bytes(spec, resources)
+            kv_cache_bytes=_gpu_kv_cache_bytes(spec, nodes)
             if on_gpu
             else spec.kv_cache_bytes or _CPU_KV_CACHE_BYTES,
         ),
         environment=_environment(on_gpu=on_gpu, local=Path(spec.model).is_dir()),
     )
-    return EnginePool(
-        settings=settings,
-        replicas=asked.count,
-        min_replicas=asked.least,
-        gpus=asked.gpus,
-        cpus=asked.cpus,
-        videos_in_flight=spec.videos_in_flight,
-    )
+    return EnginePool(**vars(asked), settings=settings, videos_in_flight=spec.videos_in_flight)
 
 
-def _gpu_kv_cache_bytes(spec: EngineSpec, resources: Resources) -> int | None:
+def _gpu_kv_cache_bytes(spec: EngineSpec, nodes: Nodes) -> int | None:
     """As :func:`check_memory`; a model whose shape cannot be had is not checked."""
     try:
-        gpu_gb = spec.gpu_memory_gb or known_gpu_gb(resources.gpu_types)
+        gpu_gb = spec.gpu_memory_gb or known_gpu_gb(gpu_types(nodes.types))
         return check_memory(spec, gpu_gb=gpu_gb)
     except ModelError as error:
         logger.info("not checked whether an engine fits its share of a GPU: %s", error)

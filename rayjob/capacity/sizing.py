@@ -133,11 +133,6 @@ class Fit:
         return max(0, min(self.spec.max_num_seqs, self.kv_cache // self.kv_per_sequence))
 
     @property
-    def fits(self) -> bool:
-        """Whether at least one sequence fits."""
-        return self.sequences > 0
-
-    @property
     def engines_per_gpu(self) -> float:
         """Engines on one GPU; below 1 where an engine takes several."""
         return math.floor(1 / self.gpus + 1e-9) if self.gpus <= 1 else 1 / self.gpus
@@ -172,7 +167,7 @@ def fits_of(
 
 def best(fits: Sequence[Fit]) -> Fit | None:
     """The one with the most sequences in flight per GPU; of equals the one with fewest engines."""
-    fitting = [fit for fit in fits if fit.fits]
+    fitting = [fit for fit in fits if fit.sequences]
     return max(fitting, key=lambda fit: (fit.sequences_per_gpu, fit.gpus), default=None)
 
 

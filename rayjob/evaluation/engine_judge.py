@@ -12,7 +12,7 @@ import ray.exceptions
 from actors.engine.vllm_engine import VllmEngine
 from rayjob.capacity import cluster
 from rayjob.capacity.engine_spec import EngineSpec, engine_spec
-from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
+from rayjob.capacity.pool import check_model, engine_pool, model_revision
 from schemas.config import EngineConfig
 from schemas.errors import CaptionError, ModelError, RayjobError
 from schemas.recipe import Answer, Request
@@ -84,7 +84,14 @@ class EngineJudge:
             ModelError: the engine cannot start.
         """
         if not self._engines:
-            self._engines = _start(engine_pool(self._spec, cluster.connect()))
+            pool = engine_pool(self._spec, cluster.connect())
+            started: Any = ray.remote(VllmEngine).options(
+                num_cpus=pool.cpus,
+                num_gpus=pool.gpus or None,
+                max_restarts=_RESTARTS,
+                max_task_retries=_RESTARTS,
+            )
+            self._engines = [started.remote(pool.settings) for _ in range(pool.replicas)]
         engine = self._engines[next(self._turn) % len(self._engines)]
         try:
             answer: Answer = await engine.ask.remote(request)
@@ -97,16 +104,6 @@ class EngineJudge:
         except ray.exceptions.RayError as error:
             raise CaptionError(f"the judge's engine failed: {_cause(error)}") from error
         return answer
-
-
-def _start(pool: EnginePool) -> list[Any]:
-    started: Any = ray.remote(VllmEngine).options(
-        num_cpus=pool.cpus,
-        num_gpus=pool.gpus or None,
-        max_restarts=_RESTARTS,
-        max_task_retries=_RESTARTS,
-    )
-    return [started.remote(pool.settings) for _ in range(pool.replicas)]
 
 
 def _cause(error: BaseException) -> str:

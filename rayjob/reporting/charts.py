@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rayjob import counts
+
 WIDTH, HEIGHT = 1000, 240
 
 _NICE = (1.0, 1.2, 1.6, 2.0, 2.4, 3.2, 4.0, 6.0, 8.0, 10.0)
@@ -88,12 +90,10 @@ def number(value: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A span of time: 0:07, 12:30, 3:05:00, and tenths where it is short."""
+    """:func:`rayjob.counts.clock`, with tenths where the span is short."""
     if 0 < seconds < 10 and not float(seconds).is_integer():
         return f"0:0{seconds:.1f}"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return counts.clock(seconds)
 
 
 def line_chart(

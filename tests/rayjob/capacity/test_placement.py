@@ -7,7 +7,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from rayjob.capacity.cluster import Resources
-from rayjob.capacity.placement import Engines, check_places, running
+from rayjob.capacity.placement import Engines, check_places, gpu_types, running
 from rayjob.capacity.pool import engine_pool
 from rayjob.cli import app
 from rayjob.graph import decode_pool
@@ -19,7 +19,7 @@ from tests.support.engines import omni_engine
 CPU_NODE = {"CPU": 4.0, "memory": 9e9, "node:10.0.0.1": 1.0, "object_store_memory": 3e9}
 GPU_NODE = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:L4": 1.0, "memory": 7e9}
 DECODE_NODE = CPU_NODE | {"decode": 4.0, "node:10.0.0.2": 1.0}
-ENGINE = Engines(count=1, least=1, cpus=4, gpus=1)
+ENGINE = Engines(replicas=1, min_replicas=1, cpus=4, gpus=1)
 
 
 def test_nodes_of_a_kind_are_told_by_what_they_offer() -> None:
@@ -28,7 +28,7 @@ def test_nodes_of_a_kind_are_told_by_what_they_offer() -> None:
         "1 x (4 CPUs, 0 GPUs)", "2 x (4 CPUs, 1 GPU)", "1 x (4 CPUs, 0 GPUs)",
     ]  # fmt: skip
     (holding,) = check_places(nodes, engines=ENGINE, decode=DecodeConfig())
-    assert (holding.count, holding.gpu_types) == (2, {"L4"})
+    assert (holding.count, gpu_types([holding])) == (2, {"L4"})
 
 
 def test_decoders_go_where_their_resource_is() -> None:
