@@ -12,18 +12,17 @@ import asyncio
 import shlex
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import aiohttp
 import typer
-import yaml
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from rich.console import Console
 from rich.text import Text
 
-from rayjob.settings.flags import EXIT_OTHER, EXIT_USAGE, show_error
-from schemas.errors import ConfigError, UsageError
+from rayjob.settings.flags import EXIT_OTHER, errors_told
+from rayjob.settings.loading import read_mapping
+from schemas.errors import ConfigError
 
 EXIT_STOPPED = 143
 """As of a process that SIGTERM ended, which is how Ray stops a driver."""
@@ -68,13 +67,12 @@ def command(
     with 130.
     """
     console = Console(stderr=True)
-    try:
-        environment = _runtime_env(working_dir, runtime_env)
+    with errors_told(console):
+        environment: dict[str, Any] = {"working_dir": working_dir} if working_dir else {}
+        if runtime_env is not None:
+            environment |= read_mapping(runtime_env, "the runtime environment")
         client = _client(address)
         job_id = _submit(client, entrypoint, environment, submission_id)
-    except UsageError as error:
-        show_error(console, error)
-        raise typer.Exit(EXIT_USAGE) from error
     console.print(Text(f"job {job_id} on {client.get_address()}"))
     try:
         details = follow(client, job_id)
@@ -97,11 +95,24 @@ def follow(client: JobSubmissionClient, job_id: str) -> JobDetails:
     Raises:
         ConnectionError: the cluster cannot be reached any more.
     """
-    output = _Output()
+    shown = 0
+
+    async def show() -> None:
+        """Print what comes, each letter once, until the stream ends."""
+        nonlocal shown
+        position = 0
+        async for text in client.tail_job_logs(job_id):
+            # After a broken connection the stream begins with the first letter again.
+            fresh = text[max(0, shown - position) :]
+            position += len(text)
+            if fresh:
+                shown = position
+                print(fresh, end="", flush=True)
+
     reached = time.monotonic()
     while True:
         try:
-            asyncio.run(output.show(client, job_id))
+            asyncio.run(show())
             details = client.get_job_info(job_id)
             if JobStatus(details.status).is_terminal():
                 return details
@@ -110,24 +121,6 @@ def follow(client: JobSubmissionClient, job_id: str) -> JobDetails:
             if time.monotonic() - reached > _GIVE_UP_SECONDS:
                 raise ConnectionError(f"the cluster is out of reach: {error}") from error
         time.sleep(_RECONNECT_SECONDS)
-
-
-class _Output:
-    """What a job printed so far, each letter once."""
-
-    def __init__(self) -> None:
-        self._shown = 0
-
-    async def show(self, client: JobSubmissionClient, job_id: str) -> None:
-        """Print what comes, until the stream ends."""
-        position = 0
-        async for text in client.tail_job_logs(job_id):
-            # After a broken connection the stream begins with the first letter again.
-            fresh = text[max(0, self._shown - position) :]
-            position += len(text)
-            if fresh:
-                self._shown = position
-                print(fresh, end="", flush=True)
 
 
 def exit_code(details: JobDetails) -> int:
@@ -151,20 +144,6 @@ def _client(address: str | None) -> JobSubmissionClient:
         ) from error
 
 
-def _runtime_env(working_dir: str, file: str | None) -> dict[str, Any]:
-    environment: dict[str, Any] = {}
-    if file is not None:
-        try:
-            environment = yaml.safe_load(Path(file).read_text("utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"the runtime environment {file} cannot be read: {error}") from error
-        if not isinstance(environment, dict):
-            raise ConfigError(f"the runtime environment {file} is no mapping of keys to values")
-    if working_dir:
-        environment.setdefault("working_dir", working_dir)
-    return environment
-
-
 def _submit(
     client: JobSubmissionClient,
     entrypoint: Sequence[str],
@@ -186,10 +165,5 @@ def _submit(
         time.sleep(_RECONNECT_SECONDS)
 
 
-def main() -> None:
-    """Entry point of the module."""
-    typer.run(command)
-
-
 if __name__ == "__main__":
-    main()
+    typer.run(command)

@@ -32,7 +32,7 @@ def read_config(
     Raises:
         ConfigError: with one line per mistake.
     """
-    data: dict[str, Any] = _read(path) if path is not None else {}
+    data = {} if path is None else read_mapping(path, "the configuration")
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not key.strip():
@@ -49,15 +49,23 @@ def read_config(
         raise ConfigError(explain(error, kind)) from error
 
 
-def _read(path: str) -> dict[str, Any]:
+def read_mapping(path: str, what: str) -> dict[str, Any]:
+    """A YAML file of keys and values.
+
+    Args:
+        what: what the file is, for messages.
+
+    Raises:
+        ConfigError: it cannot be read, or holds something else.
+    """
     try:
         data = yaml.safe_load(Path(path).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration {path} cannot be read: {error}") from error
+        raise ConfigError(f"{what} {path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"the configuration {path} is not valid YAML: {error}") from error
+        raise ConfigError(f"{what} {path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"the configuration {path} is not a mapping of settings to values")
+        raise ConfigError(f"{what} {path} is not a mapping of settings to values")
     return data
 
 
