@@ -10,10 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
 from pydantic_core import from_json
 
-from schemas.structured import StructuredCaption
+from rayjob.recipes.rules import texts_in
 
 FIELDS = (
     "shot_type", "shot_angle", "shot_position", "camera_motion", "expression", "TYPES.type",
@@ -62,29 +61,10 @@ def subjects_of(structure: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [each for each in found if isinstance(each, Mapping)]
 
 
-def problem(text: str | None) -> str | None:
-    """What is first wrong with a structured caption, None for a valid one."""
-    try:
-        StructuredCaption.model_validate_json(text or "", strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return f"{where}: {first['msg']}" if where else str(first["msg"])
-    return None
-
-
 def prose(text: str) -> str:
     """The texts that a structured caption holds, joined; other text as it is."""
     structure = parse(text)
-    return text if structure is None else " ".join(_texts(structure))
-
-
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value] if value else []
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return [text for each in value for text in _texts(each)] if isinstance(value, list) else []
+    return text if structure is None else " ".join(filter(None, texts_in(structure)))
 
 
 def normalised(value: Any) -> str:

@@ -6,6 +6,7 @@ Reasons are data: they end up in ``status_reason`` of the captions table.
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -73,20 +74,19 @@ def no_endless_repetition(answer: Answer) -> str | None:
 
 def no_endless_repetition_in_fields(answer: Answer) -> str | None:
     """:func:`no_endless_repetition` in every text of a structured caption."""
-    try:
-        document = StructuredCaption.model_validate_json(answer.text)
-    except ValidationError:
+    if structured(answer) is not None:
         return None
-    texts = (dataclasses.replace(answer, text=text) for text in _texts(document.model_dump()))
+    texts = (dataclasses.replace(answer, text=text) for text in texts_in(json.loads(answer.text)))
     return next(filter(None, map(no_endless_repetition, texts)), None)
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_in(value: Any) -> Iterator[str]:
+    """The texts that a JSON document holds, in order."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
         for each in value.values() if isinstance(value, dict) else value:
-            yield from _texts(each)
+            yield from texts_in(each)
 
 
 def ends_with_a_sentence(answer: Answer) -> str | None:
@@ -108,21 +108,29 @@ def without_words(phrases: Sequence[str]) -> Rule:
 
 def structured(answer: Answer) -> str | None:
     """A JSON document of :class:`schemas.structured.StructuredCaption`."""
+    wrong = schema_problem(answer.text)
+    return wrong and f"not as the schema says: {wrong}"
+
+
+def schema_problem(text: str, *, strict: bool = False) -> str | None:
+    """What is first wrong with a structured caption, None for a valid one.
+
+    Args:
+        strict: take no text for a truth value.
+    """
     try:
-        StructuredCaption.model_validate_json(answer.text)
+        StructuredCaption.model_validate_json(text, strict=strict)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        return f"not as the schema says: {where + ': ' if where else ''}{first['msg']}"
+        return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
     return None
 
 
 def no_repeated_subjects(answer: Answer) -> str | None:
     """No subject is listed twice with the same look, action and place."""
-    try:
-        subjects = StructuredCaption.model_validate_json(answer.text).subjects
-    except ValidationError:
+    if structured(answer) is not None:
         return None
+    subjects = StructuredCaption.model_validate_json(answer.text).subjects
     told = [(each.TYPES.sub_type, each.appearance, each.action, each.position) for each in subjects]
     twice = next((each for each in told if told.count(each) > 1), None)
     return None if twice is None else f"lists the subject {twice[0]!r} twice"
@@ -140,8 +148,4 @@ def min_words(floor: int) -> Rule:
 
 def first_reason(answer: Answer, rules: Sequence[Rule]) -> str | None:
     """The first broken rule's reason, or None for a valid answer."""
-    for rule in rules:
-        reason = rule(answer)
-        if reason is not None:
-            return reason
-    return None
+    return next(filter(None, (rule(answer) for rule in rules)), None)

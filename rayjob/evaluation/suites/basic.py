@@ -11,7 +11,7 @@ from rayjob.evaluation.measures import Bootstrap, Figure, Measure, figure, media
 from rayjob.evaluation.outcome import GroupFigures
 from rayjob.evaluation.scores import Score
 from rayjob.evaluation.suites import Suite
-from rayjob.recipes.rules import complete, no_endless_repetition, non_empty
+from rayjob.recipes.rules import complete, no_endless_repetition, non_empty, schema_problem
 from rayjob.recipes.wording import is_finished, words
 from schemas.recipe import Answer
 
@@ -110,7 +110,7 @@ def _scores(item: Item, tokens: list[str]) -> list[Score]:
     if item.status is not None:
         values.append(("status ok", float(item.status == "ok"), item.status))
     if item.is_structured:
-        wrong = fields.problem(item.structure)
+        wrong = schema_problem(item.structure, strict=True)
         values.append(("valid structure", float(wrong is None), wrong))
     part = f"{item.level} {item.index}"
     return [item.score(name, value, part=part, reason=reason) for name, value, reason in values]

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 
 from rayjob.evaluation import fields
+from rayjob.recipes.rules import schema_problem
 from schemas.structured import ShotAngle, ShotPosition, ShotType
 from tests.support.evaluations import evaluate, jsonl, scores
 from tests.support.judge_server import JudgeServer, Reply, part, prompt_of
@@ -215,9 +216,9 @@ def test_subjects_are_matched_by_what_they_are() -> None:
     ],
 )
 def test_what_a_valid_structure_is(change: dict[str, Any], reason: str | None) -> None:
-    found = fields.problem(json.dumps({**truths()[0], **change}))
+    found = schema_problem(json.dumps({**truths()[0], **change}), strict=True)
     assert (found or "").startswith(reason or "") and bool(found) == bool(reason)
 
 
 def test_a_cut_answer_is_no_structure() -> None:
-    assert "Invalid JSON" in (fields.problem(json.dumps(truths()[0])[:50]) or "")
+    assert "Invalid JSON" in (schema_problem(json.dumps(truths()[0])[:50]) or "")
