@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+LOCK_ARGS ?=
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
@@ -39,8 +40,8 @@ tiny-model: setup ## train the embedded model and measure it (102 minutes on eac
 bench: setup ## job against the speed of light and against a sequential script
 	$(PY) -m benchmarks.speed_of_light
 
-lock: ## resolve pyproject.toml anew into constraints.txt
-	$(PYTHON) tools/setup_env.py --lock
+lock: ## resolve pyproject.toml into constraints.txt (LOCK_ARGS=--upgrade: the newest of everything)
+	$(PYTHON) tools/lock.py $(LOCK_ARGS)
 
 clean: ## remove output and caches, keep .venv
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache
