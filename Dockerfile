@@ -14,11 +14,10 @@ RUN python3 -m venv /opt/venv
 
 WORKDIR /opt/rayjob
 # Dependencies before the code, so that a change of the code does not fetch them again.
-COPY pyproject.toml LICENSE ./
-COPY deploy/constraints.txt deploy/constraints.txt
+COPY pyproject.toml constraints.txt LICENSE ./
 RUN mkdir rayjob actors schemas \
     && touch rayjob/__init__.py actors/__init__.py schemas/__init__.py \
-    && pip install --no-cache-dir -c deploy/constraints.txt '.[gpu]'
+    && pip install --no-cache-dir -c constraints.txt '.[gpu]'
 
 COPY rayjob rayjob
 COPY actors actors

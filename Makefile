@@ -7,7 +7,7 @@ LOCK_ARGS ?=
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format tiny-model bench lock clean
+.PHONY: help setup demo test test-slow check-install lint format tiny-model bench lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 14
@@ -23,6 +23,9 @@ test: setup ## run the test suite (PYTEST_ARGS="-k words" for a part)
 
 test-slow: setup ## kills, nights, long videos, clusters: about a quarter of an hour
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)
+
+check-install: ## install a head node into an empty environment, with every Python here
+	$(PYTHON) tools/check_install.py
 
 lint: setup ## ruff and mypy
 	$(PY) -m ruff check .

