@@ -9,6 +9,7 @@ configuration.
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -19,11 +20,12 @@ import aiohttp
 import httpx
 import typer
 import yaml
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from rich.console import Console
 from rich.text import Text
 
+from rayjob.capacity.cluster import reach
 from rayjob.capacity.token import check_answer, token_headers
 from rayjob.settings.flags import EXIT_OTHER, EXIT_USAGE, show_error
 from schemas.errors import ConfigError, UsageError
@@ -35,6 +37,9 @@ EXIT_INTERRUPTED = 130
 
 _NOT_YET = "No available agent"
 """What Ray answers while a cluster that has just started cannot run a job yet."""
+
+_SERVER = "RAY_API_SERVER_ADDRESS"
+"""The variable in which Ray looks for its job server first."""
 
 _START_SECONDS = 60.0
 _RECONNECT_SECONDS = 2.0
@@ -145,15 +150,19 @@ def exit_code(details: JobDetails) -> int:
 
 
 def _client(address: str | None) -> JobSubmissionClient:
+    where = address or os.environ.get(_SERVER) or os.environ.get("RAY_ADDRESS") or "auto"
     headers = token_headers()
-    where = address or "the local cluster"
     try:
-        client = JobSubmissionClient(address)
+        if "://" not in where:
+            where = reach(where)
+        # Ray's variables would win over the address that it is given.
+        os.environ[_SERVER] = where
+        client = JobSubmissionClient(where)
         mode = httpx.get(f"{client.get_address()}/api/authentication_mode")
     except AuthenticationError:
         check_answer(where, headers, admitted=False, without=False)
         raise
-    except (ConnectionError, ValueError, RuntimeError, httpx.HTTPError) as error:
+    except (ConnectionError, ValueError, RuntimeError, RayError, httpx.HTTPError) as error:
         raise ConfigError(
             f"no job server at {where}: {str(error).rstrip('.')}. Pass --address "
             "http://HEAD:8265, the address of the cluster's dashboard"

@@ -78,10 +78,7 @@ def connect() -> Resources:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             if address != "local":
-                headers = token_headers()
-                if address == "auto":
-                    address = services.canonicalize_bootstrap_address_or_die(address)
-                _knock(address, headers)
+                address = reach(address)
             ray.init(
                 address=address,
                 log_to_driver=False,
@@ -98,19 +95,25 @@ def connect() -> Resources:
     return Resources(tuple(node["Resources"] for node in nodes if node["Alive"]))
 
 
-def _knock(address: str, headers: Mapping[str, str]) -> None:
-    """Ask at ``HOST:PORT`` for what every driver asks first; other addresses pass.
+def reach(address: str) -> str:
+    """Ask a cluster at ``HOST:PORT`` or ``auto`` for what every driver asks first.
 
     Ray itself takes 20 seconds and more to find that nobody listens or that the token is wrong,
-    and does not tell which.
+    and does not tell which. Other kinds of addresses pass without a question.
+
+    Returns:
+        The address, that of the cluster on this machine in place of ``auto``.
 
     Raises:
         ConfigError: cluster and process do not agree about the token.
         ConnectionError: nobody listens.
     """
+    headers = token_headers()
+    if address == "auto":
+        address = services.canonicalize_bootstrap_address_or_die(address)
     _, colon, port = address.rpartition(":")
     if not colon or "/" in address or not port.isdigit():
-        return
+        return address
     with grpc.insecure_channel(address) as channel:
         ask = channel.unary_unary(_GREETING)
 
@@ -125,6 +128,7 @@ def _knock(address: str, headers: Mapping[str, str]) -> None:
 
         without = admits({})
         check_answer(address, headers, admitted=without or admits(headers), without=without)
+    return address
 
 
 def peek() -> Resources:
