@@ -14,11 +14,11 @@ RUN python3 -m venv /opt/venv
 
 WORKDIR /opt/rayjob
 # Dependencies before the code, so that a change of the code does not fetch them again.
-COPY pyproject.toml LICENSE ./
-COPY deploy/constraints.txt deploy/constraints.txt
-RUN mkdir rayjob actors schemas \
-    && touch rayjob/__init__.py actors/__init__.py schemas/__init__.py \
-    && pip install --no-cache-dir -c deploy/constraints.txt '.[gpu]'
+COPY pyproject.toml constraints.txt LICENSE ./
+# It holds the version.
+COPY rayjob/__init__.py rayjob/__init__.py
+RUN mkdir actors schemas && touch actors/__init__.py schemas/__init__.py \
+    && pip install --no-cache-dir -c constraints.txt '.[gpu]'
 
 COPY rayjob rayjob
 COPY actors actors

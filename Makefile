@@ -3,10 +3,11 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+LOCK_ARGS ?=
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format tiny-model bench lock clean
+.PHONY: help setup demo test test-slow check-install lint format tiny-model bench lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 14
@@ -22,6 +23,9 @@ test: setup ## run the test suite (PYTEST_ARGS="-k words" for a part)
 
 test-slow: setup ## kills, nights, long videos, clusters: about a quarter of an hour
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)
+
+check-install: ## install a head node into an empty environment, with every Python here
+	$(PYTHON) tools/check_install.py
 
 lint: setup ## ruff and mypy
 	$(PY) -m ruff check .
@@ -39,8 +43,8 @@ tiny-model: setup ## train the embedded model and measure it (102 minutes on eac
 bench: setup ## job against the speed of light and against a sequential script
 	$(PY) -m benchmarks.speed_of_light
 
-lock: ## resolve pyproject.toml anew into constraints.txt
-	$(PYTHON) tools/setup_env.py --lock
+lock: ## resolve pyproject.toml into constraints.txt (LOCK_ARGS=--upgrade: the newest of everything)
+	$(PYTHON) tools/lock.py $(LOCK_ARGS)
 
 clean: ## remove output and caches, keep .venv
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache

@@ -9,17 +9,22 @@ configuration.
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import aiohttp
+import httpx
 import typer
+from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from rich.console import Console
 from rich.text import Text
 
+from rayjob.capacity.cluster import reach
+from rayjob.capacity.token import check_answer, token_headers
 from rayjob.settings.flags import EXIT_OTHER, errors_told
 from rayjob.settings.loading import read_mapping
 from schemas.errors import ConfigError
@@ -31,6 +36,9 @@ EXIT_INTERRUPTED = 130
 
 _NOT_YET = "No available agent"
 """What Ray answers while a cluster that has just started cannot run a job yet."""
+
+_SERVER = "RAY_API_SERVER_ADDRESS"
+"""The variable in which Ray looks for its job server first."""
 
 _START_SECONDS = 60.0
 _RECONNECT_SECONDS = 2.0
@@ -117,7 +125,7 @@ def follow(client: JobSubmissionClient, job_id: str) -> JobDetails:
             if JobStatus(details.status).is_terminal():
                 return details
             reached = time.monotonic()
-        except (RuntimeError, OSError, aiohttp.ClientError) as error:
+        except (RuntimeError, OSError, aiohttp.ClientError, AuthenticationError) as error:
             if time.monotonic() - reached > _GIVE_UP_SECONDS:
                 raise ConnectionError(f"the cluster is out of reach: {error}") from error
         time.sleep(_RECONNECT_SECONDS)
@@ -135,13 +143,25 @@ def exit_code(details: JobDetails) -> int:
 
 
 def _client(address: str | None) -> JobSubmissionClient:
+    where = address or os.environ.get(_SERVER) or os.environ.get("RAY_ADDRESS") or "auto"
+    headers = token_headers()
     try:
-        return JobSubmissionClient(address)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        if "://" not in where:
+            where = reach(where)
+        # Ray's variables would win over the address that it is given.
+        os.environ[_SERVER] = where
+        client = JobSubmissionClient(where)
+        mode = httpx.get(f"{client.get_address()}/api/authentication_mode")
+    except AuthenticationError:
+        check_answer(where, headers, admitted=False, without=False)
+        raise
+    except (ConnectionError, ValueError, RuntimeError, RayError, httpx.HTTPError) as error:
         raise ConfigError(
-            f"no job server at {address or 'the local cluster'}: {error}. Pass --address "
+            f"no job server at {where}: {str(error).rstrip('.')}. Pass --address "
             "http://HEAD:8265, the address of the cluster's dashboard"
         ) from error
+    check_answer(where, headers, admitted=True, without='"token"' not in mode.text)
+    return client
 
 
 def _submit(

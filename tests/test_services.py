@@ -192,6 +192,6 @@ def test_ray_is_local_and_sees_the_gateway(local_ray: None, gateway: S3Gateway) 
     def seen() -> tuple[str | None, str | None]:
         return os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("RAY_AUTH_MODE")
 
-    assert ray.get(seen.remote()) == (gateway.endpoint_url, "disabled")
+    assert ray.get(seen.remote()) == (gateway.endpoint_url, "token")
     assert ray.cluster_resources()["CPU"] == 2
     assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]

@@ -1,8 +1,6 @@
 """Bring the virtual environment up to date: the step behind ``make demo`` and ``make test``.
 
     python3 tools/setup_env.py            # create or update .venv; returns at once if current
-    python3 tools/setup_env.py --lock     # a clean install without constraints, written to
-                                          # constraints.txt
 
 Runs on the system's Python and its standard library alone. What it installs is fixed by
 constraints.txt; where from is pip's own configuration.
@@ -20,40 +18,24 @@ import argparse
 import fcntl
 import hashlib
 import subprocess
-import tempfile
 import venv
-from collections.abc import Sequence
 from pathlib import Path
 
 from browser import ensure_browser
+from lock import CONSTRAINTS, ROOT, pinned
 
-ROOT = Path(__file__).resolve().parent.parent
-CONSTRAINTS = ROOT / "constraints.txt"
 STAMP_NAME = "rayjob-setup.sha256"
-
-TORCH = "torch==2.13.0+cpu"
-"""Installed first and by name: asked for without a pin, pip takes the newest CUDA build."""
 
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 """Where the CPU builds live if pip's configured sources have none."""
-
-LOCK_HEADER = """\
-# Exact versions of everything that `make demo` and `make test` install, from a clean install
-# on Linux x86-64 with CPython 3.11. Written by `make lock`; edit pyproject.toml instead.
-# For the CPU set-up only: on GPUs install `rayjob[gpu]` without this file.
-"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="default: .venv")
-    parser.add_argument("--lock", action="store_true", help="write constraints.txt anew")
     arguments = parser.parse_args()
     try:
-        if arguments.lock:
-            write_lock()
-        else:
-            update(arguments.venv)
+        update(arguments.venv)
     except subprocess.CalledProcessError as error:
         command = " ".join(str(part) for part in error.cmd)
         sys.exit(f"set-up failed: `{command}` ended with status {error.returncode}")
@@ -72,7 +54,7 @@ def update(venv_dir: Path) -> None:
         if not runs(venv_dir):
             print(f"creating {venv_dir}", flush=True)
             venv.create(venv_dir, with_pip=True, clear=False, symlinks=True)
-        install(venv_dir, ["--constraint", str(CONSTRAINTS)])
+        install(venv_dir)
         repair(venv_dir)
         ensure_browser(venv_dir / "bin" / "python")
         stamp.write_text(wanted)
@@ -96,49 +78,30 @@ def runs(venv_dir: Path) -> bool:
     return subprocess.run([python, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-def install(venv_dir: Path, constraints: Sequence[str]) -> None:
-    """Torch first, then the project with all that it needs."""
+def install(venv_dir: Path) -> None:
+    """Torch's CPU build first and by name, then the project with all that it needs."""
     # Errors only: pip warns of every configured source that lacks a package.
     pip = [venv_dir / "bin" / "python", "-m", "pip", "install", "-qq", "--progress-bar", "off"]
-    print(f"installing {TORCH}", flush=True)
+    pip += ["--constraint", CONSTRAINTS]
+    torch = f"torch=={pinned('torch', CONSTRAINTS.read_text('utf-8'))}+cpu"
+    print(f"installing {torch}", flush=True)
     sources: list[str] = []
-    attempt = subprocess.run(
-        [*pip, *constraints, TORCH], stderr=subprocess.PIPE, text=True, check=False
-    )
+    attempt = subprocess.run([*pip, torch], stderr=subprocess.PIPE, text=True, check=False)
     if attempt.returncode:
-        if "No matching distribution" not in attempt.stderr:
-            sys.exit(f"set-up failed: pip cannot install {TORCH}:\n{attempt.stderr.strip()}")
         sources = ["--extra-index-url", TORCH_CPU_INDEX]
-        subprocess.run([*pip, *constraints, *sources, TORCH], check=True)
+        if subprocess.run([*pip, *sources, torch], check=False).returncode:
+            sys.exit(
+                f"set-up failed: no source of pip has {torch}; the first attempt said:\n"
+                f"{attempt.stderr.strip()}"
+            )
     print("installing rayjob[cpu,dev] and what it needs (about 3 GB, some minutes)", flush=True)
-    # Without constraints, all at once sends pip's resolver through years of old releases;
-    # what a first step has installed, the second one builds upon.
-    for extras in ["cpu,dev"] if constraints else ["cpu", "cpu,dev"]:
-        project = f"{ROOT}[{extras}]"
-        subprocess.run([*pip, *constraints, *sources, "--editable", project], check=True, cwd=ROOT)
+    subprocess.run([*pip, *sources, "--editable", f"{ROOT}[cpu,dev]"], check=True, cwd=ROOT)
 
 
 def repair(venv_dir: Path) -> None:
     """Make CUDA builds of torch's companions harmless on a CPU torch (see torch_repair.py)."""
     python = venv_dir / "bin" / "python"
     subprocess.run([python, ROOT / "tools" / "torch_repair.py"], check=True)
-
-
-def write_lock() -> None:
-    """Resolve pyproject.toml in a new environment and write down what came out."""
-    with tempfile.TemporaryDirectory(prefix="rayjob-lock-") as folder:
-        venv_dir = Path(folder) / "venv"
-        venv.create(venv_dir, with_pip=True, symlinks=True)
-        install(venv_dir, [])
-        freeze = [venv_dir / "bin" / "python", "-m", "pip", "freeze", "--exclude-editable"]
-        lines = subprocess.run(
-            [*freeze, "--all", "--exclude", "pip"], check=True, capture_output=True, text=True
-        ).stdout.splitlines()
-    odd = [line for line in lines if "==" not in line or "/" in line]
-    if odd:
-        sys.exit(f"these are not plain pins: {odd}")
-    CONSTRAINTS.write_text(LOCK_HEADER + "\n".join(lines) + "\n")
-    print(f"{CONSTRAINTS}: {len(lines)} pins")
 
 
 if __name__ == "__main__":

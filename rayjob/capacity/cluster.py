@@ -6,15 +6,20 @@ import glob
 import logging
 import os
 import signal
-import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 import ray
+from ray._private import services
+from ray.exceptions import RayError
 
+from rayjob.capacity.token import check_answer, token_headers
 from schemas.errors import ConfigError
+
+_GREETING = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 
 _KNOCK_SECONDS = 10.0
 
@@ -38,10 +43,11 @@ class Resources:
 def connect() -> Resources:
     """Join the cluster of ``RAY_ADDRESS`` (``ray job submit`` sets it), or start a local one.
 
-    Ray would by itself also join what last ran on this machine, even if it is gone.
+    Ray would by itself also join what last ran on this machine, even if it is gone. A cluster's
+    token is used where there is one; a local Ray makes its own.
 
     Raises:
-        ConfigError: the cluster cannot be reached.
+        ConfigError: the cluster cannot be reached, or they do not agree about the token.
     """
     if not ray.is_initialized():
         # Ray Data reports every operator every ten seconds; the job has its own progress.
@@ -52,14 +58,15 @@ def connect() -> Resources:
         address = os.environ.get("RAY_ADDRESS") or "local"
         handler = signal.getsignal(signal.SIGTERM)
         try:
-            _knock(address)
+            if address != "local":
+                address = reach(address)
             ray.init(
                 address=address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 include_dashboard=False if address == "local" else None,
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, RayError) as error:
             what = "does not start" if address == "local" else f"at {address} does not answer"
             raise ConfigError(f"Ray {what}: {error}") from error
         if threading.current_thread() is threading.main_thread():
@@ -69,11 +76,40 @@ def connect() -> Resources:
     return Resources(tuple(node["Resources"] for node in nodes if node["Alive"]))
 
 
-def _knock(address: str) -> None:
-    """OSError where nobody listens at ``HOST:PORT``: Ray itself takes minutes to say so."""
-    host, colon, port = address.rpartition(":")
-    if colon and "/" not in address and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+def reach(address: str) -> str:
+    """Ask a cluster at ``HOST:PORT`` or ``auto`` for what every driver asks first.
+
+    Ray itself takes 20 seconds and more to find that nobody listens or that the token is wrong,
+    and does not tell which. Other kinds of addresses pass without a question.
+
+    Returns:
+        The address, that of the cluster on this machine in place of ``auto``.
+
+    Raises:
+        ConfigError: cluster and process do not agree about the token.
+        ConnectionError: nobody listens.
+    """
+    headers = token_headers()
+    if address == "auto":
+        address = services.canonicalize_bootstrap_address_or_die(address)
+    _, colon, port = address.rpartition(":")
+    if not colon or "/" in address or not port.isdigit():
+        return address
+    with grpc.insecure_channel(address) as channel:
+        ask = channel.unary_unary(_GREETING)
+
+        def admits(token: Mapping[str, str]) -> bool:
+            try:
+                ask(b"", timeout=_KNOCK_SECONDS, metadata=tuple(token.items()))
+            except grpc.RpcError as error:
+                if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                    return False
+                raise ConnectionError(error.details()) from error
+            return True
+
+        without = admits({})
+        check_answer(address, headers, admitted=without or admits(headers), without=without)
+    return address
 
 
 def peek() -> Resources:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,8 +13,7 @@ RAY_CPUS = 2
 RAY_OBJECT_STORE_BYTES = 512 << 20
 
 HERMETIC_ENV = {
-    # Ray would otherwise ask for a token where an earlier local run left one behind.
-    "RAY_AUTH_MODE": "disabled",
+    "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     # In spite of its name: Ray listens on 127.0.0.1 only, whoever starts it.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -35,6 +35,7 @@ CALLERS_ENV = (
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
     "RAY_ADDRESS",
+    "RAY_AUTH_TOKEN_PATH",
 )
 """What may be set on the machine, and must not reach the tests."""
 
@@ -44,6 +45,8 @@ def isolate(env: Any) -> None:
     for name in CALLERS_ENV:
         env.pop(name, None)
     env.update(HERMETIC_ENV)
+    # Not the token in the home folder of whoever runs the tests.
+    env["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def new_bucket(client: Any) -> str:

@@ -1,0 +1,76 @@
+"""An empty environment per Python of this machine, installed as a head node is, and timed.
+
+    python3 tools/check_install.py [--limit SECONDS]
+
+Runs what the README and cluster.yaml run, pip and all: one that does not come to an end within the
+limit, packages that do not fit each other, or a command that does not start, is an error. Pythons
+are those of pyproject.toml that are on PATH or that pyenv holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from lock import CONSTRAINTS, ROOT
+
+VERSIONS = ("3.11", "3.12", "3.13")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--limit", type=float, default=420, help="seconds for one [420]")
+    limit = parser.parse_args().limit
+    found = {version: python for version in VERSIONS if (python := find(version))}
+    if not found:
+        sys.exit(f"none of Python {', '.join(VERSIONS)} is on this machine")
+    for version in VERSIONS:
+        if version not in found:
+            print(f"Python {version}: not on this machine, not tried", flush=True)
+    failed = [version for version, python in found.items() if not installs(version, python, limit)]
+    if failed:
+        sys.exit(f"a head node does not install with Python {', '.join(failed)}")
+
+
+def find(version: str) -> str | None:
+    """An interpreter of the version that starts."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [shutil.which(f"python{version}"), *sorted(root.glob(f"{version}.*/bin/python"))]
+    code = f"import ensurepip, sys; sys.exit('%d.%d' % sys.version_info[:2] != '{version}')"
+    for python in candidates:
+        if python and not subprocess.run([python, "-c", code], capture_output=True).returncode:
+            return str(python)
+    return None
+
+
+def installs(version: str, python: str, limit: float) -> bool:
+    """Install into an environment that is thrown away; says how long it took."""
+    with tempfile.TemporaryDirectory(prefix="rayjob-install-") as folder:
+        subprocess.run([python, "-m", "venv", folder], check=True)
+        bin_ = Path(folder) / "bin"
+        pip: list[str | Path] = [bin_ / "python", "-m", "pip"]
+        began = time.monotonic()
+        try:
+            steps = [[*pip, "install", "-qq", "-c", CONSTRAINTS, ROOT], [*pip, "check"]]
+            for step in [*steps, [bin_ / "rayjob", "--help"]]:
+                subprocess.run(
+                    step, check=True, timeout=limit, capture_output=True, text=True, cwd=folder
+                )
+        except subprocess.TimeoutExpired:
+            print(f"Python {version}: not installed after {limit:.0f} s", flush=True)
+            return False
+        except subprocess.CalledProcessError as error:
+            print(f"Python {version}: {error}\n{error.stdout}{error.stderr}", flush=True)
+            return False
+        print(f"Python {version}: installed in {time.monotonic() - began:.0f} s", flush=True)
+        return True
+
+
+if __name__ == "__main__":
+    main()
