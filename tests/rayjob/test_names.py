@@ -27,7 +27,8 @@ def config_of(folder: Path, recipe: str = "omni", **flags: Any) -> JobConfig | F
     kind: type[Any] = FuseConfig if recipe in ("t2v", "long") else JobConfig
     file = "demo.yaml" if recipe == "omni" else f"demo-{recipe}.yaml"
     given = {
-        "input": str(folder / "in"),
+        # What a fusion reads is looked at before its settings are, where it is local.
+        "input": "s3://anything/at-all" if kind is FuseConfig else str(folder / "in"),
         "output": str(folder / "out"),
         "recipe.prompt_file": str(ROOT / "tinyworld/prompts" / f"{recipe.rstrip('s')}.txt"),
         "engine.model": str(ROOT / "models/tiny-omni"),

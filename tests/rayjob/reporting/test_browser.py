@@ -82,7 +82,7 @@ def hostile(url: str, name: str) -> str:
     return (
         f'</p></script><script>window.hacked = "{name}"</script>'
         f"<img src='{url}/{name}.png' onerror=\"window.hacked='{name}'\">"
-        f'" onclick="window.hacked=1" {{{{ 7 * 7 }}}} <b>bold</b>'
+        f'" onclick="window.hacked=1" {{{{ 7654321 * 3 }}}} <b>bold</b>'
     )
 
 
@@ -193,7 +193,7 @@ def test_markup_and_script_in_the_data_stay_text(page: Page, outside: Asked) -> 
     assert page.locator("main b", has_text="bold").count() == 0
     assert page.locator("script").count() == 1
     assert page.locator("[onclick], [onerror]").count() == 0
-    assert "49" not in card.inner_text()
+    assert "22962963" not in card.inner_text()
 
 
 def test_nothing_leaves_the_page(browser: Browser, report: Path, outside: Asked) -> None:
