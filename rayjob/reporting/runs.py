@@ -42,14 +42,6 @@ class Run:
     evaluations: tuple[Evaluation, ...]
 
 
-def setting(config: dict[str, Any], dotted: str) -> Any:
-    """A setting by its dotted name, None where it is not set."""
-    value: Any = config
-    for key in dotted.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
 def find_runs(stores: Sequence[TableStore], run_ids: Sequence[str]) -> list[Run]:
     """The runs that a command names: by default the newest of each output.
 

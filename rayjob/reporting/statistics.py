@@ -106,6 +106,11 @@ class Statistics:
         return sum((kind.words for kind in self.kinds.values()), np.zeros(MAX_WORDS + 1, np.int64))
 
     @property
+    def median_words(self) -> int:
+        """Words of the middle caption."""
+        return int((self.words.cumsum() < self.captions / 2).sum())
+
+    @property
     def share_ok(self) -> float:
         """Captions that are ok in per cent, rounded down, so that 100 means all."""
         ok = sum(kind.statuses["ok"] for kind in self.kinds.values())
