@@ -80,7 +80,8 @@ class StructuredSuite(Suite):
             return
         method: Method = "normalised match"
         if name in fields.CLOSED_FIELDS:
-            right, method = fields.same_closed(name, wanted, found), "equality"
+            kind = bool if name == "is_main_subject" else str
+            right, method = isinstance(found, kind) and found == wanted, "equality"
         else:
             right = found is not None and fields.normalised(wanted) == fields.normalised(found)
             if found is not None and not right and self._judged:
