@@ -195,8 +195,8 @@ def broken(text: str) -> dict[str, tuple[str, str | None]]:
         "repeated": (text.replace('"action"', '"action": "sits", "action"'), None),
         "twice": (f"{text}\n{text}", None),
         "empty": ("", "is empty"),
-        "prose": ("A circle moves left.", "no JSON object"),
-        "array": ("[1, 2, 3]", "no JSON object"),
+        "prose": ("A circle moves left.", "not a JSON object"),
+        "array": ("[1, 2, 3]", "not a JSON object"),
         "nobody": (json.dumps(document | {"subjects": []}), "names no subject"),
         "cut short": ('{"subjects": [{"TYPES": {"ty', "names no subject"),
         "idle": (
