@@ -23,7 +23,6 @@ from rayjob.recipes import find_recipe
 from rayjob.settings.flags import settings_command
 from schemas.config import JobConfig
 from schemas.errors import ConfigError, OpenError
-from schemas.media import StorageOptions
 
 _GPU_SIZES = (24.0, 40.0, 80.0, 141.0)
 _WIDTH = 160
@@ -180,17 +179,11 @@ def _row(fit: Fit, *, chosen: bool) -> tuple[str, ...]:
         f"{fit.overhead / GB:.1f}",
         f"{fit.kv_cache / GB:.1f}" if fit.kv_cache > 0 else "none",
         f"{fit.kv_per_sequence / GB:.2f}",
-        _sequences(fit),
+        f"{fit.sequences or 'does not fit'}" if fit.splits else "cannot be split",
         f"{engines:g}" if engines >= 1 else f"1/{1 / engines:g}",
         f"{fit.sequences_per_gpu:g}",
         "best" if chosen else "",
     )
-
-
-def _sequences(fit: Fit) -> str:
-    if not fit.splits:
-        return "cannot be split"
-    return f"{fit.sequences}" if fit.sequences else "does not fit"
 
 
 def _table(rows: Iterable[tuple[str, ...]], *, markdown: bool) -> Table:
@@ -211,7 +204,13 @@ def _cost(job: JobConfig, *, videos_per_sec: float | None, summary: str | None) 
     if videos_per_sec is not None and summary is not None:
         raise ConfigError("give the rate by --videos-per-sec or by --summary, not by both")
     if summary is not None:
-        hours = _gpu_hours_per_thousand(summary, job.storage)
+        try:
+            found = RunSummary.model_validate_json(read_whole(summary, job.storage))
+        except (OpenError, ValidationError) as error:
+            raise ConfigError(f"the summary {summary} cannot be read: {error}") from error
+        if not found.cost.gpu_hours or not found.videos_captioned:
+            raise ConfigError(f"the summary {summary} is of a run that captioned nothing on GPUs")
+        hours = found.cost.gpu_hours / found.videos_captioned * 1000
     elif videos_per_sec is not None:
         if videos_per_sec <= 0:
             raise ConfigError("--videos-per-sec is the rate of one GPU and above 0")
@@ -221,16 +220,6 @@ def _cost(job: JobConfig, *, videos_per_sec: float | None, summary: str | None) 
     price = job.price_per_gpu_hour
     money = "" if price is None else f", {hours * price:.2f} at {price:g} per GPU-hour"
     return [f"1,000 videos: {hours:.3f} GPU-hours{money}"]
-
-
-def _gpu_hours_per_thousand(path: str, storage: StorageOptions) -> float:
-    try:
-        found = RunSummary.model_validate_json(read_whole(path, storage))
-    except (OpenError, ValidationError) as error:
-        raise ConfigError(f"the summary {path} cannot be read: {error}") from error
-    if not found.cost.gpu_hours or not found.videos_captioned:
-        raise ConfigError(f"the summary {path} is of a run that captioned nothing on GPUs")
-    return found.cost.gpu_hours / found.videos_captioned * 1000
 
 
 if __name__ == "__main__":

@@ -35,27 +35,15 @@ class ScriptedEngine:
     Args:
         script: the answers in turn, or what makes the answer to a request, or raises.
         max_model_len: a request that could pass it fails the test.
-        together: no request is answered before so many were open at the same time.
 
     Attributes:
         requests: in the order of their arrival.
-        most_at_once: requests that were open at the same time, at most.
     """
 
-    def __init__(
-        self,
-        script: Script | Iterable[str],
-        *,
-        max_model_len: int = 1 << 30,
-        together: int = 1,
-    ) -> None:
+    def __init__(self, script: Script | Iterable[str], *, max_model_len: int = 1 << 30) -> None:
         self._script = script if callable(script) else _in_turn(script)
         self.max_model_len = max_model_len
         self.requests: list[Request] = []
-        self._open = 0
-        self._together = together
-        self._met = asyncio.Event()
-        self.most_at_once = 0
 
     async def ask(self, request: Request) -> Answer:
         """Answer a request as the script says.
@@ -68,16 +56,8 @@ class ScriptedEngine:
         limit = request.generation.max_tokens
         assert size + (limit or 0) <= self.max_model_len, "the request could pass the context"
         self.requests.append(request)
-        self._open += 1
-        self.most_at_once = max(self.most_at_once, self._open)
-        try:
-            if self._open >= self._together:
-                self._met.set()
-            await asyncio.wait_for(self._met.wait(), 30)
-            await asyncio.sleep(0)
-            text = self._script(request)
-        finally:
-            self._open -= 1
+        await asyncio.sleep(0)
+        text = self._script(request)
         assert limit is None or tokens(text) <= limit, "the script says more than it may"
         return Answer(
             text=text,
@@ -106,13 +86,26 @@ def tokens(text: str) -> int:
     return len(_TOKEN.findall(text))
 
 
-def sample_decoded(plan: SamplingPlan, *, seconds: float = 4.0, sound: bool = True) -> DecodedVideo:
+def sample_video(
+    plan: SamplingPlan | None,
+    *,
+    seconds: float = 4.0,
+    sound: bool = True,
+    metadata: str | None = None,
+) -> Video:
     """A white square that crosses a blue background from left to right, and a tone of 440 Hz.
 
     Args:
         plan: how it is sampled; frames are 32 x 24 pixels unless the plan stretches them.
         sound: whether the file has any.
+        metadata: see :class:`schemas.recipe.Video`.
+
+    Raises:
+        ValueError: there is no plan: the recipe works on earlier captions
+            (:class:`rayjob.recipes.material.Material`).
     """
+    if plan is None:
+        raise ValueError("a recipe without a plan is given captions, not a clip")
     last = seconds - 1 / _FPS
     if plan.fps is not None:
         times = np.arange(0.0, seconds, 1 / plan.fps)
@@ -129,7 +122,7 @@ def sample_decoded(plan: SamplingPlan, *, seconds: float = 4.0, sound: bool = Tr
         packer.add(frame)
     rate = plan.audio_rate or 0
     wave = np.sin(2 * np.pi * 440 / max(rate, 1) * np.arange(round(seconds * rate)))
-    return DecodedVideo(
+    decoded = DecodedVideo(
         info=VideoInfo(
             duration_sec=seconds,
             fps=_FPS,
@@ -144,27 +137,6 @@ def sample_decoded(plan: SamplingPlan, *, seconds: float = 4.0, sound: bool = Tr
         audio=(wave / 2).astype(np.float32) if sound and rate else None,
         audio_rate=rate if sound else 0,
     )
-
-
-def sample_video(
-    plan: SamplingPlan | None,
-    *,
-    seconds: float = 4.0,
-    sound: bool = True,
-    metadata: str | None = None,
-) -> Video:
-    """:func:`sample_decoded` as a recipe gets it.
-
-    Args:
-        metadata: see :class:`schemas.recipe.Video`.
-
-    Raises:
-        ValueError: there is no plan: the recipe works on earlier captions
-            (:class:`rayjob.recipes.material.Material`).
-    """
-    if plan is None:
-        raise ValueError("a recipe without a plan is given captions, not a clip")
-    decoded = sample_decoded(plan, seconds=seconds, sound=sound)
     return Video(
         video_id="sample.mp4", uri="/videos/sample.mp4", metadata=metadata, decoded=decoded
     )

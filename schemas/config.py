@@ -10,6 +10,7 @@ import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -20,7 +21,7 @@ from pydantic import (
 )
 
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
-from schemas.settings import Flag, Settings, Unset, listed
+from schemas.settings import LISTED, Flag, Settings, Unset
 
 VIDEO_EXTENSIONS = (
     "mp4", "mov", "m4v", "mkv", "webm", "avi", "flv", "ts", "mts", "m2ts",
@@ -31,16 +32,23 @@ RUN_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
 """A run id begins with a letter, so that no reader infers a number from the path."""
 
 
+def _checked(name: str) -> str:
+    if not RUN_ID.fullmatch(name):
+        raise ValueError("begins with a letter and holds letters, digits, '.', '_' and '-'")
+    return name
+
+
+RunId = Annotated[str, AfterValidator(_checked)]
+"""A text of the form RUN_ID."""
+
+
 class SourceConfig(Settings):
     """Which files of a folder or prefix are inputs."""
 
-    extensions: Annotated[tuple[str, ...], Flag("--extensions", metavar="LIST")] = VIDEO_EXTENSIONS
+    extensions: Annotated[tuple[str, ...], LISTED, Flag("--extensions", metavar="LIST")] = (
+        VIDEO_EXTENSIONS
+    )
     """Endings of the files to take from folders and prefixes, such as mp4,mkv; '*' takes all."""
-
-    @field_validator("extensions", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return listed(value)
 
     @field_validator("extensions")
     @classmethod
@@ -198,9 +206,7 @@ class RunConfig(Settings):
     """What the run works on."""
     output: Annotated[str, OUTPUT] = Field(min_length=1)
     """Folder or s3:// prefix."""
-    name: Annotated[str | None, Flag("--name"), Unset("the recipe's")] = Field(
-        default=None, pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,99}$"
-    )
+    name: Annotated[RunId | None, Flag("--name"), Unset("the recipe's")] = None
     """Name of the captioning, for several side by side: the partition that its tables have."""
     replace: Annotated[bool, Flag("--replace")] = False
     """Do videos again that were done with other settings (model, prompts, plan, ...)."""
@@ -210,7 +216,7 @@ class RunConfig(Settings):
     engine: EngineConfig = EngineConfig()
     limit: Annotated[PositiveInt | None, Flag("--limit"), Unset("all")] = None
     """Take at most so many videos that are not done yet."""
-    run_id: Annotated[str | None, RUN_ID_FLAG, Unset("time of the start")] = None
+    run_id: Annotated[RunId | None, RUN_ID_FLAG, Unset("time of the start")] = None
     """Name of the run; begins with a letter."""
     retry_failed: Annotated[bool, Flag("--retry-failed")] = False
     """Take failed videos again."""
@@ -224,13 +230,6 @@ class RunConfig(Settings):
     """Price of one GPU for an hour, in any currency."""
     storage: StorageOptions = StorageOptions()
     shards: ShardConfig = ShardConfig()
-
-    @field_validator("run_id")
-    @classmethod
-    def _run_id(cls, value: str | None) -> str | None:
-        if value is not None and not RUN_ID.fullmatch(value):
-            raise ValueError("begins with a letter and holds letters, digits, '.', '_' and '-'")
-        return value
 
     @model_validator(mode="after")
     def _either(self) -> Self:
@@ -256,7 +255,7 @@ class JobConfig(RunConfig):
 class NightConfig(JobConfig):
     """Everything a run of ``rayjob nightly`` needs."""
 
-    run_id: Annotated[str, RUN_ID_FLAG] = "nightly"
+    run_id: Annotated[RunId, RUN_ID_FLAG] = "nightly"
     """What the names of all nights begin with; the date follows."""
     retake_changed: Annotated[bool, RETAKE_CHANGED] = True
     """Take videos again whose content changed."""

@@ -14,32 +14,13 @@
     ├── EngineDiedError          a replica cannot be used any more; never reaches a table
     └── VideoError               costs one video one row in ``failures``
         ├── OpenError            stage "open"
-        │   ├── NotFoundError
-        │   ├── AccessDeniedError
-        │   ├── CredentialsError         missing, expired or not valid; transient
-        │   ├── EmptyFileError
-        │   ├── NotAVideoError           not a media file, or its header is broken
-        │   └── StorageUnavailableError  transient
         ├── DecodeError          stage "decode"
-        │   ├── NoMediaStreamError       no picture and no sound in the container
-        │   ├── UnsupportedCodecError
-        │   ├── CorruptMediaError        streams are there but nothing can be decoded
-        │   ├── TruncatedMediaError      the file ends before its header says
-        │   ├── MediaLimitError          larger or longer than the limits allow
-        │   ├── DecodeTimeoutError
-        │   └── DecoderCrashedError      the child process died (signal, memory)
         ├── CaptionError         stage "caption"
-        │   ├── PromptTooLongError
-        │   ├── RequestRejectedError     the engine refuses this video's request
-        │   ├── EngineCrashedError       the engine died while this video was in flight
-        │   ├── UnusableMaterialError    fusion: there is nothing in the captions to fuse
-        │   ├── MissingMaterialError     fusion: the captions do not cover the video; transient
-        │   ├── AbnormalCaptionError     fusion: the text repeats itself, ends abruptly, ...
-        │   └── IncompleteError          a part has captions, the rest failed
         └── WriteError           stage "write"
 
-The class name is the ``error`` column of ``failures``; ``stage`` and ``transient`` are
-class attributes, so that they survive pickling between processes.
+Each stage's own errors stand below it in this file. The class name is the ``error`` column of
+``failures``; ``stage`` and ``transient`` are class attributes, so that they survive pickling
+between processes.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Annotated, Any, ClassVar, Final, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 _ALIKE = 0.7
@@ -107,11 +107,14 @@ class Setting:
         return ",".join(f"{each:g}" if isinstance(each, float) else f"{each}" for each in values)
 
 
-def listed(value: Any) -> Any:
-    """A text's words between commas; any other value as it is."""
+def _listed(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return [word.strip() for word in value.split(",") if word.strip()]
+
+
+LISTED: Final = BeforeValidator(_listed)
+"""Annotation of a tuple that may also be written as one text with commas."""
 
 
 def settings_of(

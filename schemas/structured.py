@@ -8,6 +8,7 @@ fields is the order in which the model was trained to write them.
 
 from __future__ import annotations
 
+from datetime import datetime
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -67,11 +68,20 @@ class StructuredCaption(_Fields):
     lighting: str = Field(description="in free text")
 
 
+_ARROW_TYPES = {
+    str: pa.string(),
+    int: pa.int32(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    datetime: pa.timestamp("us", tz="UTC"),
+}
+
+
 def arrow_type(annotation: Any) -> pa.DataType:
-    """The Arrow type that holds values of a type annotation or a pydantic model.
+    """The Arrow type of a column with values of a type annotation, or of a pydantic model.
 
     Raises:
-        TypeError: for an annotation that the tables have no type for.
+        KeyError: for an annotation that the tables have no type for.
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
@@ -81,17 +91,10 @@ def arrow_type(annotation: Any) -> pa.DataType:
         return arrow_type(inner)
     if origin is list:
         return pa.list_(arrow_type(arguments[0]))
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return pa.struct(
-            [
-                pa.field(name, arrow_type(info.annotation))
-                for name, info in annotation.model_fields.items()
-            ]
-        )
-    simple = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
-    if annotation in simple:
-        return simple[annotation]
-    raise TypeError(f"no Arrow type for {annotation!r}")
+    if issubclass(annotation, BaseModel):
+        fields = annotation.model_fields.items()
+        return pa.struct([pa.field(name, arrow_type(info.annotation)) for name, info in fields])
+    return _ARROW_TYPES[annotation]
 
 
 ARROW_TYPE = arrow_type(StructuredCaption)

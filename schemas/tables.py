@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 import pyarrow as pa
 
-from schemas.structured import ARROW_TYPE
+from schemas.structured import ARROW_TYPE, arrow_type
 
 Level = Literal["video", "clip", "frame"]
 CaptionStatus = Literal["ok", "truncated", "invalid"]
@@ -116,25 +116,12 @@ class FailureRow:
     created_at: Annotated[datetime, _CREATED_AT] = field(default_factory=utc_now)
 
 
-_ARROW_TYPES = {
-    str: pa.string(),
-    int: pa.int32(),
-    float: pa.float64(),
-    bool: pa.bool_(),
-    datetime: pa.timestamp("us", tz="UTC"),
-    dict[str, Any]: ARROW_TYPE,
-    Level: pa.string(),
-    CaptionStatus: pa.string(),
-}
-
-
 def columns_of(row: type[CaptionRow] | type[FailureRow]) -> Iterator[Column]:
     """The columns of a table, in order."""
     for name, hint in get_type_hints(row, include_extras=True).items():
         kind, meaning = get_args(hint)
-        nullable = type(None) in get_args(kind)
-        kind = get_args(kind)[0] if nullable else kind
-        yield Column(name, _ARROW_TYPES[kind], nullable, meaning)
+        column = ARROW_TYPE if name == "structured_fields" else arrow_type(kind)
+        yield Column(name, column, type(None) in get_args(kind), meaning)
 
 
 def _schema(row: type[CaptionRow] | type[FailureRow]) -> pa.Schema:

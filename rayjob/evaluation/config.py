@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
@@ -10,13 +10,12 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    field_validator,
     model_validator,
 )
 
-from schemas.config import RUN_ID, EngineConfig
+from schemas.config import EngineConfig, RunId
 from schemas.media import StorageOptions
-from schemas.settings import NO_FLAGS, Flag, Settings, Unset, listed
+from schemas.settings import LISTED, NO_FLAGS, Flag, Settings, Unset
 
 SuiteName = Literal["basic", "ugc", "structured", "long"]
 
@@ -70,7 +69,7 @@ class Selection(Settings):
 
     recipe: Annotated[str | None, Flag("--recipe"), Unset("all")] = None
     """Only this recipe or fusion task."""
-    run_id: Annotated[str | None, Flag("--run-id"), Unset("all")] = None
+    run_id: Annotated[RunId | None, Flag("--run-id"), Unset("all")] = None
     """Only this run."""
     level: Annotated[Literal["video", "clip", "frame"], Flag("--level")] = "video"
     """What one caption is about."""
@@ -105,7 +104,7 @@ class EvaluateConfig(Settings):
     selection: Selection = Selection()
     judge: JudgeConfig = JudgeConfig()
     engine: Annotated[EngineConfig, NO_FLAGS] = EngineConfig()
-    buckets: Annotated[tuple[float, ...], Flag("--buckets", metavar="LIST")] = (
+    buckets: Annotated[tuple[float, ...], LISTED, Flag("--buckets", metavar="LIST")] = (
         300, 600, 900, 1200, 1800,
     )  # fmt: skip
     """Edges of the duration buckets, in seconds."""
@@ -119,23 +118,12 @@ class EvaluateConfig(Settings):
     """Of the bootstrap."""
     storage: StorageOptions = StorageOptions()
 
-    @field_validator("buckets", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return listed(value)
-
     @model_validator(mode="after")
     def _complete(self) -> EvaluateConfig:
         if self.input is None and self.compare is None:
             raise ValueError("nothing to evaluate: pass --input, or --compare A B")
         if self.compare is not None and self.selection.run_id is not None:
             raise ValueError("--compare names the runs itself: leave --run-id out")
-        run_id = self.selection.run_id
-        if run_id is not None and not RUN_ID.fullmatch(run_id):
-            raise ValueError(
-                f"--run-id {run_id!r}: begins with a letter and holds letters, digits, "
-                "'.', '_' and '-'"
-            )
         if list(self.buckets) != sorted(set(self.buckets)) or len(self.buckets) < 2:
             raise ValueError("--buckets takes at least two rising numbers of seconds: 300,600,900")
         if self.questions is not None and self.suite != "ugc":

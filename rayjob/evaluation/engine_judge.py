@@ -66,10 +66,8 @@ class EngineJudge:
         self._engines: list[Any] = []
         self._turn = itertools.count()
 
-    def __enter__(self) -> EngineJudge:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    async def aclose(self) -> None:
+        """Stop the engines."""
         for engine in self._engines:
             with contextlib.suppress(RayjobError, ray.exceptions.RayError):
                 ray.get(engine.close.remote(), timeout=_CLOSE_SECONDS)

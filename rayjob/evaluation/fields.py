@@ -46,7 +46,7 @@ def parse(text: str | None) -> dict[str, Any] | None:
 
 
 def field_of(structure: Mapping[str, Any], name: str) -> Any:
-    """The value of a field of a structure or of one of its subjects, None without one."""
+    """The value at a dotted name in nested mappings, None without one."""
     value: Any = structure
     for part in name.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
@@ -71,13 +71,6 @@ def normalised(value: Any) -> str:
     """Lower-case words without punctuation, underscores and articles."""
     words = _WORD.findall(str(value).lower().replace("_", " "))
     return " ".join(word for word in words if word not in _ARTICLES)
-
-
-def same_closed(name: str, label: Any, answer: Any) -> bool:
-    """Whether a closed field holds the labelled option."""
-    if name == "is_main_subject":
-        return isinstance(answer, bool) and answer == label
-    return isinstance(answer, str) and answer == label
 
 
 def match_subjects(

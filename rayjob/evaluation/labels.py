@@ -27,7 +27,7 @@ def load_references(where: str, *, column: str | None, storage: StorageOptions) 
     Raises:
         SourceError: unreadable, a column is missing, or a video stands twice.
     """
-    items = items_of(_rows(where, storage), Selection(text_column=column), where, {})
+    items = items_of(read_rows(where, storage), Selection(text_column=column), where, {})
     return _unique(where, ((item.video_id, item) for item in items))
 
 
@@ -43,7 +43,7 @@ def load_structured_labels(
     Raises:
         SourceError: unreadable, a column is missing, or a video stands twice.
     """
-    rows = _rows(where, storage)
+    rows = read_rows(where, storage)
     whole = column or next((name for name in _JSON_COLUMNS if name in rows[0]), None)
     pairs = []
     for place, video_id, row in by_video(rows, where):
@@ -117,7 +117,7 @@ def load_quiz(where: str, storage: StorageOptions) -> list[Quiz]:
     Raises:
         SourceError: unreadable, or a row is malformed.
     """
-    rows = _rows(where, storage)
+    rows = read_rows(where, storage)
     quizzes = []
     for number, (place, video_id, row) in enumerate(by_video(rows, where), start=1):
         missing = [name for name in ("question", "answer", "type") if row.get(name) in (None, "")]
@@ -164,13 +164,6 @@ def _letter(answer: str, options: tuple[str, ...], place: str) -> str:
     if letter not in letters:
         raise SourceError(f"{place}: the answer {answer!r} is not one of the options")
     return letter
-
-
-def _rows(where: str, storage: StorageOptions) -> list[Row]:
-    rows = read_rows(where, storage)
-    if not rows:
-        raise SourceError(f"{where} has no rows")
-    return rows
 
 
 def _unique(where: str, pairs: Iterable[tuple[str, _Value]]) -> dict[str, _Value]:

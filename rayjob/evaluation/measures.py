@@ -24,7 +24,13 @@ _MOST_UNITS = 4000
 intervals stay the same, and a million captions take seconds."""
 
 
-class Figure(BaseModel):
+class Result(BaseModel):
+    """What an evaluation finds, as it is stored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Figure(Result):
     """One figure of an evaluation.
 
     Attributes:
@@ -35,8 +41,6 @@ class Figure(BaseModel):
         unscored: scores that are missing in it.
         method: how the scores were found; several joined by " + ".
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     value: float | None

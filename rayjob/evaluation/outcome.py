@@ -12,32 +12,32 @@ plain read of the scores meets Parquet only. An evaluation over several runs sta
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from rayjob.evaluation.measures import Bootstrap, Difference, Figure, Measure, compare
+from rayjob.evaluation.measures import Bootstrap, Difference, Figure, Measure, Result, compare
 from rayjob.evaluation.scores import Score
 from rayjob.output.store import TableStore
 from schemas.tables import utc_now
 
 FOLDER = "scores/_evaluations"
+EVALUATION = "evaluation.json"
 ALL_RUNS = "all"
 """In place of a run id where the captions of several runs, or of none, are evaluated."""
 
 EXIT_TOO_MANY_UNSCORED = 3
 
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+_Kept = TypeVar("_Kept", bound=Result)
 
 
-class Unscored(_Model):
+class Unscored(Result):
     """What the judge was asked and left without a score.
 
     Attributes:
@@ -55,7 +55,7 @@ class Unscored(_Model):
         return self.count / self.of if self.of else 0.0
 
 
-class GroupFigures(_Model):
+class GroupFigures(Result):
     """The basic figures of one recipe, model and level."""
 
     recipe: str
@@ -64,7 +64,7 @@ class GroupFigures(_Model):
     figures: list[Figure]
 
 
-class Evaluation(_Model):
+class Evaluation(Result):
     """One evaluated set of captions.
 
     Attributes:
@@ -95,7 +95,7 @@ class Evaluation(_Model):
     created_at: datetime = Field(default_factory=utc_now)
 
 
-class Comparison(_Model):
+class Comparison(Result):
     """Two evaluations over the videos that both have.
 
     Attributes:
@@ -125,25 +125,30 @@ def comparison(
     return Comparison(suite=a.suite, a=a, b=b, videos=videos, differences=differences, verdict=said)
 
 
+def comparison_with(run_id: str) -> str:
+    """Name of the file of a comparison with an earlier run."""
+    return f"comparison-with-{quote(run_id, safe='')}.json"
+
+
 def save(store: TableStore, result: Evaluation | Comparison) -> str:
     """Write ``evaluation.json``, or a comparison beside that of its second run; its URL."""
     if isinstance(result, Comparison):
-        run_id, name = result.b.run_id, f"comparison-with-{quote(result.a.run_id, safe='')}.json"
+        run_id, name = result.b.run_id, comparison_with(result.a.run_id)
     else:
-        run_id, name = result.run_id, "evaluation.json"
+        run_id, name = result.run_id, EVALUATION
     run = "" if run_id == ALL_RUNS else f"/run_id={quote(run_id, safe='')}"
     path = f"{FOLDER}/suite={result.suite}{run}/{name}"
     store.write_bytes(path, result.model_dump_json(indent=2).encode() + b"\n")
     return store.url_of(path)
 
 
-def load_evaluations(store: TableStore) -> Iterator[Evaluation]:
-    """Every evaluation below a root; a file that cannot be read as one is passed over."""
-    for entry in store.list(FOLDER, suffix="/evaluation.json"):
-        try:
-            yield Evaluation.model_validate_json(store.read_bytes(entry.path))
-        except ValidationError:
-            continue
+def load(store: TableStore, name: str, kind: type[_Kept]) -> Iterator[_Kept]:
+    """Every evaluation or comparison of a root whose file has a name; a file that cannot be read
+    as one is passed over.
+    """
+    for entry in store.list(FOLDER, suffix=f"/{name}"):
+        with contextlib.suppress(ValidationError):
+            yield kind.model_validate_json(store.read_bytes(entry.path))
 
 
 def verdict(differences: Sequence[Difference], *, a: str, b: str, videos: int) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from rayjob.evaluation.config import JudgeConfig
 from rayjob.evaluation.rubrics import Question, Reading
@@ -108,26 +107,28 @@ class Panel:
             readings = group[0].rubric.read(answer.raw_answer)
             raw, when = answer.raw_answer, answer.created_at
         return [
-            self._score(question, dimension, readings[name], raw, when)
+            dataclasses.replace(
+                question.about.score(
+                    dimension,
+                    _as_score(readings[name].value),
+                    part=question.item,
+                    reason=readings[name].reason,
+                    method="judge",
+                ),
+                judge_model=self.name,
+                prompt_hash=question.rubric.prompt_hash,
+                question_hash=question.hash,
+                question=question.prompt,
+                raw_answer=raw,
+                created_at=when,
+            )
             for question in group
             for name, dimension in question.dimensions.items()
         ]
 
-    def _score(
-        self, question: Question, dimension: str, reading: Reading, raw: str | None, when: datetime
-    ) -> Score:
-        value, reason = reading
-        if isinstance(value, str):
-            # A text is scored by whether there is one; the text itself stands in raw_answer.
-            value = float(value.strip().lower() not in ("", UNKNOWN))
-        return dataclasses.replace(
-            question.about.score(
-                dimension, value, part=question.item, reason=reason, method="judge"
-            ),
-            judge_model=self.name,
-            prompt_hash=question.rubric.prompt_hash,
-            question_hash=question.hash,
-            question=question.prompt,
-            raw_answer=raw,
-            created_at=when,
-        )
+
+def _as_score(value: float | str | None) -> float | None:
+    """A text is scored by whether there is one; the text itself stands in raw_answer."""
+    if isinstance(value, str):
+        return float(value.strip().lower() not in ("", UNKNOWN))
+    return value

@@ -104,15 +104,11 @@ class Rubric:
             "additionalProperties": False,
         }
 
-    def render(self, parts: Mapping[str, str]) -> str:
-        """The prompt with its parts; what looks like a part inside a part stays text."""
-        return _PART.sub(lambda found: parts.get(found.group(1), found.group(0)), self.template)
-
     def question(
         self, about: Item, parts: Mapping[str, str], dimensions: Mapping[str, str], item: str = ""
     ) -> Question:
-        """The question with its parts; see :class:`Question`."""
-        prompt = self.render(parts)
+        """The question with its parts; what looks like a part inside a part stays text."""
+        prompt = _PART.sub(lambda found: parts.get(found[1], found[0]), self.template)
         return Question(about=about, rubric=self, prompt=prompt, dimensions=dimensions, item=item)
 
     def read(self, answer: str) -> dict[str, Reading]:

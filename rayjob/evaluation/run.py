@@ -7,7 +7,7 @@ import contextlib
 import posixpath
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -41,7 +41,6 @@ from rayjob.evaluation.tablefiles import is_table
 from rayjob.output.store import TableStore
 from schemas.config import RUN_ID, EngineConfig
 from schemas.errors import ConfigError
-from schemas.recipe import Asker
 
 
 @dataclass(kw_only=True)
@@ -221,7 +220,12 @@ async def _judge(
         total = (progress.tasks[task].total or 0) + new
         progress.update(task, total=total, advance=settled)
 
-    async with _asker(config) as asker:
+    asker: Endpoint | EngineJudge | None = None
+    if config.judge.url is not None:
+        asker = Endpoint(config.judge)
+    elif config.judge.engine is not None:
+        asker = EngineJudge(_judge_engine(config))
+    async with contextlib.nullcontext() if asker is None else contextlib.aclosing(asker):
         for side in sides:
             panel = Panel(
                 judge=asker,
@@ -239,18 +243,6 @@ async def _judge(
                 # Also after an interruption: what is judged is paid for.
                 side.table.flush()
             side.asked = panel.asked
-
-
-@contextlib.asynccontextmanager
-async def _asker(config: EvaluateConfig) -> AsyncIterator[Asker | None]:
-    if config.judge.url is not None:
-        async with contextlib.aclosing(Endpoint(config.judge)) as endpoint:
-            yield endpoint
-    elif config.judge.engine is not None:
-        with EngineJudge(_judge_engine(config)) as pool:
-            yield pool
-    else:
-        yield None
 
 
 # ---- figures

@@ -16,12 +16,13 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 from urllib.parse import quote
 
 import pyarrow as pa
 
 from rayjob.output.store import Entry, TableStore
+from schemas.structured import arrow_type
 from schemas.tables import utc_now
 
 Method = Literal["judge", "equality", "normalised match", "formula"]
@@ -72,19 +73,12 @@ class Score:
         )  # fmt: skip
 
 
-_TYPES = {
-    "str": pa.string(),
-    "Method": pa.string(),
-    "float": pa.float64(),
-    "datetime": pa.timestamp("us", tz="UTC"),
-}
 SCORES = pa.schema(
     [
-        pa.field(each.name, _TYPES[str(each.type).removesuffix(" | None")],
-                 nullable=str(each.type).endswith(" | None"))
-        for each in dataclasses.fields(Score)
+        pa.field(name, arrow_type(hint), nullable=type(None) in get_args(hint))
+        for name, hint in get_type_hints(Score).items()
     ]
-)  # fmt: skip
+)
 """The columns of the table: the attributes of :class:`Score`."""
 
 

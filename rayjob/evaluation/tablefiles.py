@@ -26,7 +26,7 @@ def read_rows(where: str, storage: StorageOptions) -> list[Row]:
     """All rows of a table file, one dict per row.
 
     Raises:
-        SourceError: it is not there or not readable; the message says where.
+        SourceError: it is not there, not readable, or empty; the message says where.
     """
     rows = []
     for place, row in iter_rows(os.path.expanduser(where), storage):
@@ -35,6 +35,8 @@ def read_rows(where: str, storage: StorageOptions) -> list[Row]:
         except UnicodeEncodeError:
             raise SourceError(f"{where}, {place}: half of a surrogate pair is not text") from None
         rows.append(row)
+    if not rows:
+        raise SourceError(f"{where} has no rows")
     return rows
 
 
@@ -62,11 +64,12 @@ def by_video(
 ) -> Iterator[tuple[str, str, Row]]:
     """Each row with its place, for messages, and its video's id: (place, id, row).
 
+    Args:
+        rows: one or more.
+
     Raises:
         SourceError: there is no column for the id, or a row has none.
     """
-    if not rows:
-        return
     column = pick_column(rows[0], _ID_COLUMNS, chosen=id_column, what="the video's id", where=where)
     for number, row in enumerate(rows, start=1):
         place = f"{where}, row {number}"

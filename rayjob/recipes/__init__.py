@@ -50,7 +50,13 @@ def find_recipe(name: str) -> type[BaseRecipe]:
     module = _module_of_file(Path(place)) if place.endswith(".py") else _import(place)
     recipe = getattr(module, attribute, None)
     if not (isinstance(recipe, type) and issubclass(recipe, BaseRecipe)):
-        has = [key for key, value in vars(module).items() if _is_recipe_of(module, value)]
+        has = [
+            key
+            for key, value in vars(module).items()
+            if isinstance(value, type)
+            and issubclass(value, BaseRecipe)
+            and value.__module__ == module.__name__
+        ]
         raise ConfigError(
             f"{place} has no recipe {attribute!r}, a subclass of rayjob.recipes.base.BaseRecipe; "
             f"it has: {', '.join(has) or 'none'}"
@@ -61,14 +67,6 @@ def find_recipe(name: str) -> type[BaseRecipe]:
             f"letter and then letters, digits, '_' and '-' (it has {recipe.name!r})"
         )
     return recipe
-
-
-def _is_recipe_of(module: ModuleType, value: object) -> bool:
-    return (
-        isinstance(value, type)
-        and issubclass(value, BaseRecipe)
-        and value.__module__ == module.__name__
-    )
 
 
 def _import(name: str) -> ModuleType:

@@ -31,6 +31,7 @@ class ClipsOptions(Settings):
     """What only this recipe can be told. Times in seconds."""
 
     window_sec: PositiveFloat = 10.0
+    """Length of a window."""
     stride_sec: PositiveFloat = 5.0
     """From one window to the next."""
     frame_sec: PositiveFloat | None = 1.0

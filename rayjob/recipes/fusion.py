@@ -34,13 +34,14 @@ _Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class DenseOptions(Settings):
-    """How the fields of text-to-video captions are thinned: with which probability each is left
-    out, positions and appearances of all subjects together.
-    """
+    """How the fields of text-to-video captions are thinned."""
 
     drop_appearance: _Probability = 0.1
+    """Probability that the appearance of all subjects is left out."""
     drop_position: _Probability = 0.1
+    """Probability that the position of all subjects is left out."""
     drop_lighting: _Probability = 0.1
+    """Probability that the lighting is left out."""
     drop_seed: int = 42
     """Draws another thinning for all videos."""
 

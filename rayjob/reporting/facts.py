@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from actors.storage.uris import display_uri
+from rayjob.evaluation.fields import field_of
 from rayjob.reporting.charts import clock, number
 from rayjob.reporting.gallery import RunTables
-from rayjob.reporting.runs import setting
-from rayjob.reporting.statistics import Statistics
 
 _MAX_INPUTS = 3
 
@@ -71,32 +70,28 @@ def comparison(runs: Sequence[RunTables]) -> list[tuple[str, list[str]]]:
     rows = [(name, [column.get(name, "–") for column in columns]) for name in names]
     known = [each.statistics if each.statistics.captions else None for each in runs]
     ok = [f"{number(found.share_ok)} %" if found else "–" for found in known]
-    median = [number(_median(found)) if found else "–" for found in known]
+    median = [number(found.median_words) if found else "–" for found in known]
     return [*rows, ("captions that are ok", ok), ("median words", median)]
-
-
-def _median(statistics: Statistics) -> int:
-    return int((statistics.words.cumsum() < statistics.captions / 2).sum())
 
 
 def facts_of(each: RunTables) -> list[tuple[str, str]]:
     """What was asked of a run: (name, value)."""
     run, config = each.run, each.run.config
-    facts: list[tuple[str, Any]] = [("recipe", setting(config, "recipe.name"))]
+    facts: list[tuple[str, Any]] = [("recipe", field_of(config, "recipe.name"))]
     if not facts[0][1]:
         facts = [("recipe", ", ".join(each.statistics.kinds))]
     models = [model for (model, _), _ in each.statistics.models.most_common()]
     hashes = [prompt for (_, prompt), _ in each.statistics.models.most_common()]
     facts += [
-        ("model", _few(models) or setting(config, "engine.model")),
+        ("model", _few(models) or field_of(config, "engine.model")),
         ("sampling", _plan(each)),
-        ("generation", _pairs(setting(config, "recipe.generation"))),
+        ("generation", _pairs(field_of(config, "recipe.generation"))),
         ("prompt", _few(hashes)),
         (
             "engines",
-            setting(config, "engine.engines") or ("all that fit" if config else None),
+            field_of(config, "engine.engines") or ("all that fit" if config else None),
         ),
-        ("input", _inputs(setting(config, "input"))),
+        ("input", _inputs(field_of(config, "input"))),
         ("output", display_uri(run.store.url)),
     ]
     return [(name, str(value)) for name, value in facts if value]

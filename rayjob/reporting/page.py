@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Annotated
@@ -20,7 +20,7 @@ import rayjob
 from actors.storage.uris import display_uri
 from rayjob.reporting.charts import HEIGHT, WIDTH, Chart, Series, clock, histogram, number
 from rayjob.reporting.facts import comparison, facts_of, tiles_of
-from rayjob.reporting.gallery import MAX_CHARS, RunTables, Video, make_gallery
+from rayjob.reporting.gallery import MAX_CHARS, RunTables, make_gallery
 from rayjob.reporting.pictures import Thumbnail, watching
 from rayjob.reporting.reading import KEYS, list_parts
 from rayjob.reporting.runs import Run
@@ -28,7 +28,7 @@ from rayjob.reporting.scored import find_verdicts, score_panels
 from rayjob.reporting.statistics import collect
 from rayjob.reporting.structured import chip_groups
 from rayjob.reporting.throughput import throughput_charts
-from rayjob.reporting.track import Track, make_track
+from rayjob.reporting.track import make_track
 from rayjob.settings.redaction import shown_config
 from schemas.settings import Flag, Settings
 
@@ -47,15 +47,6 @@ class Request(Settings):
     """Of that choice: the same seed, the same videos."""
     pictures: Annotated[bool, Flag("--pictures")] = True
     """Open the sampled videos again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """A video of the gallery, ready for the template: element ids start with ``name``."""
-
-    name: str
-    video: Video
-    track: Track | None
 
 
 def make_page(runs: Sequence[Run], request: Request) -> str:
@@ -79,11 +70,11 @@ def make_page(runs: Sequence[Run], request: Request) -> str:
         "clock": clock, "number": number, "uri": display_uri, "columns": _columns,
         "chips": chip_groups,
     }  # fmt: skip
-    environment.globals |= {"WIDTH": WIDTH, "HEIGHT": HEIGHT, "MAX_CHARS": MAX_CHARS}
-    cards = [
-        Card(name=f"v{index}", video=video, track=make_track(video, f"v{index}"))
-        for index, video in enumerate(videos)
-    ]
+    environment.globals |= {
+        "WIDTH": WIDTH, "HEIGHT": HEIGHT, "MAX_CHARS": MAX_CHARS, "make_track": make_track,
+    }  # fmt: skip
+    # By name, with which the ids of its elements begin.
+    cards = {f"v{index}": video for index, video in enumerate(videos)}
     return environment.get_template("page.html.j2").render(
         style=Markup(style),
         script=Markup(script),
@@ -112,9 +103,11 @@ def make_page(runs: Sequence[Run], request: Request) -> str:
         evaluations=score_panels(runs),
         verdicts=find_verdicts(runs),
         cards=cards,
-        strip=[card for card in cards if card.video.pictures and card.video.pictures.thumbnails][
-            :_STRIP
-        ],
+        strip=[
+            (name, video)
+            for name, video in cards.items()
+            if video.pictures and video.pictures.thumbnails
+        ][:_STRIP],
         recipes=sorted(
             {caption.recipe for video in videos for found in video.captions for caption in found}
         ),

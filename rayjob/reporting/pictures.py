@@ -18,9 +18,10 @@ from PIL import Image
 from pydantic import ValidationError
 
 from actors.decoding.sandbox import DecodeSandbox
+from rayjob.evaluation.fields import field_of
 from rayjob.recipes import find_recipe
 from rayjob.reporting.reading import Part
-from rayjob.reporting.runs import Run, read_config, setting
+from rayjob.reporting.runs import Run, read_config
 from schemas.blocks import video_of
 from schemas.config import RecipeConfig
 from schemas.errors import ConfigError, DecoderFaultError, VideoError
@@ -115,8 +116,8 @@ def watching(run: Run, related: Sequence[Part]) -> Watching:
         run_id, config = source.run_id, read_config(run.store, source.run_id)
         plan = _plan(run_id, config)
     try:
-        limits = DecodeLimits.model_validate(setting(config, "decode.limits") or {})
-        storage = StorageOptions.model_validate(setting(config, "storage") or {})
+        limits = DecodeLimits.model_validate(field_of(config, "decode.limits") or {})
+        storage = StorageOptions.model_validate(field_of(config, "storage") or {})
     except ValidationError:
         limits, storage = DecodeLimits(), StorageOptions()
     if run.store.options.endpoint_url is not None:
@@ -132,11 +133,11 @@ def _plan(run_id: str, config: dict[str, Any]) -> SamplingPlan | None:
     A run stores its recipe's plan. Where it did not, the recipe is made again.
     """
     try:
-        if setting(config, "recipe.plan"):
-            return SamplingPlan.model_validate(setting(config, "recipe.plan"))
-        if not setting(config, "recipe.name"):
+        if field_of(config, "recipe.plan"):
+            return SamplingPlan.model_validate(field_of(config, "recipe.plan"))
+        if not field_of(config, "recipe.name"):
             return None
-        recipe = RecipeConfig.model_validate(setting(config, "recipe"))
+        recipe = RecipeConfig.model_validate(field_of(config, "recipe"))
         return find_recipe(recipe.name)(recipe).plan
     except (ValueError, ConfigError) as error:
         logger.warning("how run %s sampled its videos is unknown: %s", run_id, error)
@@ -145,8 +146,8 @@ def _plan(run_id: str, config: dict[str, Any]) -> SamplingPlan | None:
 
 def _source(config: dict[str, Any], related: Sequence[Part]) -> Part | None:
     """The newest captions of the recipe that a fusion works on."""
-    name = setting(config, "recipe.name")
-    recipe = setting(config, "source_recipe")
+    name = field_of(config, "recipe.name")
+    recipe = field_of(config, "source_recipe")
     if recipe is None and isinstance(name, str):
         with suppress(ConfigError):
             recipe = find_recipe(name).source_recipe
@@ -203,7 +204,7 @@ def pictures_of(clip: DecodedVideo, *, exact: bool, most_bytes: int) -> Pictures
         chosen = sorted({int(index) for index in np.linspace(0, clip.num_frames - 1, count)})
         for index in chosen:
             if index not in thumbnails:
-                thumbnails[index] = _thumbnail(_frame(clip, index), float(clip.timestamps[index]))
+                thumbnails[index] = _thumbnail(clip, index)
         if sum(len(thumbnails[index].source) for index in chosen) <= most_bytes:
             break
         chosen, count = [], count // 2
@@ -218,20 +219,14 @@ def pictures_of(clip: DecodedVideo, *, exact: bool, most_bytes: int) -> Pictures
     )
 
 
-def _frame(clip: DecodedVideo, index: int) -> npt.NDArray[np.uint8]:
-    frames = clip.images([index])
-    frame: npt.NDArray[np.uint8] = frames[0]
-    return frame
-
-
-def _thumbnail(frame: npt.NDArray[np.uint8], seconds: float) -> Thumbnail:
-    picture = Image.fromarray(frame)
+def _thumbnail(clip: DecodedVideo, index: int) -> Thumbnail:
+    picture = Image.fromarray(clip.images([index])[0])
     picture.thumbnail((_EDGE, _EDGE), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=_QUALITY, optimize=True)
     encoded = base64.b64encode(file.getvalue()).decode("ascii")
     return Thumbnail(
-        seconds=seconds,
+        seconds=float(clip.timestamps[index]),
         source=f"data:image/jpeg;base64,{encoded}",
         width=picture.width,
         height=picture.height,

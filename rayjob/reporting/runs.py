@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from rayjob.evaluation.outcome import ALL_RUNS, Evaluation, load_evaluations
+from rayjob.evaluation.outcome import ALL_RUNS, EVALUATION, Evaluation, load
 from rayjob.output.layout import run_folder
 from rayjob.output.store import TableStore
 from rayjob.output.timeline import Point, read_timeline
@@ -40,14 +40,6 @@ class Run:
     finished: bool
     timeline: tuple[Point, ...]
     evaluations: tuple[Evaluation, ...]
-
-
-def setting(config: dict[str, Any], dotted: str) -> Any:
-    """A setting by its dotted name, None where it is not set."""
-    value: Any = config
-    for key in dotted.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
 
 
 def find_runs(stores: Sequence[TableStore], run_ids: Sequence[str]) -> list[Run]:
@@ -112,7 +104,9 @@ def _read(store: TableStore, run_id: str, label: str) -> Run:
         finished=store.exists(f"{folder}/_SUCCESS"),
         timeline=tuple(read_timeline(store, run_id)),
         evaluations=tuple(
-            each for each in load_evaluations(store) if each.run_id in (run_id, ALL_RUNS)
+            each
+            for each in load(store, EVALUATION, Evaluation)
+            if each.run_id in (run_id, ALL_RUNS)
         ),
     )
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import quote
-
-from pydantic import ValidationError
 
 from rayjob.evaluation.measures import Figure
-from rayjob.evaluation.outcome import ALL_RUNS, FOLDER, Comparison, Evaluation
+from rayjob.evaluation.outcome import ALL_RUNS, Comparison, Evaluation, comparison_with, load
 from rayjob.reporting.charts import nice
 from rayjob.reporting.runs import Run
 
@@ -60,7 +57,8 @@ def score_panels(runs: Sequence[Run]) -> list[ScorePanel]:
             if each.suite != _BASIC:
                 suite = panel(suites, each.suite)
                 suite.figures[position].update({figure.name: figure for figure in each.figures})
-                suite.remarks[_remark(each)] = None
+                judge = f"judged by {each.judge}, " if each.judge else ""
+                suite.remarks[f"{judge}{each.videos:,} videos"] = None
                 suite.notes.update(dict.fromkeys([*each.notes, *_unscored(each)]))
             for group in each.basic:
                 title = ", ".join(filter(None, (group.recipe, group.level))) or _BASIC
@@ -72,23 +70,13 @@ def score_panels(runs: Sequence[Run]) -> list[ScorePanel]:
 
 def find_verdicts(runs: Sequence[Run]) -> list[str]:
     """What ``rayjob evaluate --compare`` found between any two of the runs."""
-    verdicts = []
-    for run in runs:
-        for other in runs:
-            suffix = f"/comparison-with-{quote(other.run_id, safe='')}.json"
-            for entry in run.store.list(FOLDER, suffix=suffix):
-                try:
-                    found = Comparison.model_validate_json(run.store.read_bytes(entry.path))
-                except ValidationError:
-                    continue
-                if found.b.run_id == run.run_id:
-                    verdicts.append(f"{found.suite}: {found.verdict}")
-    return verdicts
-
-
-def _remark(evaluation: Evaluation) -> str:
-    judge = f"judged by {evaluation.judge}, " if evaluation.judge else ""
-    return f"{judge}{evaluation.videos:,} videos"
+    return [
+        f"{found.suite}: {found.verdict}"
+        for run in runs
+        for other in runs
+        for found in load(run.store, comparison_with(other.run_id), Comparison)
+        if found.b.run_id == run.run_id
+    ]
 
 
 def _unscored(evaluation: Evaluation) -> list[str]:

@@ -48,7 +48,6 @@ class Kind:
         words: captions by number of words, shape (MAX_WORDS + 1,).
     """
 
-    captions: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     levels: Counter[str] = field(default_factory=Counter)
     words: _Counts = field(default_factory=lambda: np.zeros(MAX_WORDS + 1, np.int64))
@@ -98,12 +97,17 @@ class Statistics:
     @property
     def captions(self) -> int:
         """Rows of captions."""
-        return sum(kind.captions for kind in self.kinds.values())
+        return sum(kind.statuses.total() for kind in self.kinds.values())
 
     @property
     def words(self) -> _Counts:
         """Captions by number of words, over all kinds, shape (MAX_WORDS + 1,)."""
         return sum((kind.words for kind in self.kinds.values()), np.zeros(MAX_WORDS + 1, np.int64))
+
+    @property
+    def median_words(self) -> int:
+        """Words of the middle caption."""
+        return int((self.words.cumsum() < self.captions / 2).sum())
 
     @property
     def share_ok(self) -> float:
@@ -125,7 +129,6 @@ class Statistics:
         if not batch.num_rows:
             return before
         kind = self.kinds.setdefault(label, Kind())
-        kind.captions += batch.num_rows
         kind.statuses.update(_counts(batch.column("caption_status")))
         kind.levels.update(_counts(batch.column("level")))
         words = pc.count_substring_regex(batch.column("caption"), r"\S+").to_numpy()

@@ -5,10 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rayjob.testing import ScriptedEngine, sample_decoded, sample_video
+from rayjob.testing import ScriptedEngine, sample_video
 from schemas.config import GenerationConfig
-from schemas.media import SamplingPlan
+from schemas.media import DecodedVideo, SamplingPlan
 from schemas.recipe import Request
+
+
+def sample_decoded(plan: SamplingPlan, *, seconds: float = 4.0) -> DecodedVideo:
+    decoded = sample_video(plan, seconds=seconds).decoded
+    assert decoded is not None
+    return decoded
 
 
 def test_a_sample_is_sampled_as_the_plan_says() -> None:

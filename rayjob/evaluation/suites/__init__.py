@@ -11,6 +11,18 @@ from rayjob.evaluation.rubrics import Question
 from rayjob.evaluation.scores import Score
 
 
+def each_alone(
+    names: Iterable[str], scores: Iterable[Score], *, factor: float, unit: str = ""
+) -> list[Measure]:
+    """A measure for each of some dimensions that has scores."""
+    there = {score.dimension for score in scores}
+    return [
+        Measure(name=name, dimensions=(name,), factor=factor, unit=unit)
+        for name in names
+        if name in there
+    ]
+
+
 class Suite(ABC):
     """One way to evaluate a set of captions; a suite fills its lists when it is made.
 

@@ -15,7 +15,7 @@ from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.measures import Measure
 from rayjob.evaluation.rubrics import LIKERT, Question, Rubric
 from rayjob.evaluation.scores import Score
-from rayjob.evaluation.suites import Suite
+from rayjob.evaluation.suites import Suite, each_alone
 from rayjob.recipes.wording import words
 
 QUALITY_DIMENSIONS = (
@@ -89,11 +89,7 @@ class LongSuite(Suite):
                 Measure(name=f"{name} {bucket}", dimensions=names, factor=factor, takes=inside)
                 for name, names, factor in kinds
             ]
-        return measures + [
-            Measure(name=name, dimensions=(name,), factor=20.0)
-            for name in _QUALITY
-            if name in there
-        ]
+        return measures + each_alone(_QUALITY, scores, factor=20.0)
 
     def _buckets(self, scores: Sequence[Score]) -> Iterator[tuple[str, Callable[[Score], bool]]]:
         """The buckets that hold a video, by their names."""

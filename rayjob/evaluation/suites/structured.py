@@ -15,7 +15,7 @@ from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.measures import Measure
 from rayjob.evaluation.rubrics import VERDICT, Rubric
 from rayjob.evaluation.scores import Method, Score
-from rayjob.evaluation.suites import Suite
+from rayjob.evaluation.suites import Suite, each_alone
 
 RUBRIC = Rubric(name="field", scales={"same": VERDICT})
 
@@ -80,7 +80,8 @@ class StructuredSuite(Suite):
             return
         method: Method = "normalised match"
         if name in fields.CLOSED_FIELDS:
-            right, method = fields.same_closed(name, wanted, found), "equality"
+            kind = bool if name == "is_main_subject" else str
+            right, method = isinstance(found, kind) and found == wanted, "equality"
         else:
             right = found is not None and fields.normalised(wanted) == fields.normalised(found)
             if found is not None and not right and self._judged:
@@ -95,7 +96,6 @@ class StructuredSuite(Suite):
 
     def measures(self, scores: Sequence[Score]) -> list[Measure]:
         """The thirteen rows of the table, and their average."""
-        there = {score.dimension for score in scores}
-        rows = [name for name in fields.FIELDS if name in there]
-        single = [Measure(name=name, dimensions=(name,), factor=100, unit="%") for name in rows]
-        return [*single, Measure(name="average", dimensions=tuple(rows), factor=100, unit="%")]
+        rows = each_alone(fields.FIELDS, scores, factor=100, unit="%")
+        every = tuple(each.name for each in rows)
+        return [*rows, Measure(name="average", dimensions=every, factor=100, unit="%")]

@@ -17,7 +17,7 @@ from rayjob.evaluation.measures import Measure
 from rayjob.evaluation.panel import UNKNOWN
 from rayjob.evaluation.rubrics import LIKERT, VERDICT, Question, Rubric, Scale
 from rayjob.evaluation.scores import Score
-from rayjob.evaluation.suites import Suite
+from rayjob.evaluation.suites import Suite, each_alone
 
 DIMENSIONS = ("visual", "audio", "details")
 RUBRIC = Rubric(name="ugc", scales=dict.fromkeys(DIMENSIONS, LIKERT), temperature=1.0)
@@ -72,17 +72,12 @@ class UgcSuite(Suite):
 
     def measures(self, scores: Sequence[Score]) -> list[Measure]:
         """The table's columns, then the accuracy of the answers by the questions' type."""
-        there = {score.dimension for score in scores}
-        columns = [*((name, (name,)) for name in DIMENSIONS), ("average", DIMENSIONS)]
-        return [
-            Measure(name=name, dimensions=dimensions, factor=_PERCENT, unit="%")
-            for name, dimensions in columns
-            if there.intersection(DIMENSIONS)
-        ] + [
-            Measure(name=name, dimensions=(name,), factor=100, unit="%")
-            for name in (*_QUESTIONS, ANSWERED)
-            if name in there
-        ]
+        columns = each_alone(DIMENSIONS, scores, factor=_PERCENT, unit="%")
+        if columns:
+            columns.append(
+                Measure(name="average", dimensions=DIMENSIONS, factor=_PERCENT, unit="%")
+            )
+        return columns + each_alone((*_QUESTIONS, ANSWERED), scores, factor=100, unit="%")
 
 
 def _letters(quiz: Quiz) -> tuple[str, ...]:

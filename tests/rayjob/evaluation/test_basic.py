@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rayjob.evaluation.inputs import Item
-from rayjob.evaluation.outcome import load_evaluations
+from rayjob.evaluation.outcome import EVALUATION, Evaluation, load
 from rayjob.evaluation.suites.basic import abnormality, repetition
 from rayjob.output.store import TableStore
 from rayjob.recipes.wording import words
@@ -79,7 +79,7 @@ def test_figures_per_recipe_and_model(tmp_path: Path) -> None:
     rows = scores(tmp_path / "out")
     reasons = {row["video_id"]: row["reason"] for row in rows if row["dimension"] == "abnormal"}
     assert (reasons["a"], reasons["b"]) == (None, "ends abruptly")
-    (kept,) = load_evaluations(store)
+    (kept,) = load(store, EVALUATION, Evaluation)
     assert kept.run_id == "run-1"
     assert {each.name: each.value for each in kept.figures}["omni m2 video: words"] == 4.0
 

@@ -123,7 +123,7 @@ def test_any_table_by_its_columns(tmp_path: Path) -> None:
         ("x.jsonl", '{"video_id": "a", "caption": "\\ud800"}\n', "line 1: half of a surrogate"),
         ("x.csv", "video_id,caption\na,\xff\n".encode("latin-1"), "is not UTF-8"),
         ("x.parquet", "no parquet", "not a readable Parquet file"),
-        ("x.jsonl", "", "holds no caption at all"),
+        ("x.jsonl", "", "x.jsonl has no rows"),
         ("folder", None, "holds no captions"),
     ],
 )

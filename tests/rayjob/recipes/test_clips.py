@@ -1,5 +1,6 @@
 """Recipe ``clips`` against a scripted engine: what each request holds, and what a fault costs."""
 
+import asyncio
 import itertools
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from schemas.errors import (
 )
 from schemas.frame_pack import FramePacker
 from schemas.media import DecodedVideo, DecodeLimits, StorageOptions, VideoInfo
-from schemas.recipe import Request, Video
+from schemas.recipe import Answer, Request, Video
 from tests.support.media import numbers_of, render
 
 SECONDS = 12
@@ -121,8 +122,28 @@ async def test_prompts_and_sound() -> None:
             assert request.prompt == recipe().prompts["frame_prompt_file"]
 
 
+class Meeting(ScriptedEngine):
+    """Answers no request before three were open at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__(answer)
+        self.met = asyncio.Event()
+        self.open = self.most_at_once = 0
+
+    async def ask(self, request: Request) -> Answer:
+        self.open += 1
+        self.most_at_once = max(self.most_at_once, self.open)
+        try:
+            if self.open >= 3:
+                self.met.set()
+            await asyncio.wait_for(self.met.wait(), 30)
+            return await super().ask(request)
+        finally:
+            self.open -= 1
+
+
 async def test_frames_run_beside_the_chain_and_only_so_many() -> None:
-    engine = ScriptedEngine(answer, together=3)
+    engine = Meeting()
     await recipe(frames_in_flight=2).caption(video(), engine)
     assert engine.most_at_once == 3
 

@@ -14,13 +14,14 @@ from actors.engine.stats import EngineStats
 from actors.monitor import Snapshot
 from rayjob.cli import app
 from rayjob.counts import Counts
+from rayjob.evaluation.fields import field_of
 from rayjob.evaluation.measures import Figure
 from rayjob.evaluation.outcome import Evaluation, GroupFigures, Unscored, save
 from rayjob.output.store import TableStore
 from rayjob.output.timeline import Timeline
 from rayjob.reporting.pictures import pictures_of, take_pictures, watching
 from rayjob.reporting.reading import list_parts
-from rayjob.reporting.runs import find_runs, read_config, setting
+from rayjob.reporting.runs import find_runs, read_config
 from rayjob.settings.redaction import HIDDEN
 from schemas.blocks import video_of
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
@@ -142,7 +143,7 @@ def test_a_run_stores_what_the_recipe_made_of_the_plan(store: TableStore, tmp_pa
         "--set", "recipe.options.published_size=true",
     ])  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert setting(read_config(store, "r2"), "recipe.plan.stretch_to") == [360, 420]
+    assert field_of(read_config(store, "r2"), "recipe.plan.stretch_to") == [360, 420]
 
 
 def test_compressed_frames_are_shown(store: TableStore, tmp_path: Path) -> None:
