@@ -19,6 +19,8 @@ class EngineStats:
         busy_sec: time with at least one request in the engine.
         running_sec: integral of ``running`` over time.
         prompt_tokens, output_tokens: of the requests that are answered.
+        signs: of life: requests that were prepared, and pieces of answers that came.
+        silent_sec: time since the last of them while there was something to do.
     """
 
     started_at: float = field(default_factory=time.time)
@@ -30,6 +32,8 @@ class EngineStats:
     requests: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
+    signs: int = 0
+    silent_sec: float = 0.0
     _changed_at: float = field(default_factory=time.monotonic)
 
     def step(self, change: int) -> None:
@@ -39,7 +43,14 @@ class EngineStats:
         self.alive_sec += passed
         self.running_sec += self.running * passed
         self.busy_sec += passed if self.running else 0.0
+        self.silent_sec = self.silent_sec + passed if self.running or self.waiting else 0.0
         self.running += change
+
+    def sign(self) -> None:
+        """Note a sign of life."""
+        self.step(0)
+        self.signs += 1
+        self.silent_sec = 0.0
 
 
 def busy_fraction(engines: Collection[EngineStats]) -> float | None:

@@ -96,6 +96,8 @@ class EngineSpec(EngineConfig):
             "trust_remote_code": self.trust_remote_code,
             "enforce_eager": self.enforce_eager or not on_gpu,
             "disable_log_stats": True,
+            # Tokens between two signs of life of an answer.
+            "stream_interval": 32,
             # vLLM's block hash leaves out the second modality of an interleaved placeholder:
             # with prefix caching, equal frames with another sound are answered with the
             # earlier sound. See docs/engine.md.
