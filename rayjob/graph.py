@@ -158,7 +158,7 @@ def _configure() -> None:
     context = DataContext.get_current()
     context.target_max_block_size = _TARGET_BLOCK_BYTES
     context.max_consecutive_actor_init_deaths = _ENGINE_START_DEATHS
-    # Ray Data sees finished blocks alone; the run itself watches tokens (rayjob.health).
+    # Ray Data sees finished blocks alone; the run itself watches tokens (rayjob.watching.health).
     context.execution_no_progress_timeout_s = -1
     context.autoscaling_config.actor_pool_util_upscaling_threshold = _POOL_GROWS_AT
     context.enable_progress_bars = False

@@ -28,13 +28,6 @@ from rayjob import graph
 from rayjob.capacity import cluster
 from rayjob.capacity.pool import EnginePool
 from rayjob.counts import Counts, counted
-from rayjob.health import (
-    Quarantine,
-    Vitals,
-    reason_to_stop,
-    silent_limit,
-    where_it_stands,
-)
 from rayjob.inputs.todo import TodoList, unaccounted, write_todo
 from rayjob.output.lock import RunLock
 from rayjob.output.shards import ShardSink
@@ -49,9 +42,16 @@ from rayjob.output.summary import (
 )
 from rayjob.output.timeline import Timeline
 from rayjob.prepare import Config, Prepared, prepare
-from rayjob.progress import Progress
-from rayjob.pulse import Pulse, dump
 from rayjob.settings.redaction import shown_config
+from rayjob.watching.health import (
+    Quarantine,
+    Vitals,
+    reason_to_stop,
+    silent_limit,
+    where_it_stands,
+)
+from rayjob.watching.progress import Progress
+from rayjob.watching.pulse import Pulse, dump
 from schemas.config import JobConfig
 from schemas.errors import RayjobError, UsageError
 
@@ -173,7 +173,8 @@ def _work(
     """Run the graph and write what comes out of it.
 
     Raises:
-        RayjobError: the graph failed, or a rule of :mod:`rayjob.health` wants the run to stop.
+        RayjobError: the graph failed, or a rule of :mod:`rayjob.watching.health` wants the run
+            to stop.
 
     Returns:
         what the engines counted; GPUs of the whole pool times the seconds from asking

@@ -26,6 +26,7 @@ _NOT_BY_VLLM_ARGS = {
     "limit_mm_per_prompt": "the job sets it by recipe.plan",
     "enable_prefix_caching": "the job sets it by recipe.plan: with sound, vLLM would answer "
     "equal frames with the sound of an earlier video",
+    "stream_interval": "pieces of answers are the engine's signs of life",
     "mm_processor_cache_gb": "the job keeps this cache off: it fails where a sound it holds "
     "meets another video",
 }

@@ -13,6 +13,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from actors.engine.stats import EngineStats
 from actors.engine.vllm_engine import VllmEngine
 from actors.gate import Gate
+from actors.monitor import Standing
 from actors.stages import Captioner
 from schemas.blocks import DECODED, INPUTS, undecoded_table
 from schemas.errors import EngineDiedError, VideoError
@@ -53,7 +54,7 @@ class Remote:
     def __getattr__(self, _: str) -> Remote:
         return self
 
-    def remote(self, *_: Any) -> asyncio.Future[None]:
+    def remote(self, *_: Any, **__: Any) -> asyncio.Future[None]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done
@@ -98,7 +99,7 @@ def test_the_replica_ends_with_its_engine(
 
     async def caption() -> None:
         captioner._gate = Gate()
-        await captioner._caption(batch, 0, row, 0)
+        await captioner._caption(batch, 0, row, Standing())
 
     with pytest.raises(Died if ends else EngineDeadErrorOfAnother):
         asyncio.run(caption())
