@@ -6,6 +6,10 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+_LONGEST_SILENT_STEP = 5.0
+"""Counters are brought up to date every second: where much more time has passed, this process was
+suspended, and its engine with it."""
+
 
 @dataclass(kw_only=True)
 class EngineStats:
@@ -43,7 +47,8 @@ class EngineStats:
         self.alive_sec += passed
         self.running_sec += self.running * passed
         self.busy_sec += passed if self.running else 0.0
-        self.silent_sec = self.silent_sec + passed if self.running or self.waiting else 0.0
+        is_idle = not self.running and not self.waiting
+        self.silent_sec = 0.0 if is_idle else self.silent_sec + min(passed, _LONGEST_SILENT_STEP)
         self.running += change
 
     def sign(self) -> None:

@@ -177,7 +177,7 @@ class RunLock:
             for entry, holder in rivals:
                 dead = holder.is_dead(self._me)
                 silent = now - entry.modified
-                if dead or (dead is None and silent > self._ttl + _CLOCK_GRAIN_SEC):
+                if dead or silent > self._ttl + _CLOCK_GRAIN_SEC:
                     logger.info("removing the lock of a run that is dead: %s", _who(holder))
                     self._store.delete(entry.path)
                     continue

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Self
 
 _LOOK_SECONDS = 1.0
+_LONGEST_TURN = 5.0
 
 
 class Pulse:
@@ -30,12 +31,13 @@ class Pulse:
         self.limit = limit
         self._before_exit = before_exit
         self._is_watched = False
-        self._turned = self._moved = time.monotonic()
+        self._turned = time.monotonic()
         self._marks: object = None
+        self._still = 0.0
         self._stop = threading.Event()
 
     def __enter__(self) -> Self:
-        self._turned = self._moved = time.monotonic()
+        self._turned = time.monotonic()
         self._is_watched = True
         threading.Thread(target=self._watch, name="pulse", daemon=True).start()
         return self
@@ -51,27 +53,30 @@ class Pulse:
             marks: anything that differs from the last turn's if the run has moved.
 
         Returns:
-            seconds since it last moved.
+            seconds since it last moved; a turn counts for a few of them at most, so that a
+            machine which was suspended did not stand still.
         """
-        self._turned = time.monotonic()
-        if marks != self._marks:
-            self._marks, self._moved = marks, self._turned
-        return self._turned - self._moved
+        before, self._turned = self._turned, time.monotonic()
+        if marks == self._marks:
+            self._still += min(self._turned - before, _LONGEST_TURN)
+        else:
+            self._marks, self._still = marks, 0.0
+        return self._still
 
     def is_beating(self) -> bool:
         """Whether the loop turns, or is not there to turn."""
         return not self._is_watched or time.monotonic() - self._turned <= self.limit
 
     def _watch(self) -> None:
+        seen, still = self._turned, 0.0
         while not self._stop.wait(_LOOK_SECONDS):
-            if not self.is_beating():
+            seen, still = self._turned, still + _LOOK_SECONDS if seen == self._turned else 0.0
+            if still >= self.limit:
                 self._before_exit()
                 dump(())
-                silent = time.monotonic() - self._turned
                 print(
-                    f"error: the run stopped: its driver stood still for {silent:.0f} s, where "
-                    "is said above. What was captioned is kept; run the same command again to go "
-                    "on",
+                    f"error: the run stopped: its driver stood still for {still:.0f} s, where is "
+                    "said above. What was captioned is kept; run the same command again to go on",
                     file=sys.stderr,
                     flush=True,
                 )

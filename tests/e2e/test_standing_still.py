@@ -1,4 +1,4 @@
-"""Processes that are stopped or killed on their own: what runs is noticed, and what is left ends."""
+"""Parts that are stopped or killed on their own are noticed, and nothing is left of the run."""
 
 from __future__ import annotations
 

@@ -16,11 +16,15 @@ def test_silence_is_counted_from_the_last_change(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     pulse = Pulse(limit=60)
     pulse.turn(1)
-    now[0] += 40
+    for _ in range(40):
+        now[0] += 1
+        pulse.turn(1)
     assert pulse.turn(1) == 40
     assert pulse.turn(2) == 0
-    now[0] += 5
-    assert pulse.turn(2) == 5
+    now[0] += 3
+    assert pulse.turn(2) == 3
+    now[0] += 3600
+    assert pulse.turn(2) == 8, "the machine was suspended"
 
 
 def test_it_beats_only_while_the_loop_turns(monkeypatch: pytest.MonkeyPatch) -> None:
