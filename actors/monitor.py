@@ -63,14 +63,15 @@ class Snapshot:
         return sum(each.prompt_tokens + each.output_tokens for each in self.engines)
 
     @property
-    def answered(self) -> int:
-        """Requests that the engines have answered."""
-        return sum(each.requests for each in self.engines)
+    def pieces(self) -> int:
+        """Pieces of answers that the engines have given."""
+        return sum(each.pieces for each in self.engines)
 
     @property
-    def signs(self) -> int:
-        """Signs of life of the engines, and of what came to them."""
-        return self.received + sum(each.signs for each in self.engines)
+    def marks(self) -> tuple[int, ...]:
+        """What changes while anything moves."""
+        waiting = sum(each.waiting for each in self.engines)
+        return self.received, self.pieces, self.running, waiting, len(self.starting)
 
 
 def lost_nodes() -> set[str]:

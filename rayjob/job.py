@@ -215,7 +215,7 @@ def _work(
                 vitals = Vitals(
                     snapshot=snapshot,
                     streaks=quarantine.streaks,
-                    silent_sec=pulse.turn((snapshot.signs, len(snapshot.starting), arrived)),
+                    silent_sec=pulse.turn((arrived, snapshot.marks)),
                     silent_limit=pulse.limit,
                 )
                 if (reason := reason_to_stop(vitals, health)) is not None:

@@ -23,8 +23,8 @@ class EngineStats:
         busy_sec: time with at least one request in the engine.
         running_sec: integral of ``running`` over time.
         prompt_tokens, output_tokens: of the requests that are answered.
-        signs: of life: requests that were prepared, and pieces of answers that came.
-        silent_sec: time since the last of them while there was something to do.
+        pieces: of answers that came.
+        silent_sec: time since the last sign of life while there was something to do.
     """
 
     started_at: float = field(default_factory=time.time)
@@ -36,7 +36,7 @@ class EngineStats:
     requests: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
-    signs: int = 0
+    pieces: int = 0
     silent_sec: float = 0.0
     _changed_at: float = field(default_factory=time.monotonic)
 
@@ -52,9 +52,8 @@ class EngineStats:
         self.running += change
 
     def sign(self) -> None:
-        """Note a sign of life."""
+        """Note a sign of life: a request was prepared, or a piece of an answer came."""
         self.step(0)
-        self.signs += 1
         self.silent_sec = 0.0
 
 

@@ -132,6 +132,7 @@ class VllmEngine:
             ):
                 final = output
                 self.stats.sign()
+                self.stats.pieces += bool(output.outputs and output.outputs[0].token_ids)
         except EngineDeadError as error:
             raise EngineDiedError(f"the engine died: {error}") from error
         except (ValueError, VLLMClientError) as error:

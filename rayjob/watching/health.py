@@ -9,7 +9,7 @@ finds these videos as they were.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,7 +57,7 @@ class Quarantine:
     def __init__(self) -> None:
         self.streaks = (
             Streak(what="read", stages=("open", "decode"), evidence=lambda seen: seen.readable),
-            Streak(what="captioned", stages=("caption",), evidence=lambda seen: seen.answered),
+            Streak(what="captioned", stages=("caption",), evidence=lambda seen: seen.pieces),
         )
 
     def admit(self, results: pa.Table) -> pa.Table:
@@ -91,7 +91,7 @@ class Quarantine:
         return _joined(self.streaks)
 
 
-def _joined(streaks: Any) -> pa.Table:
+def _joined(streaks: Iterable[Streak]) -> pa.Table:
     tables = [RESULTS.empty_table()]
     for streak in streaks:
         tables += streak.held

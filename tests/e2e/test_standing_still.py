@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
 import signal
@@ -33,13 +34,13 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Running:
-    """A job that is at work: its first shard is written.
+    """A job that is at work: its first shard is written, or a part of it has started.
 
     Attributes:
         processes: all that it has started.
     """
 
-    def __init__(self, clips: Path, output: Path, *settings: str) -> None:
+    def __init__(self, clips: Path, output: Path, *settings: str, part: str = "") -> None:
         flags = [word for setting in settings for word in ("--set", setting)]
         self._log = output.with_suffix(".log")
         with self._log.open("w") as log:
@@ -57,21 +58,30 @@ class Running:
                 stderr=log,
             )
         deadline = time.monotonic() + jobs.TIMEOUT
-        while not list(output.glob("captions/*/*/*.parquet")):
+        self.processes: list[psutil.Process] = []
+        while not (self.named(part) if part else list(output.glob("captions/*/*/*.parquet"))):
             assert self.process.poll() is None, self.said
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        self.processes = psutil.Process(self.process.pid).children(recursive=True)
+            self.processes = psutil.Process(self.process.pid).children(recursive=True)
 
     @property
     def said(self) -> str:
         return self._log.read_text()
 
     def send(self, number: signal.Signals, *, to: str) -> None:
-        chosen = [each for each in self.processes if any(to in word for word in each.cmdline())]
-        assert chosen, [each.cmdline() for each in self.processes]
+        chosen = self.named(to)
+        assert chosen, self.processes
         for each in chosen:
             each.send_signal(number)
+
+    def named(self, part: str) -> list[psutil.Process]:
+        found = []
+        for each in self.processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if any(part in word for word in each.cmdline()):
+                    found.append(each)
+        return found
 
     def end(self, *, within: float) -> int:
         try:
@@ -96,16 +106,21 @@ def test_a_stopped_engine_starts_again(clips: Path, tmp_path: Path, part: str) -
     assert job.survivors(after=30) == []
 
 
-def test_a_run_that_does_not_move_ends(clips: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [(DECODER, "nothing has moved for"), ("ray::Monitor", "its driver stood still for")],
+)
+def test_a_run_that_does_not_move_ends(clips: Path, tmp_path: Path, part: str, said: str) -> None:
     job = Running(
         clips,
         tmp_path / "out",
         *("health.engine_silent_sec=5", "health.run_silent_sec=15"),
         "decode.limits.wall_seconds=5",
+        part=part,
     )
-    job.send(signal.SIGSTOP, to=DECODER)
+    job.send(signal.SIGSTOP, to=part)
     assert job.end(within=120) == 1, job.said
-    assert "error: the run stopped: nothing has moved for" in job.said
+    assert f"error: the run stopped: {said}" in job.said
     assert "where the run stands:" in job.said and "in _arriving" in job.said
     assert job.survivors(after=30) == []
 

@@ -24,7 +24,6 @@ from schemas.errors import (
     NotFoundError,
     RequestRejectedError,
     StorageUnavailableError,
-    VideoError,
 )
 from schemas.tables import results_table
 from tests.support.outputs import caption
@@ -109,7 +108,7 @@ def test_captions_of_what_was_read_before_say_nothing_about_the_storage() -> Non
     for n in range(3):
         quarantine.admit(failed(f"v{n}", AccessDeniedError("403")))
         assert ids(quarantine.admit(captioned(f"c{n}"))) == [f"c{n}"]
-    seen = Snapshot(engines=(EngineStats(requests=3),))
+    seen = Snapshot(engines=(EngineStats(pieces=3),))
     assert not quarantine.look(seen).num_rows
     assert verdict(quarantine, seen) is not None
 
@@ -118,7 +117,7 @@ def test_answers_speak_for_the_engine() -> None:
     quarantine = Quarantine()
     for n in range(3):
         quarantine.admit(failed(f"v{n}", RequestRejectedError("no")))
-    seen = Snapshot(readable=3, engines=(EngineStats(requests=1),))
+    seen = Snapshot(readable=3, engines=(EngineStats(pieces=1),))
     assert quarantine.look(seen).num_rows == 3
     assert verdict(quarantine, seen) is None
 
@@ -134,7 +133,7 @@ def test_what_is_held_is_written_at_the_end() -> None:
 def test_never_where_it_is_switched_off() -> None:
     quarantine = Quarantine()
     for n in range(50):
-        quarantine.admit(failed(f"v{n}", VideoError("x") if n > 99 else NotFoundError("gone")))
+        quarantine.admit(failed(f"v{n}", NotFoundError("gone")))
     vitals = Vitals(snapshot=Snapshot(), streaks=quarantine.streaks)
     assert reason_to_stop(vitals, HealthConfig(failures_in_a_row=0)) is None
 
