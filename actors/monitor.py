@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 
 from actors.engine.stats import EngineStats
+
+_GUILTY_DEATHS = 2
+"""Engines that died with a video in flight, the last time with this video alone."""
+
+_SUSPECT_NODES = 2
+"""Nodes that were lost with a video in flight; the next time it runs alone."""
+
+_GUILTY_NODES = 3
+"""Nodes that were lost with a video alone on an engine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How an engine is to treat a video.
+
+    Attributes:
+        is_suspect: engines or nodes went down with it, and it may be its doing: it runs alone.
+        guilt: why it is given up, None where it is not.
+    """
+
+    is_suspect: bool = False
+    guilt: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,11 +40,17 @@ class Snapshot:
 
     Attributes:
         received: videos that have reached an engine.
+        readable: those among them of which something could be read.
         engines: the latest counters of each replica that has started.
+        starting: seconds since the start of each replica that is not up yet.
+        unheard: seconds since each replica's latest counters.
     """
 
     received: int = 0
+    readable: int = 0
     engines: tuple[EngineStats, ...] = ()
+    starting: tuple[float, ...] = ()
+    unheard: tuple[float, ...] = ()
 
     @property
     def running(self) -> int:
@@ -33,6 +62,17 @@ class Snapshot:
         """Tokens that the engines have read and written."""
         return sum(each.prompt_tokens + each.output_tokens for each in self.engines)
 
+    @property
+    def pieces(self) -> int:
+        """Pieces of answers that the engines have given."""
+        return sum(each.pieces for each in self.engines)
+
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """What changes while anything moves."""
+        waiting = sum(each.waiting for each in self.engines)
+        return self.received, self.pieces, self.running, waiting, len(self.starting)
+
 
 def lost_nodes() -> set[str]:
     """Ids of the nodes that were part of this Ray cluster and no longer are."""
@@ -40,12 +80,27 @@ def lost_nodes() -> set[str]:
     return {node["NodeID"] for node in nodes if not node["Alive"]}
 
 
+@dataclass
+class _Flight:
+    """A video between an engine's start on it and its end.
+
+    Attributes:
+        begun: node of each start, and whether the video was alone.
+        lost_before: nodes that were known to be lost at the first start.
+    """
+
+    lost_before: frozenset[str]
+    begun: list[tuple[str, bool]] = field(default_factory=list)
+
+
 class Monitor:
     """Counts where a crash of a worker cannot erase.
 
     A video is begun when the engine starts on it, and ended when the engine is through
-    with it. One that was begun before was in flight when an engine's process died: with
-    its node, which says nothing about the video, or alone, which may be the video's doing.
+    with it. One that was begun before was in flight when an engine's process died: on a node
+    that lives on, or with its node. A lost node accuses a video only if the video was alone on an
+    engine of it, as others in flight are as likely to blame; and only if the nodes that went
+    with the video are more than those that went without it, as a storm of losses takes both.
 
     Args:
         lost: ids of the nodes that are gone.
@@ -53,36 +108,79 @@ class Monitor:
 
     def __init__(self, lost: Callable[[], Collection[str]] = lost_nodes) -> None:
         self._lost = lost
-        self._begun: dict[str, list[str]] = {}
+        self._known_lost = frozenset[str]()
+        self._flights: dict[str, _Flight] = {}
         self._received = 0
+        self._readable = 0
         self._engines: dict[str, EngineStats] = {}
+        self._heard: dict[str, float] = {}
+        self._starting: dict[str, float] = {}
 
-    def receive(self, video_ids: list[str]) -> list[int]:
+    def receive(self, video_ids: Sequence[str], *, readable: int = 0) -> list[Standing]:
         """Note that videos reached an engine.
 
-        Returns:
-            for each, how many engines have died with it on nodes that live on.
-        """
-        known = self._begun.keys() & set(video_ids)
-        self._received += len(video_ids) - len(known)
-        lost = self._lost() if known else ()
-        for video_id in known:
-            nodes = self._begun[video_id]
-            self._begun[video_id] = [node for node in nodes if node not in lost]
-        return [len(self._begun.get(video_id, ())) for video_id in video_ids]
+        Args:
+            readable: how many of them storage and decoder have dealt with: the rest failed for
+                reasons that may lie outside the videos.
 
-    def begin(self, video_id: str, node_id: str) -> None:
+        Returns:
+            how each is to be treated.
+        """
+        again = self._flights.keys() & set(video_ids)
+        self._received += len(video_ids) - len(again)
+        self._readable += readable
+        if again:
+            self._known_lost = frozenset(self._lost())
+        return [self._standing(video_id) for video_id in video_ids]
+
+    def _standing(self, video_id: str) -> Standing:
+        flight = self._flights.get(video_id)
+        if flight is None:
+            return Standing()
+        lost = self._known_lost
+        deaths = sum(node not in lost for node, _ in flight.begun)
+        nodes = {node for node, _ in flight.begun if node in lost}
+        alone = {node for node, is_alone in flight.begun if is_alone and node in lost}
+        others = lost - flight.lost_before - nodes
+        guilt = None
+        if deaths >= _GUILTY_DEATHS:
+            guilt = (
+                f"the engine's process died {deaths} times with this video in flight, "
+                "the last time with this video alone"
+            )
+        elif len(alone) >= _GUILTY_NODES and len(nodes) > len(others):
+            guilt = (
+                f"{len(nodes)} nodes were lost with this video in flight, "
+                f"{len(alone)} of them with this video alone on an engine"
+            )
+        return Standing(is_suspect=deaths > 0 or len(nodes) >= _SUSPECT_NODES, guilt=guilt)
+
+    def begin(self, video_id: str, node_id: str, *, alone: bool = False) -> None:
         """Count a start of the video on a node."""
-        self._begun.setdefault(video_id, []).append(node_id)
+        flight = self._flights.setdefault(video_id, _Flight(self._known_lost))
+        flight.begun.append((node_id, alone))
 
     def end(self, video_id: str) -> None:
         """Forget a video that the engine has survived."""
-        self._begun.pop(video_id, None)
+        self._flights.pop(video_id, None)
+
+    def start(self, engine_id: str) -> None:
+        """Note that a replica begins to load its model."""
+        self._starting[engine_id] = time.monotonic()
 
     def report(self, engine_id: str, stats: EngineStats) -> None:
         """Store the latest counters of a replica."""
+        self._starting.pop(engine_id, None)
         self._engines[engine_id] = stats
+        self._heard[engine_id] = time.monotonic()
 
     def snapshot(self) -> Snapshot:
-        """What the driver's progress line and summary are made of."""
-        return Snapshot(received=self._received, engines=tuple(self._engines.values()))
+        """What the driver's progress line, rules and summary are made of."""
+        now = time.monotonic()
+        return Snapshot(
+            received=self._received,
+            readable=self._readable,
+            engines=tuple(self._engines.values()),
+            starting=tuple(now - since for since in self._starting.values()),
+            unheard=tuple(now - since for since in self._heard.values()),
+        )

@@ -12,7 +12,7 @@ import os
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import ray
@@ -21,10 +21,14 @@ from actors.decoding.sandbox import DecodeSandbox
 from actors.engine.stats import EngineStats
 from actors.engine.vllm_engine import EngineSettings, VllmEngine
 from actors.gate import Gate
+from actors.guard import Guard
 from actors.metrics import CaptionMetrics, DecodeMetrics
+from actors.monitor import Standing
 from actors.storage.uris import public_uri
 from schemas.blocks import DECODED, INPUTS, decoded_table, packed, unpacked, video_of
 from schemas.errors import (
+    DOUBTFUL,
+    Cause,
     DecoderCrashedError,
     EngineCrashedError,
     EngineDiedError,
@@ -37,15 +41,6 @@ from schemas.tables import FAILURES, RESULTS, CaptionRow, FailureRow, results_ta
 
 logger = logging.getLogger(__name__)
 
-_SUSPECT_AFTER = 1
-"""An engine died with the video in flight, and it may be the video's doing: it runs alone."""
-
-_GUILTY_AFTER = 2
-"""Another engine died while the video was alone in it: it is given up."""
-
-_UNFORESEEN_TRIES = 3
-"""Runs that try a video which ends in an error that this project does not raise itself."""
-
 _REPORT_SECONDS = 1.0
 
 _GRACE_SECONDS = 3.0
@@ -54,20 +49,20 @@ _GRACE_SECONDS = 3.0
 def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> FailureRow:
     """The failure row for an error. ``row`` holds the columns of ``schemas.blocks.INPUTS``."""
     message = str(error) or repr(error)
-    # An error that nobody foresaw may well lie in the machine and not in the video.
-    transient = row["attempts"] + 1 < _UNFORESEEN_TRIES
     if isinstance(error, VideoError):
-        stage, transient = error.stage, error.transient
+        stage = error.stage
     else:
         message = f"unforeseen {type(error).__name__}: {message}"
+    cause, attempts = Cause.of(error), row["attempts"] + 1
     return FailureRow(
         video_id=row["video_id"],
         uri=public_uri(row["uri"]),
         stage=stage,
         error=type(error).__name__,
         message=message,
-        transient=transient,
-        attempts=row["attempts"] + 1,
+        cause=cause.value,
+        transient=cause.is_tried_again(attempts),
+        attempts=attempts,
         metadata=row["metadata"],
         source_version=row["source_version"],
     )
@@ -122,13 +117,22 @@ class Captioner:
 
     Asynchronous: Ray Data runs many calls at once on the actor, and the engine batches
     the requests of all of them.
+
+    Args:
+        patience: seconds without a token, or without a turn of the event loop, after which the
+            replica ends and starts again.
     """
 
-    def __init__(self, *, recipe: Recipe, settings: EngineSettings, monitor: Any) -> None:
+    def __init__(
+        self, *, recipe: Recipe, settings: EngineSettings, monitor: Any, patience: float
+    ) -> None:
         self._recipe = recipe
         self._monitor = monitor
+        self._patience = patience
         self._engine_id = uuid.uuid4().hex[:8]
         self._node_id: str = ray.get_runtime_context().get_node_id()
+        self._monitor.start.remote(self._engine_id)
+        self._guard = Guard(patience=patience)
         self._engine = VllmEngine(settings)
         self._metrics = CaptionMetrics(recipe=recipe.name, capacity=settings.args["max_num_seqs"])
         self._gate: Gate | None = None
@@ -142,15 +146,19 @@ class Captioner:
             self._gate = Gate()
             self._reporter = asyncio.create_task(self._report())
         ids: list[str] = batch["video_id"].to_pylist()
-        begun: list[int] = await self._monitor.receive.remote(ids)
+        readable = sum(
+            failure is None or failure["cause"] not in DOUBTFUL
+            for failure in batch["failure"].to_pylist()
+        )
+        standings: list[Standing] = await self._monitor.receive.remote(ids, readable=readable)
         tables = await asyncio.gather(
-            *(self._row(batch, index, times) for index, times in enumerate(begun))
+            *(self._row(batch, index, standing) for index, standing in enumerate(standings))
         )
         # Awaited, so that the counters are there before the driver has the last result.
         await self._monitor.report.remote(self._engine_id, self._stats())
         return packed(pa.concat_tables(tables or [RESULTS.empty_table()]))
 
-    async def _row(self, batch: pa.Table, index: int, begun: int) -> pa.Table:
+    async def _row(self, batch: pa.Table, index: int, standing: Standing) -> pa.Table:
         row = {name: batch[name][index].as_py() for name in (*INPUTS.names, "failure")}
         failure: dict[str, Any] | None = row.pop("failure")
         rows: Sequence[CaptionRow] = ()
@@ -159,7 +167,7 @@ class Captioner:
             failures = [FailureRow(**{name: failure[name] for name in FAILURES.names})]
         else:
             try:
-                rows = await self._caption(batch, index, row, begun)
+                rows = await self._caption(batch, index, row, standing)
             except IncompleteError as error:
                 rows, failures = error.rows, [failure_of(row, error, stage="caption")]
             except Exception as error:
@@ -170,17 +178,15 @@ class Captioner:
         return results_table(row["video_id"], captions=rows, failures=failures)
 
     async def _caption(
-        self, batch: pa.Table, index: int, row: dict[str, Any], begun: int
+        self, batch: pa.Table, index: int, row: dict[str, Any], standing: Standing
     ) -> Sequence[CaptionRow]:
-        if begun >= _GUILTY_AFTER:
-            raise EngineCrashedError(
-                f"the engine's process died {begun} times with this video in flight, "
-                "the last time with this video alone"
-            )
+        if standing.guilt is not None:
+            raise EngineCrashedError(standing.guilt)
         assert self._gate is not None
-        async with self._gate.enter(alone=begun >= _SUSPECT_AFTER):
+        alone = standing.is_suspect
+        async with self._gate.enter(alone=alone):
             # Counted only now: a suspect that waits for its turn is not to blame.
-            await self._monitor.begin.remote(row["video_id"], self._node_id)
+            await self._monitor.begin.remote(row["video_id"], self._node_id, alone=alone)
             video = Video(
                 video_id=row["video_id"],
                 uri=public_uri(row["uri"]),
@@ -192,10 +198,7 @@ class Captioner:
             try:
                 return await self._recipe.caption(video, self._engine)
             except EngineDiedError as error:
-                logger.error("%s; the replica starts again", error)
-                # The process ends without Ray's clean-up, so that Ray restarts the actor and
-                # runs its tasks again.
-                os._exit(1)
+                _start_again(error)
             finally:
                 # Calls of one actor to another keep their order: before the next video of
                 # this replica is begun, this one is forgotten.
@@ -203,7 +206,13 @@ class Captioner:
 
     async def _report(self) -> None:
         while True:
-            self._monitor.report.remote(self._engine_id, self._stats())
+            self._guard.beat()
+            stats = self._stats()
+            if stats.silent_sec > self._patience:
+                _start_again(
+                    EngineDiedError(f"no sign of life of the engine for {stats.silent_sec:.0f} s")
+                )
+            self._monitor.report.remote(self._engine_id, stats)
             await asyncio.sleep(_REPORT_SECONDS)
 
     def _stats(self) -> EngineStats:
@@ -211,3 +220,9 @@ class Captioner:
         stats.step(0)
         self._metrics.engine(stats)
         return stats
+
+
+def _start_again(error: EngineDiedError) -> NoReturn:
+    """End the process without Ray's clean-up: Ray restarts the actor and runs its tasks again."""
+    logger.error("%s; the replica starts again", error)
+    os._exit(1)

@@ -50,6 +50,7 @@ def caption_graph(
     pool: EnginePool,
     decode: DecodePool | None,
     monitor: Any,
+    patience: float,
 ) -> Dataset:
     """To-do list -> decode [CPU actors] -> caption [engines].
 
@@ -58,6 +59,7 @@ def caption_graph(
         store: the output, which holds them.
         decode: None for a recipe that works on earlier captions.
         monitor: handle of an :class:`actors.monitor.Monitor`.
+        patience: as in :class:`actors.stages.Captioner`.
 
     Returns:
         rows of ``schemas.blocks.PACKED``, for :func:`results`, in no particular order.
@@ -75,6 +77,7 @@ def caption_graph(
                 "recipe": recipe,
                 "settings": pool.settings,
                 "monitor": monitor,
+                "patience": patience,
             },
             batch_size=1,
             batch_format="pyarrow",
@@ -155,6 +158,8 @@ def _configure() -> None:
     context = DataContext.get_current()
     context.target_max_block_size = _TARGET_BLOCK_BYTES
     context.max_consecutive_actor_init_deaths = _ENGINE_START_DEATHS
+    # Ray Data sees finished blocks alone; the run itself watches tokens (rayjob.watching.health).
+    context.execution_no_progress_timeout_s = -1
     context.autoscaling_config.actor_pool_util_upscaling_threshold = _POOL_GROWS_AT
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from actors.engine.stats import busy_fraction, mean_running
+from actors.guard import Guard
 from actors.monitor import Monitor, Snapshot
 from rayjob import graph
 from rayjob.capacity import cluster
@@ -41,8 +42,17 @@ from rayjob.output.summary import (
 )
 from rayjob.output.timeline import Timeline
 from rayjob.prepare import Config, Prepared, prepare
-from rayjob.progress import Progress
 from rayjob.settings.redaction import shown_config
+from rayjob.watching.health import (
+    Quarantine,
+    Vitals,
+    reason_to_stop,
+    silent_limit,
+    where_it_stands,
+)
+from rayjob.watching.progress import Progress
+from rayjob.watching.pulse import Pulse, dump
+from schemas.config import JobConfig
 from schemas.errors import RayjobError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -53,6 +63,10 @@ Pools = tuple[EnginePool, graph.DecodePool | None]
 _POLL_SECONDS = 0.5
 _MAX_WAITING_TABLES = 64
 _GO_ON = "What was captioned is kept; run the same command again to go on"
+_LAST_WORDS = (
+    "error: the run's process was ended from outside: by a signal, by a system out of memory, or "
+    f"by Ray when its raylet died. {_GO_ON}"
+)
 
 
 def run(
@@ -74,7 +88,10 @@ def run(
     began, started_at = time.monotonic(), time.time()
     prepared = prepare(config)
     run_id = config.run_id or datetime.now(UTC).strftime("run-%Y%m%dT%H%M%SZ")
-    with RunLock(prepared.store, run_id) as lock:
+    with contextlib.ExitStack() as stack:
+        guard = stack.enter_context(Guard(last_words=_LAST_WORDS))
+        pulse = Pulse(limit=_silent_limit(config), before_exit=guard.dismiss)
+        lock = stack.enter_context(RunLock(prepared.store, run_id, is_alive=pulse.is_beating))
         prepared.ledger.reconcile(guard=lock.check)
         earlier = prepared.earlier()
         todo = write_todo(
@@ -101,7 +118,10 @@ def run(
         snapshot, gpu_sec = Snapshot(), 0.0
         try:
             if pools is not None:
-                snapshot, gpu_sec = _work(prepared, todo, sink, pools, console, run_id=run_id)
+                with pulse:
+                    snapshot, gpu_sec = _work(
+                        prepared, todo, sink, pools, console, pulse, run_id=run_id
+                    )
             prepared.ledger.reconcile(guard=lock.check)
             _check_accounted(prepared, todo, sink, run_id)
             lock.check()
@@ -146,10 +166,15 @@ def _work(
     sink: ShardSink,
     pools: Pools,
     console: Console,
+    pulse: Pulse,
     *,
     run_id: str,
 ) -> tuple[Snapshot, float]:
     """Run the graph and write what comes out of it.
+
+    Raises:
+        RayjobError: the graph failed, or a rule of :mod:`rayjob.watching.health` wants the run
+            to stop.
 
     Returns:
         what the engines counted; GPUs of the whole pool times the seconds from asking
@@ -157,6 +182,7 @@ def _work(
     """
     began = time.monotonic()
     pool, decode = pools
+    health = prepared.config.health
     gpus = pool.total_gpus if pool.settings.on_gpu else 0.0
     logger.info("%s to do, with %s", counted(todo.todo, "video"), pool.describe())
     # No CPU of its own, so that it always finds a place; and on the driver's node, so that
@@ -171,22 +197,37 @@ def _work(
         pool=pool,
         decode=decode,
         monitor=monitor,
+        patience=health.engine_silent_sec,
     )
-    snapshot = Snapshot()
+    snapshot, arrived = Snapshot(), 0
+    quarantine = Quarantine()
     timeline = Timeline(prepared.store, run_id)
     try:
         with Progress(console, todo=todo.todo) as progress:
             for arrival in _arriving(graph.results(dataset)):
                 if isinstance(arrival, pa.Table):
-                    sink.write(arrival)
+                    arrived += arrival.num_rows
+                    sink.write(quarantine.admit(arrival))
                     continue
-                sink.tick()
                 snapshot = ray.get(monitor.snapshot.remote())
+                sink.write(quarantine.look(snapshot))
+                sink.tick()
+                vitals = Vitals(
+                    snapshot=snapshot,
+                    streaks=quarantine.streaks,
+                    silent_sec=pulse.turn((arrived, snapshot.marks)),
+                    silent_limit=pulse.limit,
+                )
+                if (reason := reason_to_stop(vitals, health)) is not None:
+                    dump(where_it_stands(snapshot, todo=todo.todo, arrived=arrived))
+                    raise RayjobError(f"the run stopped: {reason}. {_GO_ON}")
                 # After a crash a replica receives some videos again.
                 received = min(snapshot.received, todo.todo)
                 snapshot = dataclasses.replace(snapshot, received=received)
                 progress.update(sink.counts, snapshot)
                 timeline.record(sink.counts, snapshot)
+            sink.write(quarantine.release())
+            sink.tick()
     except ray.exceptions.RayError as error:
         logger.error("the graph failed", exc_info=error)
         raise RayjobError(f"the run stopped: {_cause(error)}. {_GO_ON}") from error
@@ -196,6 +237,11 @@ def _work(
         timeline.close()
         ray.kill(monitor)
     return snapshot, gpus * (time.monotonic() - began)
+
+
+def _silent_limit(config: Config) -> float:
+    decode_sec = config.decode.limits.wall_seconds if isinstance(config, JobConfig) else 0.0
+    return silent_limit(config.health, decode_sec=decode_sec)
 
 
 def _cause(error: BaseException) -> str:

@@ -193,6 +193,22 @@ class ShardConfig(Settings):
     """Age at which a shard is written, in seconds."""
 
 
+class HealthConfig(Settings):
+    """When the run takes its surroundings for broken."""
+
+    failures_in_a_row: NonNegativeInt = 20
+    """Videos that fail one after the other for reasons that may lie outside them (no access, no
+    answer, too slow, refused, ...), with nothing read or captioned in between: the run stops, and
+    leaves them to the next one. 0 never stops it."""
+    engine_silent_sec: PositiveFloat = 300.0
+    """Time without a token of a busy engine after which it starts again, in seconds."""
+    run_silent_sec: PositiveFloat = 1800.0
+    """Time without any token or result after which the run ends, in seconds. At least twice
+    engine_silent_sec and decode.limits.wall_seconds."""
+    start_sec: PositiveFloat = 3600.0
+    """Time that an engine may take to start, its model's download included, in seconds."""
+
+
 INPUT = Flag("--input", "-i", metavar="WHERE", repeatable=True)
 OUTPUT = Flag("--output", "-o", metavar="WHERE")
 RUN_ID_FLAG = Flag("--run-id")
@@ -230,6 +246,7 @@ class RunConfig(Settings):
     """Price of one GPU for an hour, in any currency."""
     storage: StorageOptions = StorageOptions()
     shards: ShardConfig = ShardConfig()
+    health: HealthConfig = HealthConfig()
 
     @model_validator(mode="after")
     def _either(self) -> Self:

@@ -14,21 +14,99 @@
     ├── EngineDiedError          a replica cannot be used any more; never reaches a table
     └── VideoError               costs one video one row in ``failures``
         ├── OpenError            stage "open"
+        │   ├── NotFoundError
+        │   ├── AccessDeniedError
+        │   ├── CredentialsError         missing, expired or not valid
+        │   ├── EmptyFileError
+        │   ├── NotAVideoError           not a media file, or its header is broken
+        │   └── StorageUnavailableError
         ├── DecodeError          stage "decode"
+        │   ├── NoMediaStreamError       no picture and no sound in the container
+        │   ├── UnsupportedCodecError
+        │   ├── CorruptMediaError        streams are there but nothing can be decoded
+        │   ├── TruncatedMediaError      the file ends before its header says
+        │   ├── MediaLimitError          larger or longer than the limits allow
+        │   ├── DecodeTimeoutError
+        │   └── DecoderCrashedError      the child process died (signal, memory)
         ├── CaptionError         stage "caption"
+        │   ├── PromptTooLongError
+        │   ├── RequestRejectedError     the engine refuses this video's request
+        │   ├── EngineCrashedError       the engine died while this video was in flight
+        │   ├── UnusableMaterialError    fusion: there is nothing in the captions to fuse
+        │   ├── MissingMaterialError     fusion: the captions do not cover the video
+        │   ├── AbnormalCaptionError     fusion: the text repeats itself, ends abruptly, ...
+        │   └── IncompleteError          a part has captions, the rest failed
         └── WriteError           stage "write"
 
-Each stage's own errors stand below it in this file. The class name is the ``error`` column of
-``failures``; ``stage`` and ``transient`` are class attributes, so that they survive pickling
-between processes.
+The class name is the ``error`` column of ``failures``; ``stage`` and ``cause`` are class
+attributes, so that they survive pickling between processes.
+
+What is tried again follows from the cause of an error, in one table: :class:`Cause`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any, ClassVar, Literal
 
 Stage = Literal["open", "decode", "caption", "write"]
+
+
+class Cause(Enum):
+    """Why a video failed, as far as can be told, and what follows from it.
+
+    The table of docs/reliability.md. The value is the ``cause`` column of ``failures``.
+
+    Attributes:
+        tries: runs that start on a video which fails for this cause, those before included; then
+            it is left alone. None for no limit.
+        doubtful: whether the surroundings (storage, machine, engine) may be to blame, so that many
+            such failures in a row accuse them and not the videos.
+    """
+
+    DATA = "data", 1, False
+    """The file itself, or what was captioned before: read, looked at and found wanting."""
+    REFUSED = "refused", 1, True
+    """The storage has no such object, or it or the engine refuses this request."""
+    PERMISSION = "permission", 3, True
+    """The storage denies access: to this object, or since somebody changed a policy."""
+    CREDENTIALS = "credentials", None, True
+    """The credentials are missing, expired or not valid."""
+    AVAILABILITY = "availability", None, True
+    """The storage throttles, does not answer or cannot be reached, in spite of retries."""
+    TIME = "time", 3, True
+    """It took too long: the file is large, or the machine or the storage was slow."""
+    MEMORY = "memory", 3, True
+    """Decoding was killed: by the file, or by a machine that ran out of memory."""
+    ENGINE = "engine", 1, True
+    """Engines or whole nodes went down, again and again, with this video alone."""
+    MATERIAL = "material", None, False
+    """The captions that are to be fused do not cover the video yet."""
+    UNFORESEEN = "unforeseen", 3, True
+    """An error that nobody foresaw: a bug, or the machine's state."""
+
+    tries: int | None
+    doubtful: bool
+
+    def __new__(cls, value: str, tries: int | None, doubtful: bool) -> Cause:
+        """Make a member whose value is its name in the tables."""
+        member = object.__new__(cls)
+        member._value_, member.tries, member.doubtful = value, tries, doubtful
+        return member
+
+    @classmethod
+    def of(cls, error: BaseException) -> Cause:
+        """The cause of an error; UNFORESEEN unless the error is one of a video."""
+        return error.cause if isinstance(error, VideoError) else cls.UNFORESEEN
+
+    def is_tried_again(self, attempts: int) -> bool:
+        """Whether a later run tries again, after so many attempts over all runs."""
+        return self.tries is None or attempts < self.tries
+
+
+DOUBTFUL = frozenset(cause.value for cause in Cause if cause.doubtful)
+"""What stands in the ``cause`` column of failures that may accuse the surroundings."""
 
 
 class RayjobError(Exception):
@@ -82,17 +160,18 @@ class VideoError(RayjobError):
 
     Attributes:
         stage: where it happened, the ``stage`` column.
-        transient: whether a later run tries again without ``--retry-failed``.
+        cause: decides whether a later run tries again without ``--retry-failed``.
     """
 
     stage: ClassVar[Stage] = "decode"
-    transient: ClassVar[bool] = False
+    cause: ClassVar[Cause] = Cause.DATA
 
 
 class OpenError(VideoError):
     """The file cannot be opened."""
 
     stage = "open"
+    cause = Cause.REFUSED
 
 
 class NotFoundError(OpenError):
@@ -102,25 +181,31 @@ class NotFoundError(OpenError):
 class AccessDeniedError(OpenError):
     """The storage refuses to hand the file out."""
 
+    cause = Cause.PERMISSION
+
 
 class CredentialsError(OpenError):
     """The credentials are missing, expired or not valid; the file may be all right."""
 
-    transient = True
+    cause = Cause.CREDENTIALS
 
 
 class EmptyFileError(OpenError):
     """The file has no bytes."""
 
+    cause = Cause.DATA
+
 
 class NotAVideoError(OpenError):
     """Not a media file, or its header is broken."""
+
+    cause = Cause.DATA
 
 
 class StorageUnavailableError(OpenError):
     """The storage did not answer properly in spite of retries."""
 
-    transient = True
+    cause = Cause.AVAILABILITY
 
 
 class DecodeError(VideoError):
@@ -152,17 +237,21 @@ class MediaLimitError(DecodeError):
 class DecodeTimeoutError(DecodeError):
     """Decoding took longer than the configured wall time."""
 
+    cause = Cause.TIME
+
 
 class DecoderCrashedError(DecodeError):
     """The decoding process died: a signal, or its memory limit.
 
     Attributes:
-        died: it ended by itself or by a signal, and was not ended for its use of memory.
+        died: a signal ended it, and not its own use of memory.
+        cause: MEMORY where it died, as the signal may have come from anywhere; else DATA.
     """
 
     def __init__(self, message: str, *, died: bool = False) -> None:
         super().__init__(message)
         self.died = died
+        self.cause = Cause.MEMORY if died else Cause.DATA  # type: ignore[misc]
 
 
 class CaptionError(VideoError):
@@ -174,13 +263,19 @@ class CaptionError(VideoError):
 class PromptTooLongError(CaptionError):
     """The prompt does not fit the model's context."""
 
+    cause = Cause.REFUSED
+
 
 class RequestRejectedError(CaptionError):
     """The engine refuses the request."""
 
+    cause = Cause.REFUSED
+
 
 class EngineCrashedError(CaptionError):
     """The engine died, more than once, while this video was in flight."""
+
+    cause = Cause.ENGINE
 
 
 class UnusableMaterialError(CaptionError):
@@ -190,7 +285,7 @@ class UnusableMaterialError(CaptionError):
 class MissingMaterialError(CaptionError):
     """The captions do not cover the video yet."""
 
-    transient = True
+    cause = Cause.MATERIAL
 
 
 class AbnormalCaptionError(CaptionError):
@@ -202,13 +297,15 @@ class IncompleteError(CaptionError):
 
     Attributes:
         rows: rows of ``captions``, :class:`schemas.tables.CaptionRow`.
-        transient: as of the error that stopped it.
+        cause: as of the error that stopped it.
     """
 
-    def __init__(self, message: str, *, rows: Sequence[Any] = (), transient: bool = False) -> None:
+    def __init__(
+        self, message: str, *, rows: Sequence[Any] = (), cause: Cause = Cause.DATA
+    ) -> None:
         super().__init__(message)
         self.rows: tuple[Any, ...] = tuple(rows)
-        self.transient = transient  # type: ignore[misc]
+        self.cause = cause  # type: ignore[misc]
 
 
 class WriteError(VideoError):

@@ -108,6 +108,9 @@ class FailureRow:
         str, "class of the error (`schemas/errors.py`), or the name of one that nobody foresaw"
     ]
     message: Annotated[str, "a sentence for a person"]
+    cause: Annotated[
+        str | None, "which kind of cause, see reliability.md; null where it was not recorded"
+    ] = None
     transient: Annotated[bool, "whether the next run tries again by itself"]
     attempts: Annotated[int, "how often processing was started, over all runs on this content"]
     metadata: Annotated[str | None, _METADATA]

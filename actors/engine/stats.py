@@ -6,6 +6,10 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+_LONGEST_SILENT_STEP = 5.0
+"""Counters are brought up to date every second: where much more time has passed, this process was
+suspended, and its engine with it."""
+
 
 @dataclass(kw_only=True)
 class EngineStats:
@@ -19,6 +23,8 @@ class EngineStats:
         busy_sec: time with at least one request in the engine.
         running_sec: integral of ``running`` over time.
         prompt_tokens, output_tokens: of the requests that are answered.
+        pieces: of answers that came.
+        silent_sec: time since the last sign of life while there was something to do.
     """
 
     started_at: float = field(default_factory=time.time)
@@ -30,6 +36,8 @@ class EngineStats:
     requests: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
+    pieces: int = 0
+    silent_sec: float = 0.0
     _changed_at: float = field(default_factory=time.monotonic)
 
     def step(self, change: int) -> None:
@@ -39,7 +47,14 @@ class EngineStats:
         self.alive_sec += passed
         self.running_sec += self.running * passed
         self.busy_sec += passed if self.running else 0.0
+        is_idle = not self.running and not self.waiting
+        self.silent_sec = 0.0 if is_idle else self.silent_sec + min(passed, _LONGEST_SILENT_STEP)
         self.running += change
+
+    def sign(self) -> None:
+        """Note a sign of life: a request was prepared, or a piece of an answer came."""
+        self.step(0)
+        self.silent_sec = 0.0
 
 
 def busy_fraction(engines: Collection[EngineStats]) -> float | None:

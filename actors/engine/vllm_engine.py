@@ -13,11 +13,12 @@ import fcntl
 import itertools
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from actors.engine.prompting import ModelInput, PromptBuilder
 from actors.engine.stats import EngineStats
@@ -109,6 +110,8 @@ class VllmEngine:
                 (prepared,) = await self._llm.renderer.render_cmpl_async([prompt])
             except (ValueError, VLLMClientError) as error:
                 raise _rejection(error) from error
+            finally:
+                self.stats.sign()
         return prepared
 
     async def generate(self, prepared: Any, request: Request) -> Answer:
@@ -128,6 +131,8 @@ class VllmEngine:
                 prepared, _sampling_params(request), f"r{next(self._ids)}"
             ):
                 final = output
+                self.stats.sign()
+                self.stats.pieces += bool(output.outputs and output.outputs[0].token_ids)
         except EngineDeadError as error:
             raise EngineDiedError(f"the engine died: {error}") from error
         except (ValueError, VLLMClientError) as error:
@@ -154,6 +159,7 @@ class VllmEngine:
 
     async def ask(self, request: Request) -> Answer:
         """Prepare and generate. See there for what is raised."""
+        self.stats.step(0)
         self.stats.waiting += 1
         try:
             prepared = await self.prepare(request)
@@ -181,7 +187,8 @@ def _sampling_params(request: Request) -> Any:
     return SamplingParams(
         **chosen.model_dump(exclude_none=True),
         structured_outputs=guided,
-        output_kind=RequestOutputKind.FINAL_ONLY,
+        # Pieces of an answer are signs of life; ``stream_interval`` keeps them few.
+        output_kind=RequestOutputKind.CUMULATIVE,
     )
 
 
@@ -210,6 +217,23 @@ def _one_start_per_gpu() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for gpu in sorted(filter(None, visible.split(","))):
             path = Path(tempfile.gettempdir()) / f"rayjob-gpu-{gpu.strip()}-{os.getuid()}.lock"
-            handle = stack.enter_context(path.open("w"))
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(stack.enter_context(_opened_lock(path)), fcntl.LOCK_EX)
         yield
+
+
+def _opened_lock(path: Path) -> IO[bytes]:
+    """A file in a folder that all users write to: no link is followed, and nothing is emptied.
+
+    Raises:
+        ModelError: something else stands in its place.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.fdopen(os.open(path, flags, 0o600), "rb")
+    except OSError as error:
+        raise ModelError(f"the start-up lock {path} cannot be opened: {error}") from error
+    found = os.fstat(handle.fileno())
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
+        handle.close()
+        raise ModelError(f"the start-up lock {path} is not a file of this user; remove it")
+    return handle

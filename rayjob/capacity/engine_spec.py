@@ -26,6 +26,7 @@ _NOT_BY_VLLM_ARGS = {
     "limit_mm_per_prompt": "the job sets it by recipe.plan",
     "enable_prefix_caching": "the job sets it by recipe.plan: with sound, vLLM would answer "
     "equal frames with the sound of an earlier video",
+    "stream_interval": "pieces of answers are the engine's signs of life",
     "mm_processor_cache_gb": "the job keeps this cache off: it fails where a sound it holds "
     "meets another video",
 }
@@ -96,6 +97,8 @@ class EngineSpec(EngineConfig):
             "trust_remote_code": self.trust_remote_code,
             "enforce_eager": self.enforce_eager or not on_gpu,
             "disable_log_stats": True,
+            # Tokens between two signs of life of an answer.
+            "stream_interval": 32,
             # vLLM's block hash leaves out the second modality of an interleaved placeholder:
             # with prefix caching, equal frames with another sound are answered with the
             # earlier sound. See docs/engine.md.

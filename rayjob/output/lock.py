@@ -18,6 +18,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,14 +85,22 @@ class RunLock:
     Args:
         ttl: seconds without a heartbeat after which an owner counts as dead.
         interval: seconds between heartbeats; by default a sixth of ``ttl``.
+        is_alive: whether the run goes on; while it does not, there is no heartbeat.
 
     Raises:
         OutputLockedError: on entering: another run owns the output, or is about to.
     """
 
     def __init__(
-        self, store: TableStore, run_id: str, *, ttl: float = 60.0, interval: float | None = None
+        self,
+        store: TableStore,
+        run_id: str,
+        *,
+        ttl: float = 60.0,
+        interval: float | None = None,
+        is_alive: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._is_alive = is_alive
         self._store = store
         self._ttl = ttl
         self._interval = ttl / 6 if interval is None else interval
@@ -168,7 +177,7 @@ class RunLock:
             for entry, holder in rivals:
                 dead = holder.is_dead(self._me)
                 silent = now - entry.modified
-                if dead or (dead is None and silent > self._ttl + _CLOCK_GRAIN_SEC):
+                if dead or silent > self._ttl + _CLOCK_GRAIN_SEC:
                     logger.info("removing the lock of a run that is dead: %s", _who(holder))
                     self._store.delete(entry.path)
                     continue
@@ -249,6 +258,8 @@ class RunLock:
 
     def _beat(self) -> None:
         while not self._stop.wait(self._interval) and self._lost is None:
+            if not self._is_alive():
+                continue
             try:
                 self._renew()
             except (RayjobError, OSError) as error:

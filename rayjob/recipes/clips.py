@@ -99,7 +99,7 @@ class Clips(BaseRecipe):
             first = errors[0]
             assert isinstance(first, CaptionError)
             raise IncompleteError(
-                "; ".join(str(error) for error in errors), rows=rows, transient=first.transient
+                "; ".join(str(error) for error in errors), rows=rows, cause=first.cause
             ) from first
         return rows
 

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Container, Iterator
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
@@ -94,13 +95,26 @@ def settings_command(
 
 @contextlib.contextmanager
 def errors_told(console: Console) -> Iterator[None]:
-    """End the process with 2 or 1 and a line for a person where a RayjobError comes up."""
+    """End the process with 2 or 1 and a line for a person, whatever error comes up."""
     try:
         yield
     except RayjobError as error:
         show_error(console, error)
         code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_OTHER
         raise typer.Exit(code) from error
+    except KeyboardInterrupt:
+        show_error(console, RayjobError("interrupted"))
+        raise
+    except SystemExit as error:
+        show_error(console, RayjobError(f"ended from outside, exit code {error.code}"))
+        raise
+    except typer.Exit:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        what = f"unforeseen {type(error).__name__}: {error}"
+        show_error(console, RayjobError(what))
+        raise typer.Exit(EXIT_OTHER) from error
 
 
 def show_error(console: Console, error: RayjobError) -> None:

@@ -1,17 +1,25 @@
-"""Which deaths of engines a video is blamed for."""
+"""Which deaths of engines and nodes a video is blamed for."""
 
-from actors.monitor import Monitor
+from __future__ import annotations
+
+from itertools import count
+
+from actors.monitor import Monitor, Standing
+
+FREE = Standing()
 
 
 def test_a_death_counts_until_the_video_is_through() -> None:
     monitor = Monitor(lost=set)
-    assert monitor.receive(["a", "b"]) == [0, 0]
+    assert monitor.receive(["a", "b"]) == [FREE, FREE]
     monitor.begin("a", "node-1")
-    assert monitor.receive(["a", "b"]) == [1, 0]
-    monitor.begin("a", "node-2")
-    assert monitor.receive(["b", "a"]) == [0, 2]
+    assert monitor.receive(["a", "b"]) == [Standing(is_suspect=True), FREE]
+    monitor.begin("a", "node-2", alone=True)
+    b, a = monitor.receive(["b", "a"])
+    assert b == FREE
+    assert a.guilt is not None and "died 2 times" in a.guilt
     monitor.end("a")
-    assert monitor.receive(["a"]) == [0]
+    assert monitor.receive(["a"]) == [FREE]
 
 
 def test_an_engine_that_went_with_its_node_counts_for_nothing() -> None:
@@ -21,18 +29,59 @@ def test_an_engine_that_went_with_its_node_counts_for_nothing() -> None:
     for video_id in ("a", "b"):
         monitor.begin(video_id, "spot-1")
     gone.add("spot-1")
-    assert monitor.receive(["a", "b"]) == [0, 0]
-    # Again with a node, then with an engine alone: one death counts.
+    assert monitor.receive(["a", "b"]) == [FREE, FREE]
+    # With an engine alone, then with a node: one death counts.
     monitor.begin("a", "spot-2")
-    gone.add("spot-2")
-    assert monitor.receive(["a"]) == [0]
-    monitor.begin("a", "spot-3")
-    assert monitor.receive(["a"]) == [1]
+    assert monitor.receive(["a"]) == [Standing(is_suspect=True)]
+    monitor.begin("a", "spot-3", alone=True)
+    gone.add("spot-3")
+    assert monitor.receive(["a"]) == [Standing(is_suspect=True)]
+
+
+def test_a_video_that_takes_its_node_down_is_blamed_after_a_few() -> None:
+    gone: set[str] = set()
+    monitor = Monitor(lost=lambda: gone)
+    (standing,) = monitor.receive(["killer"])
+    nodes = 0
+    while standing.guilt is None and nodes < 20:
+        node = f"node-{nodes}"
+        monitor.begin("killer", node, alone=standing.is_suspect)
+        gone.add(node)
+        nodes += 1
+        # Others are in flight beside it and go on elsewhere, where they are done.
+        monitor.receive(["other"])
+        monitor.begin("other", node)
+        assert monitor.receive(["other"])[0].guilt is None
+        monitor.end("other")
+        (standing,) = monitor.receive(["killer"])
+    assert nodes == 5
+    assert standing.guilt is not None and "5 nodes were lost" in standing.guilt
+
+
+def test_a_storm_of_lost_nodes_blames_nobody() -> None:
+    """Not one node lives long enough for one video, in twenty rounds over eight nodes."""
+    gone: set[str] = set()
+    monitor = Monitor(lost=lambda: gone)
+    videos = [f"video-{number}" for number in range(64)]
+    numbers = count()
+    for _ in range(20):
+        nodes = [f"spot-{next(numbers)}" for _ in range(8)]
+        for index, node in enumerate(nodes):
+            share = videos[index::8]
+            standings = monitor.receive(share)
+            assert all(standing.guilt is None for standing in standings)
+            # A suspect that comes first keeps the others out.
+            for video_id, standing in zip(share, standings, strict=True):
+                monitor.begin(video_id, node, alone=standing.is_suspect)
+                if standing.is_suspect:
+                    break
+        gone.update(nodes)
 
 
 def test_a_video_is_received_once() -> None:
     monitor = Monitor(lost=lambda: {"spot"})
-    monitor.receive(["a", "b"])
+    monitor.receive(["a", "b"], readable=1)
     monitor.begin("a", "spot")
     monitor.receive(["a"])
-    assert monitor.snapshot().received == 2
+    snapshot = monitor.snapshot()
+    assert (snapshot.received, snapshot.readable) == (2, 1)

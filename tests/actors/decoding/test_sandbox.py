@@ -23,6 +23,7 @@ from actors.decoding.sandbox import DecodeSandbox
 from actors.stages import failure_of
 from schemas.blocks import video_of
 from schemas.errors import (
+    Cause,
     DecoderCrashedError,
     DecoderFaultError,
     DecodeTimeoutError,
@@ -298,7 +299,7 @@ def test_transient_errors_keep_their_class(sandbox: DecodeSandbox) -> None:
     with DecodeSandbox(DecodeLimits(), options) as made:
         with pytest.raises(StorageUnavailableError) as caught:
             made.decode("s3://bucket/clip.mp4", PLAN)
-        assert caught.value.transient
+        assert caught.value.cause is Cause.AVAILABILITY
         assert caught.value.stage == "open"
 
 

@@ -13,6 +13,8 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from actors.engine.stats import EngineStats
 from actors.engine.vllm_engine import VllmEngine
 from actors.gate import Gate
+from actors.metrics import CaptionMetrics
+from actors.monitor import Standing
 from actors.stages import Captioner
 from schemas.blocks import DECODED, INPUTS, undecoded_table
 from schemas.errors import EngineDiedError, VideoError
@@ -53,7 +55,7 @@ class Remote:
     def __getattr__(self, _: str) -> Remote:
         return self
 
-    def remote(self, *_: Any) -> asyncio.Future[None]:
+    def remote(self, *_: Any, **__: Any) -> asyncio.Future[None]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done
@@ -98,7 +100,61 @@ def test_the_replica_ends_with_its_engine(
 
     async def caption() -> None:
         captioner._gate = Gate()
-        await captioner._caption(batch, 0, row, 0)
+        await captioner._caption(batch, 0, row, Standing())
 
     with pytest.raises(Died if ends else EngineDeadErrorOfAnother):
         asyncio.run(caption())
+
+
+class Beats:
+    """In place of the guard."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def beat(self) -> None:
+        self.count += 1
+
+
+def reporting(engine: VllmEngine, *, patience: float) -> Captioner:
+    captioner = Captioner.__new__(Captioner)
+    captioner._monitor, captioner._engine_id, captioner._engine = Remote(), "e", engine
+    captioner._guard, captioner._patience = Beats(), patience  # type: ignore[assignment]
+    captioner._metrics = CaptionMetrics(recipe="r", capacity=1)
+    return captioner
+
+
+@pytest.mark.parametrize(("running", "ends"), [(1, True), (0, False)])
+def test_a_replica_ends_with_an_engine_that_stands_still(
+    monkeypatch: pytest.MonkeyPatch, running: int, ends: bool
+) -> None:
+    def leave(code: int) -> None:
+        raise Died(code)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr("actors.stages._REPORT_SECONDS", 0.05)
+    engine = dead_engine()
+    engine.stats.running = running
+    captioner = reporting(engine, patience=0.3)
+
+    async def report() -> None:
+        await asyncio.wait_for(captioner._report(), timeout=1.5)
+
+    with pytest.raises(Died if ends else TimeoutError):
+        asyncio.run(report())
+    assert captioner._guard.count > 2  # type: ignore[attr-defined]
+
+
+def test_pieces_of_answers_are_signs_of_life() -> None:
+    stats = EngineStats(running=1)
+    stats._changed_at -= 3
+    stats.step(0)
+    assert stats.silent_sec == pytest.approx(3, abs=0.1)
+    stats.sign()
+    assert stats.silent_sec == 0.0
+    stats._changed_at -= 3600
+    stats.step(0)
+    assert stats.silent_sec <= 5, "the machine was suspended"
+    stats.step(-1)
+    stats.step(0)
+    assert stats.silent_sec == 0.0, "there is nothing to do"

@@ -14,6 +14,7 @@ import pytest
 from actors.storage.access import open_range, read_whole
 from actors.storage.range_reader import MIN_REQUEST_BYTES, RangeReader, Span
 from schemas.errors import (
+    Cause,
     CredentialsError,
     EmptyFileError,
     NotFoundError,
@@ -177,7 +178,7 @@ def test_a_driver_of_fsspec_that_knows_no_event_loop() -> None:
 def test_a_driver_that_the_address_does_not_tell_enough(uri: str) -> None:
     with pytest.raises(OpenError, match="cannot open") as caught:
         open_range(uri, StorageOptions())
-    assert type(caught.value) is OpenError and not caught.value.transient
+    assert type(caught.value) is OpenError and caught.value.cause is Cause.REFUSED
 
 
 @pytest.mark.parametrize("kind", ["slow_down", "reset", "cut", "cut_quietly"])
@@ -199,7 +200,7 @@ def test_a_storage_that_never_answers_properly(
     options = StorageOptions(endpoint_url=proxy.endpoint_url, retries=2)
     with pytest.raises(StorageUnavailableError, match=r"3 attempts.*503") as caught:
         open_range(f"s3://{stored}/{KEY}", options)
-    assert caught.value.transient
+    assert caught.value.cause is Cause.AVAILABILITY
 
 
 def test_a_storage_that_does_not_answer_in_time(

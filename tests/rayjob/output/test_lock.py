@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -17,7 +18,7 @@ import pytest
 
 from rayjob.output.lock import RunLock, _start_time
 from rayjob.output.store import TableStore
-from schemas.errors import OutputLockedError
+from schemas.errors import LockLostError, OutputLockedError
 from tests.support.outputs import KINDS, child, children, files, open_store
 
 LOCKS = "runs/_locks"
@@ -286,3 +287,30 @@ def test_never_two_owners_at_once(local: TableStore) -> None:
         process.join()
         assert process.exitcode == 0
     assert sum(answers.get(timeout=30) for _ in processes) > 20
+
+
+def test_the_heartbeat_follows_the_run(local: TableStore) -> None:
+    """A run that hangs does not keep the next one out, although its process is there."""
+    is_alive = threading.Event()
+    is_alive.set()
+    with RunLock(local, "r1", ttl=1.0, interval=0.05, is_alive=is_alive.is_set) as lock:
+        time.sleep(1.2)
+        lock.check()
+        is_alive.clear()
+        time.sleep(1.2)
+        with pytest.raises(LockLostError, match="no sign of life"):
+            lock.check()
+
+
+def test_a_stopped_process_on_this_machine_is_no_obstacle_for_long(local: TableStore) -> None:
+    process, _ = start_holder(local, ttl=1.0)
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(OutputLockedError):
+            RunLock(local, "next", ttl=1.0).acquire()
+        time.sleep(1.0 + 2.0 + 0.5)  # the time that storage clocks may be off included
+        with RunLock(local, "next", ttl=1.0) as lock:
+            lock.check()
+    finally:
+        process.kill()
+        process.join()

@@ -14,6 +14,7 @@ from rayjob.recipes.clips import Clips
 from rayjob.testing import ScriptedEngine
 from schemas.config import RecipeConfig
 from schemas.errors import (
+    Cause,
     ConfigError,
     IncompleteError,
     RequestRejectedError,
@@ -210,7 +211,7 @@ async def test_a_chain_that_fails_keeps_what_it_has() -> None:
     with pytest.raises(IncompleteError) as failure:
         await recipe().caption(video(), engine)
     assert str(failure.value) == "the chain stopped at window 4 of 5, 6 s: too bright"
-    assert not failure.value.transient
+    assert failure.value.cause is Cause.REFUSED
     rows = failure.value.rows
     assert [row.index for row in rows if row.level == "clip"] == [0, 1, 2]
     assert sum(row.level == "frame" for row in rows) == SECONDS, "frames do not need the chain"

@@ -18,6 +18,7 @@ from rayjob.testing import CUT_OFF, ScriptedEngine, tokens
 from schemas.config import GenerationConfig, RecipeConfig
 from schemas.errors import (
     AbnormalCaptionError,
+    Cause,
     ConfigError,
     MissingMaterialError,
     UnusableMaterialError,
@@ -199,7 +200,7 @@ async def test_captions_that_end_before_the_video() -> None:
     for rows in (windows(5), [row("frame", 0, 1, "A frame.")]):
         with pytest.raises(MissingMaterialError, match="--retry-failed") as failure:
             await recipe().caption(video(rows, seconds=60), ScriptedEngine(lambda _: TEXT))
-        assert failure.value.transient, "the next run takes it again by itself"
+        assert failure.value.cause is Cause.MATERIAL, "the next run takes it again by itself"
 
 
 async def test_one_missing_window_of_an_hour_is_missed() -> None:

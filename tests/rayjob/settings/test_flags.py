@@ -18,7 +18,7 @@ from rayjob.nightly import run as night
 from rayjob.output.night_report import NightReport
 from rayjob.settings.flags import DryRun, errors_told, settings_command
 from schemas.config import JobConfig, NightConfig
-from schemas.errors import ConfigError, OutputUnavailableError, RayjobError
+from schemas.errors import ConfigError, OutputUnavailableError, RayjobError, UsageError
 from schemas.settings import Settings
 from tests.support.jobs import ROOT
 
@@ -152,3 +152,29 @@ def test_a_night_ends_as_its_run_whatever_its_page(
     else:
         assert night(config, dry_run=False, console=console) == 3
     assert "the page cannot be written" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UsageError("no input"), 2, "error: no input"),
+        (RayjobError("the storage failed"), 1, "error: the storage failed"),
+        (MemoryError("no room"), 1, "error: unforeseen MemoryError: no room"),
+    ],
+)
+def test_every_end_has_its_line(
+    error: Exception, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as caught, errors_told(Console(stderr=True)):
+        raise error
+    assert caught.value.exit_code == code
+    assert capsys.readouterr().err.splitlines()[-1] == line
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)])
+def test_an_end_from_outside_stays_what_it_is(
+    error: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(type(error)), errors_told(Console(stderr=True)):
+        raise error
+    assert capsys.readouterr().err.startswith("error: ")

@@ -12,7 +12,7 @@ from rich.console import Console
 from actors.engine.stats import EngineStats
 from actors.monitor import Snapshot
 from rayjob.counts import Counts
-from rayjob.progress import Progress
+from rayjob.watching.progress import Progress
 
 
 class Clock:
