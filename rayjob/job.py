@@ -28,6 +28,7 @@ from rayjob.capacity import cluster
 from rayjob.capacity.pool import EnginePool
 from rayjob.counts import Counts, counted
 from rayjob.inputs.todo import TodoList, unaccounted, write_todo
+from rayjob.output.commits import Commit
 from rayjob.output.lock import RunLock
 from rayjob.output.shards import ShardSink
 from rayjob.output.summary import (
@@ -75,7 +76,7 @@ def run(
     prepared = prepare(config)
     run_id = config.run_id or datetime.now(UTC).strftime("run-%Y%m%dT%H%M%SZ")
     with RunLock(prepared.store, run_id) as lock:
-        prepared.ledger.reconcile(guard=lock.check)
+        prepared.ledger.reconcile(lock)
         earlier = prepared.earlier()
         todo = write_todo(
             prepared.store,
@@ -102,15 +103,16 @@ def run(
         try:
             if pools is not None:
                 snapshot, gpu_sec = _work(prepared, todo, sink, pools, console, run_id=run_id)
-            prepared.ledger.reconcile(guard=lock.check)
-            _check_accounted(prepared, todo, sink, run_id)
+            lock.advance()
+            counting = prepared.ledger.reconcile(lock)
+            _check_accounted(prepared, todo, sink, run_id, counting)
             lock.check()
             summary = _summary(
                 run_id, todo, sink.counts, snapshot, config, gpu_sec=gpu_sec,
                 wall_sec=time.monotonic() - began, started_at=started_at,
             )  # fmt: skip
             write_summary(prepared.store, summary)
-            write_success(prepared.store, run_id)
+            write_success(prepared.store, run_id, counting, guard=lock.check)
             if finish is not None:
                 finish(prepared)
         except UsageError as error:
@@ -120,11 +122,13 @@ def run(
     return exit_code(summary, max_failure_rate=config.max_failure_rate)
 
 
-def _check_accounted(prepared: Prepared, todo: TodoList, sink: ShardSink, run_id: str) -> None:
+def _check_accounted(
+    prepared: Prepared, todo: TodoList, sink: ShardSink, run_id: str, counting: Commit
+) -> None:
     """Count the to-do list against the tables; RayjobError where a video is in neither."""
     if not todo.todo:
         return
-    present = prepared.ledger.present()
+    present = prepared.ledger.present(counting)
     missing = unaccounted(prepared.store, run_id, seen=sink.seen, present=present)
     if missing.count:
         raise RayjobError(

@@ -15,7 +15,16 @@ from rayjob.output.store import TableStore
 from rayjob.output.summary import RunSummary
 from schemas.config import ShardConfig
 from schemas.tables import CAPTIONS, FAILURES, results_table
-from tests.support.outputs import NO_LOCK, OMNI, caption, captioned, failed, failure, together
+from tests.support.outputs import (
+    NO_LOCK,
+    OMNI,
+    caption,
+    captioned,
+    failed,
+    failure,
+    reconcile,
+    together,
+)
 from tools.tables_page import PAGE, updated
 
 
@@ -56,7 +65,7 @@ def test_what_is_done_as_the_page_tells_it(tmp_path: Path, reconciled: bool) -> 
     )  # fmt: skip
     write(store, "r1", failed(["bad", "over"]), captioned(["again"]))
     if reconciled:
-        assert Ledger(store, tables=OMNI).reconcile() > 0
+        assert reconcile(Ledger(store, tables=OMNI)) > 0
     earlier = Ledger(store, tables=OMNI).load(retry_failed=False)
     done = sorted(each for each in everything if each in earlier.done)
     assert done == ["a", "again", "b", "bad", "over", "part"]
@@ -70,8 +79,8 @@ def test_a_file_of_somebody_else_counts(tmp_path: Path) -> None:
     theirs = rows.drop_columns(["settings_hash", "details", "structured_fields"])
     store.write_table(f"{OMNI.captions}/run_id=theirs/part-00007.parquet", theirs)
     ledger = Ledger(store, tables=OMNI)
-    assert ledger.reconcile() == 1
+    assert reconcile(ledger) == 1
     earlier = ledger.load(retry_failed=False, settings_hash="0123")
     assert (len(earlier.done), earlier.unknown_settings) == (3, 3)
     write(store, "r2", captioned(["d"]))
-    assert max(entry.part for entry in store.list("captions")) == 8
+    assert max(entry.name.part for entry in store.list("captions")) == 8

@@ -40,6 +40,8 @@ from tests.support.outputs import (
     ids_in,
     names,
     open_store,
+    present_in,
+    reconcile,
     tables_of,
     together,
 )
@@ -100,8 +102,8 @@ def test_what_is_done(store: TableStore) -> None:
 def test_an_empty_output_has_nothing_done(store: TableStore) -> None:
     ledger = Ledger(store, tables=OMNI)
     assert len(ledger.load(retry_failed=False).done) == 0
-    assert ledger.reconcile() == 0
-    assert len(ledger.present()) == 0
+    assert reconcile(ledger) == 0
+    assert len(present_in(ledger)) == 0
 
 
 def test_recipes_whose_names_begin_alike_are_kept_apart(store: TableStore) -> None:
@@ -123,7 +125,7 @@ def test_the_newest_failure_decides(local: TableStore) -> None:
         done = ledger.load(retry_failed=False)
         assert [each for each in "xy" if each in done.done] == ["y"]
         assert done.attempts.find(["x", "y"]).tolist() == [2, -1]
-        ledger.reconcile()
+        reconcile(ledger)
     assert ids_in(local, "failures") == ["x", "y"]
 
 
@@ -132,15 +134,15 @@ def test_each_input_ends_in_one_table(store: TableStore) -> None:
     write(store, "r2", captioned(["a"]), failed(["b", "c"], attempts=2, transient=True))
     write(store, "r3", captioned(["b"]), failed(["d"], attempts=2))
     ledger = Ledger(store, tables=OMNI)
-    assert ledger.reconcile() == 5  # a and b of r1, b of r2, c and d of r1
+    assert reconcile(ledger) == 5  # a and b of r1, b of r2, c and d of r1
     assert ids_in(store, "captions") == ["a", "b", "z"]
     assert ids_in(store, "failures") == ["c", "d", "e"]
     before = {path: store.read_bytes(path) for path in files(store, "failures")}
-    assert ledger.reconcile() == 0
+    assert reconcile(ledger) == 0
     assert {path: store.read_bytes(path) for path in files(store, "failures")} == before
 
     write(store, "r4", captioned(["c", "d", "e"]))
-    assert ledger.reconcile() == 3
+    assert reconcile(ledger) == 3
     assert files(store, "failures") == []
 
 
@@ -149,7 +151,7 @@ def test_a_video_of_which_a_part_failed_keeps_both(local: TableStore) -> None:
     broken = [failure("v", stage="caption", error="CaptionError") for _ in range(2)]
     write(local, "r1", results_table("v", captions=parts, failures=broken))
     ledger = Ledger(local, tables=OMNI)
-    assert ledger.reconcile() == 0
+    assert reconcile(ledger) == 0
     assert (ids_in(local, "captions"), ids_in(local, "failures")) == (["v"] * 3, ["v"] * 2)
     assert "v" in ledger.load(retry_failed=False).done
     again = ledger.load(retry_failed=True)
@@ -162,15 +164,15 @@ def test_the_next_attempt_at_a_part_replaces_it(local: TableStore, outcome: str)
     parts = [caption("v", level="clip", index=n) for n in range(3)]
     write(local, "r1", results_table("v", captions=parts, failures=broken), captioned(["w"]))
     ledger = Ledger(local, tables=OMNI)
-    ledger.reconcile()
+    reconcile(ledger)
     again = [failure("v", stage="caption", error="IncompleteError", attempts=2)]
     new = [caption("v", level="clip", index=n) for n in range(5)]
     rows = {"whole": (new, []), "part": (new[:4], again), "nothing": ([], again)}[outcome]
     write(local, "r2", results_table("v", captions=rows[0], failures=rows[1]))
-    ledger.reconcile()
+    reconcile(ledger)
     assert ids_in(local, "captions") == ["v"] * len(rows[0]) + ["w"]
     assert ids_in(local, "failures") == ["v"] * len(rows[1])
-    assert ledger.reconcile() == 0
+    assert reconcile(ledger) == 0
     assert ("v" in ledger.load(retry_failed=True).done) == (outcome == "whole")
 
 
@@ -178,9 +180,9 @@ def test_captions_of_a_run_that_was_taken_for_dead_go(local: TableStore) -> None
     write(local, "r1", captioned(names(6)), rows=3)
     write(local, "r2", captioned(names(4, first=4)), rows=3)
     ledger = Ledger(local, tables=OMNI)
-    assert ledger.reconcile() == 2
+    assert reconcile(ledger) == 2
     assert ids_in(local, "captions") == names(8)
-    assert ledger.reconcile() == 0
+    assert reconcile(ledger) == 0
 
 
 def of_version(version: str | None, *results: pa.Table) -> list[pa.Table]:
@@ -212,16 +214,16 @@ def test_the_newest_content_wins(local: TableStore, second: str) -> None:
     new = failed(["b", "e"], created_at=EPOCH)
     write(local, second, *of_version("2", captioned(["a", "d"]), new), rows=2)
     ledger = Ledger(local, tables=OMNI)
-    assert ledger.reconcile() == 4  # a, b, d and e of the first run
+    assert reconcile(ledger) == 4  # a, b, d and e of the first run
     assert versions_in(local, "captions") == [("a", "2"), ("c", "1"), ("d", "2"), ("g", "1")]
     assert versions_in(local, "failures") == [("b", "2"), ("e", "2"), ("f", "1")]
-    assert ledger.reconcile() == 0
+    assert reconcile(ledger) == 0
 
 
 def test_a_failure_without_a_change_never_costs_captions(local: TableStore) -> None:
     write(local, "r1", *of_version("1", captioned(["same", "was-known"])), captioned(["unknown"]))
     write(local, "r2", *of_version("1", failed(["same", "unknown"])), failed(["was-known"]))
-    Ledger(local, tables=OMNI).reconcile()
+    reconcile(Ledger(local, tables=OMNI))
     assert ids_in(local, "captions") == ["same", "unknown", "was-known"]
     assert ids_in(local, "failures") == []
 
@@ -238,12 +240,12 @@ def test_taking_changed_videos_again_survives_a_crash_at_every_step(
         write(store, "r2", *new, rows=2)
         broken = FaultyStore(store, at=at, after=after)
         with contextlib.suppress(Crash):
-            Ledger(broken, tables=OMNI).reconcile()
+            reconcile(Ledger(broken, tables=OMNI))
         present = [*versions_in(store, "captions"), *versions_in(store, "failures")]
         newest = {each: "2" for each in [*names(6), "x", "y"]} | {names(7)[6]: "1"}
         assert set(newest.items()) <= set(present), "a row that is newest was lost"
 
-        Ledger(store, tables=OMNI).reconcile()
+        reconcile(Ledger(store, tables=OMNI))
         present = [*versions_in(store, "captions"), *versions_in(store, "failures")]
         assert sorted(present) == sorted(newest.items())
         if not broken.broke:
@@ -292,7 +294,7 @@ def test_what_is_done_with_other_settings(store: TableStore) -> None:
     write(store, "r4", captioned(["a"]), failed(["bad"], attempts=2), settings="second")
     done = ["a", "bad", "c", "bad too"]
     assert told(settings_hash="second", replace=True) == (done, 0, 0)
-    ledger.reconcile()
+    reconcile(ledger)
     assert told(settings_hash="second", replace=True) == (done, 0, 0)
     assert told(settings_hash="second") == (finished, 1, 1)
 
@@ -310,14 +312,14 @@ def test_replacing_survives_a_crash_at_every_step(
         write(store, "r2", *again, rows=2, settings="2")
         broken = FaultyStore(store, at=at, after=after)
         with contextlib.suppress(Crash):
-            Ledger(broken, tables=OMNI).reconcile()
+            reconcile(Ledger(broken, tables=OMNI))
         newest = {each: "2" for each in [*names(6), "x", "y"]} | {names(7)[6]: before or ""}
         present = [*settings_in(store, "captions"), *settings_in(store, "failures")]
         assert set(newest.items()) <= set(present), "a row that is newest was lost"
         left = Ledger(store, tables=OMNI).load(retry_failed=False, settings_hash="2", replace=True)
         assert [each for each in newest if each not in left.done] == names(7)[6:]
 
-        Ledger(store, tables=OMNI).reconcile()
+        reconcile(Ledger(store, tables=OMNI))
         present = [*settings_in(store, "captions"), *settings_in(store, "failures")]
         assert sorted(present) == sorted(newest.items())
         assert ids_in(store, "failures") == [*names(2, first=4), "y"]
@@ -336,7 +338,7 @@ def test_tables_without_a_column_of_a_later_version(local: TableStore) -> None:
     earlier = ledger.load(retry_failed=False, settings_hash="1")
     assert (len(earlier.done), earlier.other_settings, earlier.unknown_settings) == (3, 0, 3)
     write(local, "r2", captioned(["a"]), settings="1")
-    assert ledger.reconcile() == 1
+    assert reconcile(ledger) == 1
     assert settings_in(local, "captions") == [("a", "1"), ("b", "")]
 
 
@@ -367,13 +369,13 @@ def test_reconcile_survives_a_crash_at_every_step(
         write(store, "r4", captioned(names(2, first=3)))
         broken = FaultyStore(store, at=at, after=after)
         with contextlib.suppress(Crash):
-            Ledger(broken, tables=OMNI).reconcile()
+            reconcile(Ledger(broken, tables=OMNI))
         assert set(ids_in(store, "captions")) == set(names(5)), "a caption was lost"
         present = set(ids_in(store, "captions") + ids_in(store, "failures"))
         assert present == set(names(9)), "an input was lost"
         assert len(Ledger(store, tables=OMNI).load(retry_failed=False).done) == 5
 
-        Ledger(store, tables=OMNI).reconcile()
+        reconcile(Ledger(store, tables=OMNI))
         assert ids_in(store, "captions") == names(5)
         assert ids_in(store, "failures") == names(4, first=5)
         if not broken.broke:
@@ -390,12 +392,12 @@ def test_a_damaged_shard_is_named(store: TableStore) -> None:
         store.write_bytes(path, data)
         for use in (
             lambda: done_of(store, []),
-            Ledger(store, tables=OMNI).present,
+            lambda: present_in(Ledger(store, tables=OMNI)),
         ):
             with pytest.raises(UsageError, match=r"part-00000-\w+\.parquet is damaged.*Move it"):
                 use()
     store.write_bytes(path, whole)
-    assert len(Ledger(store, tables=OMNI).present()) == 3
+    assert len(present_in(Ledger(store, tables=OMNI))) == 3
 
 
 def test_a_shard_of_another_version_is_named(local: TableStore) -> None:
@@ -403,7 +405,7 @@ def test_a_shard_of_another_version_is_named(local: TableStore) -> None:
     local.write_table("captions/recipe=omni/run_id=old/part-00000.parquet", table)
     for use in (
         lambda: done_of(local, []),
-        Ledger(local, tables=OMNI).reconcile,
+        lambda: reconcile(Ledger(local, tables=OMNI)),
     ):
         with pytest.raises(UsageError, match="run_id=old/part-00000") as caught:
             use()
@@ -416,11 +418,11 @@ def test_leftovers_of_killed_writers_are_no_shards(local: TableStore) -> None:
     leftover = Path(local.full("runs/_tmp/0123.tmp"))
     leftover.write_bytes(b"PAR1 half a shard")
     assert done_of(local, ["a"]) == ["a"]
-    Ledger(local, tables=OMNI).reconcile()
+    reconcile(Ledger(local, tables=OMNI))
     assert leftover.exists(), "it may belong to a writer that is alive"
     old = time.time() - 7200
     os.utime(leftover, (old, old))
-    Ledger(local, tables=OMNI).reconcile()
+    reconcile(Ledger(local, tables=OMNI))
     assert not leftover.exists()
 
 
@@ -437,7 +439,7 @@ def test_a_storage_that_breaks_a_third_of_requests(
     write(shaky, "r1", captioned(names(8)), failed(names(2, first=8), transient=True), rows=4)
     write(shaky, "r2", captioned(names(1, first=8)))
     ledger = Ledger(shaky, tables=OMNI)
-    assert ledger.reconcile() == 1
+    assert reconcile(ledger) == 1
     done = ledger.load(retry_failed=False)
     assert (len(done.done), len(done.attempts)) == (9, 1)
     assert ids_in(direct, "captions") == names(9)

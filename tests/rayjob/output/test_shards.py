@@ -38,6 +38,8 @@ from tests.support.outputs import (
     ids_in,
     names,
     open_store,
+    present_in,
+    reconcile,
     together,
 )
 
@@ -65,7 +67,7 @@ def sink_of(
 
 
 def numbers(store: TableStore, table: str) -> list[int]:
-    return [entry.part for entry in store.list(table, suffix=".parquet")]
+    return [entry.name.part for entry in store.list(table, suffix=".parquet")]
 
 
 def test_shards_have_the_size_and_schema_asked_for(store: TableStore) -> None:
@@ -171,7 +173,7 @@ def test_a_late_write_of_a_dead_process_replaces_nothing(store: TableStore) -> N
     late.close()
     assert numbers(store, "captions") == [0, 0]
     ledger = Ledger(store, tables=OMNI)
-    assert ledger.reconcile() == 1
+    assert reconcile(ledger) == 1
     assert ids_in(store, "captions") == ["a", "b", "c"]
     assert ids_in(store, "failures") == ["d"]
 
@@ -183,7 +185,7 @@ def test_what_is_seen_but_not_stored_is_unaccounted_for(local: TableStore) -> No
     sink.write(captioned(names(4)))
     sink.close()
     local.delete(files(local, "captions")[0])
-    present = Ledger(local, tables=OMNI).present()
+    present = present_in(Ledger(local, tables=OMNI))
     left = unaccounted(local, "r1", seen=sink.seen, present=present)
     assert (left.count, left.examples) == (2, tuple(names(2)))
 
@@ -194,7 +196,7 @@ def test_a_result_without_rows_stays_unaccounted_for(local: TableStore) -> None:
     sink = sink_of(local)
     sink.write(together([captioned(names(2)), results_table(names(3)[2])]))
     sink.close()
-    present = Ledger(local, tables=OMNI).present()
+    present = present_in(Ledger(local, tables=OMNI))
     left = unaccounted(local, "r1", seen=sink.seen, present=present)
     assert (left.count, left.examples) == (1, tuple(names(3)[2:]))
 
@@ -304,7 +306,7 @@ def write_until_killed(
     store = TableStore(root, options)
     with RunLock(store, run_id) as lock:
         ledger = Ledger(store, tables=OMNI)
-        ledger.reconcile()
+        ledger.reconcile(lock)
         done = ledger.load(retry_failed=False)
         write_todo(store, run_id, [Input(name, f"s3://videos/{name}") for name in todo], done)
         sink = ShardSink(
@@ -320,7 +322,8 @@ def write_until_killed(
                 sink.write(outcome)
                 taken.value += 1
         sink.close()
-        present = Ledger(store, tables=OMNI).present()
+        lock.advance()
+        present = ledger.present(ledger.reconcile(lock))
         assert unaccounted(store, run_id, seen=sink.seen, present=present).count == 0
 
 
