@@ -27,10 +27,11 @@ from rayjob import graph
 from rayjob.capacity import cluster
 from rayjob.capacity.pool import EnginePool
 from rayjob.counts import Counts, counted
-from rayjob.inputs.todo import TodoList, unaccounted, write_todo
+from rayjob.inputs.todo import TodoList, discard_todo, unaccounted, write_todo
 from rayjob.output.commits import Commit
 from rayjob.output.lock import RunLock
 from rayjob.output.shards import ShardSink
+from rayjob.output.store import TableStore
 from rayjob.output.summary import (
     Cost,
     RunSummary,
@@ -75,7 +76,7 @@ def run(
     began, started_at = time.monotonic(), time.time()
     prepared = prepare(config)
     run_id = config.run_id or datetime.now(UTC).strftime("run-%Y%m%dT%H%M%SZ")
-    with RunLock(prepared.store, run_id) as lock:
+    with RunLock(prepared.store, run_id) as lock, _discarding_todo(prepared.store, lock):
         prepared.ledger.reconcile(lock)
         earlier = prepared.earlier()
         todo = write_todo(
@@ -120,6 +121,19 @@ def run(
             raise RayjobError(f"{error}. {_GO_ON}") from error
     print(summary.to_line(), flush=True)
     return exit_code(summary, max_failure_rate=config.max_failure_rate)
+
+
+@contextlib.contextmanager
+def _discarding_todo(store: TableStore, lock: RunLock) -> Iterator[None]:
+    """Delete the to-do list at the end, however the run ends: it may hold secrets."""
+    try:
+        yield
+    finally:
+        try:
+            lock.check()
+            discard_todo(store)
+        except (RayjobError, OSError) as error:
+            logger.warning("the next run deletes the to-do list of this one: %s", error)
 
 
 def _check_accounted(

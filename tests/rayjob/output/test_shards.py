@@ -28,6 +28,7 @@ from tests.support.outputs import (
     OMNI,
     Crash,
     FaultyStore,
+    Unlocked,
     caption,
     captioned,
     child,
@@ -165,9 +166,9 @@ def test_a_resumed_run_id_adds_shards(store: TableStore) -> None:
 
 
 def test_a_late_write_of_a_dead_process_replaces_nothing(store: TableStore) -> None:
-    late = sink_of(store, run_id="r1")
+    late = sink_of(store, run_id="r1", lock=Unlocked(epoch=1))
     late.write(captioned(["a", "b"]))  # nothing is written yet, and the process stops for long
-    sink = sink_of(store, run_id="r1")
+    sink = sink_of(store, run_id="r1", lock=Unlocked(epoch=2))
     sink.write(together([captioned(["b", "c"]), failed(["d"])]))
     sink.close()
     late.close()
@@ -242,7 +243,7 @@ def test_blocks_that_lost_parts_of_their_schema_fit(local: TableStore) -> None:
 
 
 def test_nothing_is_published_without_the_lock(store: TableStore) -> None:
-    class Lost:
+    class Lost(Unlocked):
         def check(self) -> None:
             raise OutputLockedError("lost")
 
