@@ -143,12 +143,12 @@ class RunLock:
             self._contend()
             self._me = replace(self._me, owner=True)
             self._put()
+            self._thread = threading.Thread(target=self._beat, name="run-lock", daemon=True)
+            self._thread.start()
             self.advance()
         except BaseException:
             self.release()
             raise
-        self._thread = threading.Thread(target=self._beat, name="run-lock", daemon=True)
-        self._thread.start()
 
     def advance(self) -> None:
         """Go on in a new epoch. Raises LockLostError where the output is not this run's."""

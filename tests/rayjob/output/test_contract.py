@@ -23,6 +23,7 @@ from tests.support.outputs import (
     failed,
     failure,
     reconcile,
+    settled,
     together,
 )
 from tools.tables_page import PAGE, updated
@@ -46,9 +47,30 @@ def write(store: TableStore, run_id: str, *results: pa.Table) -> None:
 
 
 def done_by_the_page(store: TableStore) -> list[str]:
-    (query,) = re.findall(r"```sql\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    query = query.replace("OUT/", f"{store.root}/").replace("recipe=NAME", "recipe=omni")
-    return [row[0] for row in duckdb.sql(query).fetchall()]
+    return [row[0] for row in duckdb.sql(query_of(store, "sql")).fetchall()]
+
+
+def query_of(store: TableStore, kind: str) -> str:
+    """An example of the page, for this output."""
+    (query,) = re.findall(rf"```{kind}\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    return query.replace("OUT/", f"{store.root}/").replace("NAME", "omni")
+
+
+def test_reading_exactly_as_the_page_tells_it(tmp_path: Path) -> None:
+    store = TableStore(tmp_path)
+    write(store, "r1", captioned(["a", "b"]), failed(["c"], transient=True))
+    settled(Ledger(store, tables=OMNI))
+    write(store, "r2", captioned(["b"]))
+    settled(Ledger(store, tables=OMNI))
+    (shard,) = (entry for entry in store.list("captions") if "run_id=r2" in entry.path)
+    late = store.read_bytes(shard.path)
+    store.write_bytes(f"{OMNI.captions}/run_id=r0/part-00001-epoch0001.parquet", late)
+    with duckdb.connect() as connection:
+        for statement in query_of(store, "sql exact").split(";"):
+            rows = connection.execute(statement)
+        found = rows.fetch_arrow_table()
+    assert sorted(found.column("video_id").to_pylist()) == ["a", "b"]
+    assert set(found.column("run_id").to_pylist()) == {"r1", "r2"}
 
 
 @pytest.mark.parametrize("reconciled", [False, True])
