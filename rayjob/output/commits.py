@@ -26,11 +26,17 @@ _FOLDER = "runs/_epochs"
 
 @dataclass(frozen=True)
 class Commit:
-    """The shards of one captioning that count, as paths from the root of the output."""
+    """The shards of one captioning that count.
+
+    Attributes:
+        captions, failures: paths from the root of the output.
+        next_part: above the numbers of all shards so far, also of those that are gone.
+    """
 
     epoch: int
     captions: tuple[str, ...]
     failures: tuple[str, ...]
+    next_part: int
 
     @cached_property
     def paths(self) -> frozenset[str]:
@@ -99,6 +105,21 @@ def shards(store: TableStore, folder: str) -> list[Entry]:
     return [entry for entry in current if not _is_late(entry, lists)]
 
 
+def next_part_of(store: TableStore, tables: ResultTables) -> int:
+    """The number of the next shard.
+
+    Numbers grow over all runs of a captioning, so that of two shards the one with the higher
+    number is newer, whatever the workers' clocks say.
+    """
+    listed = newest_lists(store).get(tables.name)
+    numbers = [
+        entry.name.part + 1
+        for folder in (tables.captions, tables.failures)
+        for entry in store.list(folder, suffix=".parquet")
+    ]
+    return max([*numbers, 0 if listed is None else listed.next_part])
+
+
 def revisions(
     entries: Iterable[Entry], lists: Mapping[str, Commit]
 ) -> tuple[list[Entry], list[Entry]]:
@@ -143,7 +164,12 @@ def _known(store: TableStore) -> list[tuple[int, str | None, Entry]]:
 def _read(store: TableStore, entry: Entry) -> Commit:
     try:
         told = json.loads(store.read_bytes(entry.path))
-        return Commit(int(told["epoch"]), tuple(told["captions"]), tuple(told["failures"]))
+        return Commit(
+            int(told["epoch"]),
+            captions=tuple(told["captions"]),
+            failures=tuple(told["failures"]),
+            next_part=int(told["next_part"]),
+        )
     except (ValueError, TypeError, LookupError, RecursionError):
         raise UsageError(
             f"{store.url_of(entry.path)} is damaged. Delete it: the next run writes it anew"

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rayjob.ids import Earlier, IdMap, digests, fingerprints, has_changed, stamps
-from rayjob.output.commits import Commit, commit, newest_lists, revisions
+from rayjob.output.commits import Commit, commit, newest_lists, next_part_of, revisions
 from rayjob.output.layout import ResultTables, rewritten
 from rayjob.output.lock import RunLock
 from rayjob.output.store import Entry, TableStore
@@ -103,8 +103,6 @@ class Ledger:
     def __init__(self, store: TableStore, *, tables: ResultTables) -> None:
         self._store = store
         self._tables = tables
-        self._captions = tables.captions
-        self._failures = tables.failures
         self._known: dict[str, tuple[Entry, _Rows]] = {}
 
     def load(
@@ -127,12 +125,12 @@ class Ledger:
         def differs(rows: _Rows) -> npt.NDArray[np.bool_]:
             return np.asarray((rows.settings != own) & (settings_hash is not None))
 
-        failures = list(self._read(self._failures))
+        failures = list(self._read(self._tables.failures))
         unfinished = {
             _shard_of(entry): rows.keys[rows.again | retry_failed] for entry, rows in failures
         }
         captioned, replaced = list[_Rows](), list[_Rows]()
-        for entry, rows in self._read(self._captions):
+        for entry, rows in self._read(self._tables.captions):
             kept = rows.where(~rows.among(unfinished.get(_shard_of(entry), _NO_KEYS)))
             other = differs(kept) & replace
             captioned.append(kept.where(~other))
@@ -168,7 +166,7 @@ class Ledger:
                 writes.
         """
         present, found = IdMap(), set[str]()
-        for folder in (self._captions, self._failures):
+        for folder in (self._tables.captions, self._tables.failures):
             for entry, rows in self._read(folder):
                 if entry.path in counting.paths:
                     found.add(entry.path)
@@ -200,23 +198,19 @@ class Ledger:
             LockLostError: another run took the output over.
             UsageError: a shard is damaged or has other columns than this version writes.
         """
-        self._store.sweep([self._captions, self._failures])
-        lists = newest_lists(self._store)
-        outdated = [
-            entry
-            for folder in (self._captions, self._failures)
-            for entry in revisions(self._store.list(folder, suffix=".parquet"), lists)[1]
-        ]
-        standing: dict[str, list[str]] = {self._captions: [], self._failures: []}
+        self._store.sweep()
+        outdated = list[Entry]()
+        standing: dict[str, list[str]] = {"captions": [], "failures": []}
+        next_part = next_part_of(self._store, self._tables)
 
         def settle(entry: Entry, schema: pa.Schema, gone: _U64) -> None:
             path = self._without(entry, schema, gone, lock) if len(gone) else entry.path
             if path is not None:
-                standing[self._captions if schema is CAPTIONS else self._failures].append(path)
+                standing["captions" if schema is CAPTIONS else "failures"].append(path)
             if path != entry.path:
                 outdated.append(entry)
 
-        failures = list(self._read(self._failures))
+        failures = list(self._read(self._tables.failures, outdated))
         failed = IdMap()  # video -> the index of its newest failure's shard
         stamp_of, settings_of = IdMap(), IdMap()  # and what that failure is about
         for index, (_, rows) in enumerate(failures):
@@ -228,7 +222,7 @@ class Ledger:
 
         captioned = IdMap()  # video -> number of the shard that keeps it
         shards: dict[str, int] = {}
-        for entry, rows in self._read(self._captions):
+        for entry, rows in self._read(self._tables.captions, outdated):
             number = shards.setdefault(_shard_of(entry), len(shards))
             gone = captioned.find_keys(rows.keys) >= 0
             failure = failed.find_keys(rows.keys)
@@ -252,8 +246,9 @@ class Ledger:
 
         counting = Commit(
             lock.epoch,
-            captions=tuple(sorted(standing[self._captions])),
-            failures=tuple(sorted(standing[self._failures])),
+            captions=tuple(sorted(standing["captions"])),
+            failures=tuple(sorted(standing["failures"])),
+            next_part=next_part,
         )
         commit(self._store, self._tables, counting, guard=lock.check)
         for entry in outdated:
@@ -275,9 +270,15 @@ class Ledger:
         self._store.write_table(path, kept, guard=lock.check, once=True)
         return path
 
-    def _read(self, folder: str) -> Iterator[tuple[Entry, _Rows]]:
-        """What the ledger needs of each shard in a folder, the newest shard first."""
-        is_failures = folder == self._failures
+    def _read(
+        self, folder: str, outdated: list[Entry] | None = None
+    ) -> Iterator[tuple[Entry, _Rows]]:
+        """What the ledger needs of each shard in a folder, the newest shard first.
+
+        Args:
+            outdated: to be extended by the files whose place others have taken.
+        """
+        is_failures = folder == self._tables.failures
         columns = ["video_id", "uri", "source_version", "settings_hash"]
         columns += ["transient", "attempts"] if is_failures else []
         schema = FAILURES if is_failures else CAPTIONS
@@ -289,9 +290,10 @@ class Ledger:
                 known = self._known[entry.path] = entry, _rows_of(table)
             return known
 
-        entries, _ = revisions(
-            self._store.list(folder, suffix=".parquet"), newest_lists(self._store)
-        )
+        lists = newest_lists(self._store)
+        entries, others = revisions(self._store.list(folder, suffix=".parquet"), lists)
+        if outdated is not None:
+            outdated += others
         entries.sort(key=lambda each: (each.name.part, each.name.made, each.modified), reverse=True)
         with ThreadPoolExecutor(_READERS, thread_name_prefix="ledger") as pool:
             yield from pool.map(read, entries)

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from rayjob.counts import Counts
 from rayjob.ids import IdMap
+from rayjob.output.commits import next_part_of
 from rayjob.output.layout import ResultTables, shard_name
 from rayjob.output.lock import RunLock
 from rayjob.output.store import TableStore
@@ -67,7 +68,7 @@ class ShardSink:
         self._lock = lock
         self._settings_hash = settings_hash
         self._folders = tables.in_run(run_id)
-        self._part = self._next_part(tables)
+        self._part = next_part_of(store, tables)
         self._inbox: list[pa.Table] = []
         self._inbox_videos = min(_INBOX_VIDEOS, config.rows)
         self._captions: list[pa.Table] = []
@@ -183,19 +184,6 @@ class ShardSink:
         self._part += 1
         self._captions, self._failures, self._rows = [], [], 0
         self._oldest = time.monotonic()
-
-    def _next_part(self, tables: ResultTables) -> int:
-        """Numbers grow over all runs of a captioning, so that of two shards the one with the
-        higher number is newer, whatever the workers' clocks say.
-        """
-        return 1 + max(
-            (
-                entry.name.part
-                for folder in (tables.captions, tables.failures)
-                for entry in self._store.list(folder, suffix=".parquet")
-            ),
-            default=-1,
-        )
 
 
 def _sound(results: pa.Table) -> pa.Table:

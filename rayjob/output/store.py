@@ -44,6 +44,7 @@ Guard = Callable[[], None]
 
 _TEMPORARY = "runs/_tmp"
 _TEMPORARY_AGE_SEC = 3600.0
+_WRITTEN_UNDER_THE_LOCK = ("captions", "fused", "failures", "exports")
 
 _HALF_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
 
@@ -236,17 +237,15 @@ class TableStore:
         with _as_output(f"cannot delete {self.url_of(path)}"):
             self._s3.delete(self._at(path))
 
-    def sweep(self, folders: Sequence[str]) -> None:
-        """Delete what killed writers left unfinished; to be called by the one writer.
+    def sweep(self) -> None:
+        """Delete what killed writers left unfinished; to be called by the one that is alive.
 
-        Args:
-            folders: where S3 is to forget the uploads that nobody completed. One that a dead
-                process still works on cannot land after that. On a local disk, files that are
-                an hour old go, as other commands write here too.
+        On S3 uploads in parts are ended, so that none lands later; on a local disk files go
+        that are an hour old, as other commands write there too.
         """
         if not self.is_local:
             try:
-                for folder in folders:
+                for folder in _WRITTEN_UNDER_THE_LOCK:
                     self._s3.abort_uploads(self._at(f"{folder}/"))
             except OpenError as error:
                 # It takes a permission that nothing else takes, and some servers lack it.

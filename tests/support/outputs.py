@@ -143,7 +143,7 @@ def settled(ledger: Ledger, lock: Any = NO_LOCK) -> Commit:
 
 def reconcile(ledger: Ledger) -> int:
     """As :func:`settled`; how many rows of the tables went."""
-    folders = ledger._captions, ledger._failures
+    folders = ledger._tables.captions, ledger._tables.failures
 
     def rows() -> int:
         return sum(len(ids_in(ledger._store, folder)) for folder in folders)

@@ -182,6 +182,23 @@ def test_the_list_is_right_whenever_a_run_is_killed(tmp_path: Path, after: bool)
     assert crashes >= 5
 
 
+def test_a_late_shard_is_older_also_where_the_last_number_is_gone(store: TableStore) -> None:
+    lock = Unlocked()
+    write(store, "r1", failed(["x"], transient=True), captioned(["y"]), lock=lock)
+    (landed,) = files(store, "captions")
+    dead = HeldStore(store)
+    write(dead, "r1", failed(["w"], transient=False), lock=lock)
+    settled(Ledger(store, tables=OMNI), lock)
+    store.delete(landed)
+    store.delete(files(store, "failures")[0])
+    settled(Ledger(store, tables=OMNI), lock)
+    write(store, "r2", failed(["w"], transient=True), lock=lock)
+    settled(Ledger(store, tables=OMNI), lock)
+    dead.held[0]()
+    settled(Ledger(store, tables=OMNI), lock)
+    assert [ShardName.parse(path).made for path in files(store, "failures")] == [lock.epoch - 2]
+
+
 def test_what_an_unfinished_run_wrote_is_read(store: TableStore) -> None:
     lock = Unlocked()
     write(store, "r1", captioned(names(2)), lock=lock)
@@ -305,7 +322,7 @@ def test_the_list_as_a_plain_reader_takes_it(tmp_path: Path) -> None:
     (path,) = [each for each in files(store, "runs/_epochs") if each.endswith(".json")]
     assert path == "runs/_epochs/00000002.omni.json"
     assert json.loads(store.read_bytes(path)) == {
-        "epoch": 2, "captions": [*made.captions], "failures": [],
+        "epoch": 2, "captions": [*made.captions], "failures": [], "next_part": 1,
     }  # fmt: skip
-    assert Commit(2, made.captions, ()) == made
+    assert Commit(2, made.captions, (), next_part=1) == made
     assert revisions(store.list("captions"), {"omni": made})[1] == []

@@ -66,9 +66,9 @@ def test_reading_exactly_as_the_page_tells_it(tmp_path: Path) -> None:
     late = store.read_bytes(shard.path)
     store.write_bytes(f"{OMNI.captions}/run_id=r0/part-00001-epoch0001.parquet", late)
     with duckdb.connect() as connection:
-        for statement in query_of(store, "sql exact").split(";"):
-            rows = connection.execute(statement)
-        found = rows.fetch_arrow_table()
+        first, last = query_of(store, "sql exact").split(";")
+        connection.execute(first)
+        found = connection.sql(last).to_arrow_table()
     assert sorted(found.column("video_id").to_pylist()) == ["a", "b"]
     assert set(found.column("run_id").to_pylist()) == {"r1", "r2"}
 

@@ -44,11 +44,13 @@ def test_files_of_a_run(kind: str, request: pytest.FixtureRequest, tmp_path: Pat
     store = open_store(kind, request, tmp_path)
     write_config(store, "r1", "recipe:\n  name: omni\n")
     write_summary(store, summary())
-    listed = Commit(3, captions=("captions/recipe=omni/run_id=r1/part-00000.parquet",), failures=())
+    listed = Commit(
+        3, captions=("captions/recipe=omni/run_id=r1/part-00000.parquet",), failures=(), next_part=1
+    )
     for counting in (replace(listed, epoch=2), listed):
         write_success(store, "r1", counting, guard=NO_LOCK.check)
     assert json.loads(store.read_bytes("runs/r1/_SUCCESS")) == {
-        "epoch": 3, "captions": [*listed.captions], "failures": [],
+        "epoch": 3, "captions": [*listed.captions], "failures": [], "next_part": 1,
     }  # fmt: skip
     assert files(store, "runs") == [
         "runs/r1/_SUCCESS",
