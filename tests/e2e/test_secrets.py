@@ -89,7 +89,8 @@ def test_nothing_planted_is_found(
     config = tmp_path / "config.yaml"
     demo = (jobs.ROOT / "configs/demo.yaml").read_text()
     config.write_text(
-        f"{demo}storage:\n  retries: 0\n  endpoint_url: http://me:{MARK}-endpoint@127.0.0.1:9\n"
+        demo.replace("engine:\n", f"engine:\n  vllm_args: {{hf_token: {MARK}-token}}\n")
+        + "storage: {retries: 0}\n"
     )
     secrets = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN")
     env = os.environ | {name: f"{MARK}-{name}" for name in secrets} | {"RAY_TMPDIR": ray_folder}
