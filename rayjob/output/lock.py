@@ -99,7 +99,8 @@ class RunLock:
 
     A run that was killed leaves its file behind. It is ignored at once where this machine
     can see that the process is gone, and elsewhere when its heartbeat is older than
-    ``ttl`` by the storage's own clock.
+    ``ttl`` by the storage's own clock, or stays away for as long by this machine's (of a file that
+    is dated in the future). A file that cannot be read counts as that of a run elsewhere.
 
     Args:
         ttl: seconds without a heartbeat after which an owner counts as dead.
