@@ -257,22 +257,28 @@ def test_what_is_written_once_is_never_replaced(
     assert store.read_bytes("a") == b"third"
 
 
+def refuse(
+    store: TableStore, patch: pytest.MonkeyPatch, status: int, which: Callable[[str, Any], bool]
+) -> None:
+    """Answer some requests to S3 as a server does that refuses them."""
+    filesystem = store._s3.filesystem
+    call = filesystem._call_s3
+
+    async def refusing(method: str, *arguments: Any, **given: Any) -> Any:
+        if which(method, given):
+            answer: Any = {"Error": {"Code": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
+            raise ClientError(answer, method)
+        return await call(method, *arguments, **given)
+
+    patch.setattr(filesystem, "_call_s3", refusing)
+
+
 def test_a_server_without_conditional_writes(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store("moto", request, tmp_path)
-    client = store._s3
-    call = client.filesystem._call_s3
-
-    async def without(method: str, **given: Any) -> Any:
-        if "IfNoneMatch" in given:
-            answer = {"Error": {"Code": "NotImplemented"},
-                      "ResponseMetadata": {"HTTPStatusCode": 501}}  # fmt: skip
-            raise ClientError(answer, method)  # type: ignore[arg-type]
-        return await call(method, **given)
-
-    monkeypatch.setattr(client.filesystem, "_call_s3", without)
-    monkeypatch.setattr(client, "_knows_conditions", True)
+    refuse(store, monkeypatch, 501, lambda _, given: "IfNoneMatch" in given)
+    monkeypatch.setattr(store._s3, "_knows_conditions", True)
     store.write_bytes("a", b"data", once=True)
     assert store.read_bytes("a") == b"data"
 
@@ -299,6 +305,15 @@ def test_uploads_of_dead_runs_are_ended(moto_client: Any, moto_url: str, moto_bu
     settled(Ledger(store, tables=OMNI))
     left = moto_client.list_multipart_uploads(Bucket=moto_bucket).get("Uploads", [])
     assert [upload["Key"] for upload in left] == [theirs]
+
+
+def test_a_driver_that_may_not_look_for_uploads(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store("moto", request, tmp_path)
+    refuse(store, monkeypatch, 403, lambda method, _: method == "list_multipart_uploads")
+    write(store, "r1", captioned(names(1)), lock=NO_LOCK)
+    assert len(settled(Ledger(store, tables=OMNI)).captions) == 1
 
 
 def test_what_names_tell() -> None:
