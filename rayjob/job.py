@@ -28,9 +28,11 @@ from rayjob import graph
 from rayjob.capacity import cluster
 from rayjob.capacity.pool import EnginePool
 from rayjob.counts import Counts, counted
-from rayjob.inputs.todo import TodoList, unaccounted, write_todo
+from rayjob.inputs.todo import TodoList, discard_todo, unaccounted, write_todo
+from rayjob.output.commits import Commit
 from rayjob.output.lock import RunLock
 from rayjob.output.shards import ShardSink
+from rayjob.output.store import TableStore
 from rayjob.output.summary import (
     Cost,
     RunSummary,
@@ -92,7 +94,8 @@ def run(
         guard = stack.enter_context(Guard(last_words=_LAST_WORDS))
         pulse = Pulse(limit=_silent_limit(config), before_exit=guard.dismiss)
         lock = stack.enter_context(RunLock(prepared.store, run_id, is_alive=pulse.is_beating))
-        prepared.ledger.reconcile(guard=lock.check)
+        stack.enter_context(_discarding_todo(prepared.store, lock))
+        prepared.ledger.reconcile(lock)
         earlier = prepared.earlier()
         todo = write_todo(
             prepared.store,
@@ -122,15 +125,16 @@ def run(
                     snapshot, gpu_sec = _work(
                         prepared, todo, sink, pools, console, pulse, run_id=run_id
                     )
-            prepared.ledger.reconcile(guard=lock.check)
-            _check_accounted(prepared, todo, sink, run_id)
+            lock.advance()
+            counting = prepared.ledger.reconcile(lock)
+            _check_accounted(prepared, todo, sink, run_id, counting)
             lock.check()
             summary = _summary(
                 run_id, todo, sink.counts, snapshot, config, gpu_sec=gpu_sec,
                 wall_sec=time.monotonic() - began, started_at=started_at,
             )  # fmt: skip
             write_summary(prepared.store, summary)
-            write_success(prepared.store, run_id)
+            write_success(prepared.store, run_id, counting, guard=lock.check)
             if finish is not None:
                 finish(prepared)
         except UsageError as error:
@@ -140,11 +144,26 @@ def run(
     return exit_code(summary, max_failure_rate=config.max_failure_rate)
 
 
-def _check_accounted(prepared: Prepared, todo: TodoList, sink: ShardSink, run_id: str) -> None:
+@contextlib.contextmanager
+def _discarding_todo(store: TableStore, lock: RunLock) -> Iterator[None]:
+    """Delete the to-do list at the end, however the run ends: it may hold secrets."""
+    try:
+        yield
+    finally:
+        try:
+            lock.check()
+            discard_todo(store)
+        except (RayjobError, OSError) as error:
+            logger.warning("the next run deletes the to-do list of this one: %s", error)
+
+
+def _check_accounted(
+    prepared: Prepared, todo: TodoList, sink: ShardSink, run_id: str, counting: Commit
+) -> None:
     """Count the to-do list against the tables; RayjobError where a video is in neither."""
     if not todo.todo:
         return
-    present = prepared.ledger.present()
+    present = prepared.ledger.present(counting)
     missing = unaccounted(prepared.store, run_id, seen=sink.seen, present=present)
     if missing.count:
         raise RayjobError(

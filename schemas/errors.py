@@ -19,6 +19,7 @@
         │   ├── CredentialsError         missing, expired or not valid
         │   ├── EmptyFileError
         │   ├── NotAVideoError           not a media file, or its header is broken
+        │   ├── ReplacedError            another version took its place meanwhile
         │   └── StorageUnavailableError
         ├── DecodeError          stage "decode"
         │   ├── NoMediaStreamError       no picture and no sound in the container
@@ -204,6 +205,12 @@ class NotAVideoError(OpenError):
 
 class StorageUnavailableError(OpenError):
     """The storage did not answer properly in spite of retries."""
+
+    cause = Cause.AVAILABILITY
+
+
+class ReplacedError(OpenError):
+    """What is in the storage is not, or not any more, the version that was expected."""
 
     cause = Cause.AVAILABILITY
 

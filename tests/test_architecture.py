@@ -26,6 +26,7 @@ APART = {"rayjob.inputs", "rayjob.output", "rayjob.capacity"}
 BETWEEN = {
     ("rayjob.inputs", "rayjob.output.store"),
     ("rayjob.inputs", "rayjob.output.layout"),
+    ("rayjob.inputs", "rayjob.output.commits"),
 }
 """Inputs may read an output."""
 

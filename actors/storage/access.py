@@ -31,6 +31,8 @@ def open_range(uri: str, options: StorageOptions) -> RangeReader:
         EmptyFileError: the file has no bytes.
         NotAVideoError: it is a folder, a pipe or a device.
         StorageUnavailableError: no proper answer in spite of retries.
+        ReplacedError: from the reader, where another version took the object's place
+            since it was opened (of the storages that tell versions: S3, most web servers).
         OpenError: the URI's scheme is unknown, its package is not installed, or it cannot
             open such an address.
     """
@@ -43,7 +45,9 @@ def open_range(uri: str, options: StorageOptions) -> RangeReader:
     else:
         scheme = scheme_of(uri)
         client = s3_client(options) if scheme in S3_SCHEMES else Client(scheme, options)
-        size, fetch, close = client.head(uri).size, partial(client.read, uri), None
+        size, version = client.head(uri)
+        # All ranges of one reading are of one version.
+        fetch, close = partial(client.read, uri, version=version), None
         name = os.path.basename(urlsplit(shown).path) or scheme
     reader = RangeReader(fetch, size=size, name=name, on_close=close)
     if size == 0:

@@ -57,17 +57,21 @@ class Client:
         """Size and version of an object."""
         return self._request(uri, lambda: self._head(uri))
 
-    def read(self, uri: str, start: int, stop: int) -> bytes:
-        """The bytes of a range; never fewer, where an answer was cut short."""
-        return self._request(uri, lambda: self._range(uri, start, stop))
+    def read(self, uri: str, start: int, stop: int, *, version: str | None = None) -> bytes:
+        """The bytes of a range; never fewer, where an answer was cut short.
+
+        Args:
+            version: of which :class:`Head`; ReplacedError where the object has another by now.
+        """
+        return self._request(uri, lambda: self._range(uri, start, stop, version))
 
     def read_whole(self, uri: str) -> bytes:
         """All bytes of an object."""
 
         async def whole() -> bytes:
             # Asked for anew in each attempt, as another may replace the object meanwhile.
-            size = (await self._head(uri)).size
-            return await self._range(uri, 0, size) if size else b""
+            size, version = await self._head(uri)
+            return await self._range(uri, 0, size, version) if size else b""
 
         return self._request(uri, whole)
 
@@ -115,8 +119,8 @@ class Client:
             time.sleep(pause)
         raise AssertionError("unreachable")
 
-    async def _range(self, uri: str, start: int, stop: int) -> bytes:
-        data = await self._get(uri, start, stop)
+    async def _range(self, uri: str, start: int, stop: int, version: str | None) -> bytes:
+        data = await self._get(uri, start, stop, version)
         if len(data) != stop - start:
             raise StorageUnavailableError(f"{len(data)} of {stop - start} bytes arrived")
         return data
@@ -142,8 +146,14 @@ class Client:
             raise NotFoundError(f"{display_uri(uri)} is a folder, not a file")
         if info.get("size") is None:
             raise OpenError(f"the storage does not tell the size of {display_uri(uri)}")
-        return Head(int(info["size"]))
+        etag = str(info.get("ETag", "")) if self.scheme in ("http", "https") else ""
+        # A weak one stands for what means the same, whatever its bytes; no range matches it.
+        return Head(int(info["size"]), etag if etag.startswith('"') else None)
 
-    async def _get(self, uri: str, start: int, stop: int) -> bytes:
+    async def _get(self, uri: str, start: int, stop: int, version: str | None) -> bytes:
         path = self.filesystem._strip_protocol(uri)
-        return bytes(await self.filesystem._cat_file(path, start=start, end=stop))
+        given: dict[str, Any] = {}
+        if version is not None:
+            # A compressed answer would be another version.
+            given["headers"] = {"If-Match": version, "Accept-Encoding": "identity"}
+        return bytes(await self.filesystem._cat_file(path, start=start, end=stop, **given))

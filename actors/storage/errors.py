@@ -11,6 +11,7 @@ from schemas.errors import (
     CredentialsError,
     NotFoundError,
     OpenError,
+    ReplacedError,
     StorageUnavailableError,
 )
 
@@ -23,7 +24,7 @@ _CREDENTIAL_CODES = {
     "RequestTimeTooSkewed", "TokenRefreshRequired",
 }  # fmt: skip
 _DENIED_CODES = {"AccessDenied", "AllAccessDisabled", "InvalidObjectState"}
-_NOT_FOUND_CODES = {"NoSuchKey", "NoSuchBucket"}
+_NOT_FOUND_CODES = {"NoSuchKey", "NoSuchBucket", "NoSuchUpload"}
 _TRANSIENT_CODES = {
     "SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "InternalError",
     "ServiceUnavailable", "OperationAborted", "RequestThrottled",
@@ -97,6 +98,10 @@ def _of_answer(code: str, status: int, *, shown: str) -> OpenError:
     if code in _NOT_FOUND_CODES or status in (404, 410):
         what = "bucket" if code == "NoSuchBucket" else "object"
         return NotFoundError(f"there is no {what} at {shown}")
+    if status == 412:
+        return ReplacedError(f"{shown} was replaced while it was read")
+    if status == 501:
+        return OpenError(f"the storage does not implement what was asked of {shown}: {told}")
     if status >= 500 or status in _TRANSIENT_STATUS or code in _TRANSIENT_CODES:
         return StorageUnavailableError(told)
     return OpenError(f"the storage refuses {shown}: {told}")

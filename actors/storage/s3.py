@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -13,7 +14,7 @@ from fsspec.asyn import AsyncFileSystem
 from actors.storage.client import Client, Head
 from actors.storage.errors import service_answer
 from actors.storage.uris import S3Address
-from schemas.errors import NotFoundError, OpenError
+from schemas.errors import NotFoundError, OpenError, ReplacedError
 from schemas.media import StorageOptions
 
 _PAGE_KEYS = 1000
@@ -54,6 +55,9 @@ class S3Client(Client):
     version.
     """
 
+    _knows_conditions = True
+    """Until the server answers that it does not implement ``If-None-Match``."""
+
     def objects(self, prefix: S3Address) -> Iterator[S3Object]:
         """All objects whose keys begin with the prefix, a page at a time, in S3's order.
 
@@ -78,18 +82,41 @@ class S3Client(Client):
                 raise OpenError(f"the listing of {prefix} does not end: its pages repeat")
             seen.add(hash(token))
 
-    def write(self, at: S3Address, data: bytes, *, guard: Callable[[], None] | None = None) -> None:
+    def write(
+        self,
+        at: S3Address,
+        data: bytes,
+        *,
+        guard: Callable[[], None] | None = None,
+        once: bool = False,
+    ) -> None:
         """Make or replace an object.
 
         Args:
             guard: called right before every attempt; what it raises ends the write.
+            once: replace none, where the server knows ``If-None-Match``.
+
+        Raises:
+            FileExistsError: there is one that was not to be replaced; also after an attempt
+                that succeeded although its answer was lost.
         """
-        self._request(
-            str(at),
-            lambda: self.filesystem._pipe_file(f"{at.bucket}/{at.key}", data),
-            before=guard,
-            is_bounded=False,
-        )
+
+        async def put() -> None:
+            path = f"{at.bucket}/{at.key}"
+            if once and self._knows_conditions:
+                try:
+                    await self.filesystem._pipe_file(path, data, mode="create")
+                    return
+                except Exception as error:
+                    if (service_answer(error) or ("", 0))[1] != 501:
+                        raise
+                    self._knows_conditions = False
+            await self.filesystem._pipe_file(path, data)
+
+        try:
+            self._request(str(at), put, before=guard, is_bounded=False)
+        except ReplacedError:
+            raise FileExistsError(f"{at} is there already") from None
 
     def upload(self, at: S3Address, path: str) -> None:
         """Make or replace an object from a local file."""
@@ -98,6 +125,20 @@ class S3Client(Client):
             lambda: self.filesystem._put_file(path, f"{at.bucket}/{at.key}"),
             is_bounded=False,
         )
+
+    def abort_uploads(self, prefix: S3Address) -> None:
+        """End the uploads in parts below a prefix that nobody completed, a thousand at most."""
+        listing = partial(
+            self.filesystem._call_s3,
+            "list_multipart_uploads",
+            Bucket=prefix.bucket,
+            Prefix=prefix.key,
+        )
+        for upload in self._request(str(prefix), listing).get("Uploads", ()):
+            at = S3Address(prefix.bucket, upload["Key"])
+            abort = partial(self._call, "abort_multipart_upload", at, UploadId=upload["UploadId"])
+            with contextlib.suppress(NotFoundError):  # completed in this moment
+                self._request(str(at), abort)
 
     def delete(self, at: S3Address) -> None:
         """Delete an object; one that is not there is not an error."""
@@ -155,9 +196,10 @@ class S3Client(Client):
             raise
         return Head(int(answer["ContentLength"]), _version(answer))
 
-    async def _get(self, uri: str, start: int, stop: int) -> bytes:
+    async def _get(self, uri: str, start: int, stop: int, version: str | None = None) -> bytes:
+        given = {} if version is None else {"IfMatch": f'"{version}"'}
         answer = await self._call(
-            "get_object", S3Address.parse(uri), Range=f"bytes={start}-{stop - 1}"
+            "get_object", S3Address.parse(uri), Range=f"bytes={start}-{stop - 1}", **given
         )
         async with answer["Body"] as body:
             return bytes(await body.read())

@@ -10,9 +10,13 @@ from schemas.errors import OpenError
 
 S3_SCHEMES = ("s3", "s3a")
 
-_SIGNATURE = re.compile(
-    r"(?:^|&)(?:x-amz-|x-goog-|signature=|sig=|token=|key-pair-id=|policy=)", re.IGNORECASE
-)
+_SAFE_PARAMETERS = {
+    "end", "format", "fps", "height", "id", "index", "lang", "list", "page", "quality", "start",
+    "t", "v", "version", "versionid", "video", "video_id", "width",
+}  # fmt: skip
+"""Names in a query that tell which video, or which part of it. Any other may hold what opens the
+file for whoever reads it: a signature, a token, the key of a share."""
+_ADDRESS = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://\S+\s*")
 _S3 = re.compile(
     r"s3a?://"
     r"(arn:[^/]*(?:outpost/[^/]+/)?accesspoint[/:][^/]+|[a-z0-9._-]{1,255})"
@@ -67,13 +71,18 @@ def display_uri(uri: str) -> str:
 
 
 def public_uri(uri: str) -> str:
-    """Return ``uri`` fit for tables: as it is, but for user, password and the query of a signed
-    address, which opens the file for whoever reads it.
+    """Return ``uri`` fit for tables: :func:`display_uri`, with the query of a web address where
+    none of its parameters could be a secret.
     """
     query = urlsplit(uri).query if uri.startswith(("http://", "https://")) else ""
-    signed = _SIGNATURE.search(query) is not None
+    names = {part.partition("=")[0].lower() for part in re.split("[&;]", query)}
     bare = display_uri(uri)
-    return bare if signed or not query else f"{bare}?{query}"
+    return f"{bare}?{query}" if names <= _SAFE_PARAMETERS else bare
+
+
+def public_text(text: str) -> str:
+    """Return a text as it is, or as :func:`public_uri` where all of it is an address."""
+    return public_uri(text) if _ADDRESS.fullmatch(text) else text
 
 
 def without_secrets(text: str) -> str:

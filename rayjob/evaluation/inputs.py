@@ -10,6 +10,7 @@ from typing import Any
 from rayjob.evaluation.config import Selection
 from rayjob.evaluation.scores import Method, Score
 from rayjob.evaluation.tablefiles import Row, by_video, is_table, pick_column, read_rows, seconds
+from rayjob.output.commits import shards
 from rayjob.output.layout import partition_keys
 from rayjob.output.store import TableStore
 from schemas.errors import SourceError
@@ -145,9 +146,9 @@ def one_per_video(items: Sequence[Item], selection: Selection) -> list[Item]:
 
 def _folder_items(where: str, selection: Selection, storage: StorageOptions) -> Iterator[Item]:
     store = TableStore(where, storage)
-    entries = [
-        entry for table in ("captions", "fused") for entry in store.list(table, suffix=".parquet")
-    ] or list(store.list("", suffix=".parquet"))
+    entries = [entry for table in ("captions", "fused") for entry in shards(store, table)] or list(
+        store.list("", suffix=".parquet")
+    )
     if not entries:
         raise SourceError(
             f"{where} holds no captions: pass an output of rayjob caption, a folder of Parquet "

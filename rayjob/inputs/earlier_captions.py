@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from rayjob.inputs.manifests import Input, read_manifest
+from rayjob.output.commits import shards
 from rayjob.output.layout import ResultTables
 from rayjob.output.store import TableStore
 from rayjob.recipes.material import FACTS, Material, SourceRow
@@ -52,7 +53,7 @@ def iter_material(
 def _from_tables(store: TableStore, recipe: str) -> Iterator[Input]:
     folder = ResultTables.named(recipe).captions
     found = False
-    for entry in store.list(folder, suffix=".parquet"):
+    for entry in shards(store, folder):
         found = True
         try:
             with store.open_parquet(entry.path, size=entry.size) as file:

@@ -1,18 +1,24 @@
 """The to-do list of a run: the inputs it is to process, as Parquet under ``runs/ID/todo``.
 
 Written before the graph starts, it lets the graph stream its inputs with bounded memory,
-and lets the end of the run prove that every one of them reached a table.
+and lets the end of the run prove that every one of them reached a table. It holds addresses as
+workers need them, with signatures and passwords; so only the owner may read it where the storage
+is a local disk, and it is deleted when the run ends, or when the next one starts.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from actors.storage.uris import public_text
 from rayjob.ids import Earlier, IdMap, has_changed, has_moved, places, stamps
 from rayjob.inputs.manifests import Input
 from rayjob.output.layout import run_folder
@@ -29,6 +35,7 @@ ROWS_PER_GROUP = 512
 
 _EXAMPLES = 10
 _FEW = 256
+_LIST = re.compile(r"runs/[^/]+/todo/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +99,7 @@ def write_todo(
 ) -> TodoList:
     """Write the inputs that are not done, in their order.
 
-    A list that an earlier start under the same run id left is replaced.
+    Lists that other runs left are deleted, so the caller must hold the lock.
 
     Args:
         limit: inputs to process at most in this run. Inputs that are done do not count,
@@ -103,17 +110,22 @@ def write_todo(
         SourceError: two inputs with different uris share an id.
         UsageError, OutputUnavailableError: as :meth:`TableStore.write_bytes`.
     """
-    path = _folder(run_id)
-    for entry in list(store.list(path)):
-        store.delete(entry.path)
+    discard_todo(store)
     selection = _Selection(earlier, limit, retake_changed)
     files, rows = [], []
     for number, table in enumerate(_files(selection.tables(inputs))):
-        file = f"{path}/part-{number:05d}.parquet"
-        store.write_table(file, table, row_group_size=ROWS_PER_GROUP)
+        file = f"{_folder(run_id)}/part-{number:05d}.parquet"
+        store.write_table(file, table, row_group_size=ROWS_PER_GROUP, private=True)
         files.append(file)
         rows.append(table.num_rows)
     return selection.info(tuple(files), tuple(rows))
+
+
+def discard_todo(store: TableStore) -> None:
+    """Delete the to-do lists of all runs; under the lock."""
+    for entry in list(store.list("runs", suffix=".parquet")):
+        if _LIST.match(entry.path):
+            store.delete(entry.path)
 
 
 def plan_todo(
@@ -231,13 +243,29 @@ class _Selection:
             [
                 taken_ids,
                 [each.uri for each in taken],
-                [each.metadata for each in taken],
+                [_without_secrets(each.metadata) for each in taken],
                 [each.source_version for each in taken],
                 pa.array(tried, pa.int32()),
                 [each.material for each in taken],
             ],
             schema=INPUTS,
         )
+
+
+def _without_secrets(metadata: str | None) -> str | None:
+    """The metadata, and the addresses in it as tables show addresses."""
+    if metadata is None or "://" not in metadata:
+        return metadata
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: shown(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [shown(inner) for inner in value]
+        return public_text(value) if isinstance(value, str) else value
+
+    # It is ASCII where it holds what only an escape can tell.
+    return json.dumps(shown(json.loads(metadata)), sort_keys=True, ensure_ascii=metadata.isascii())
 
 
 def _batch(inputs: Iterator[Input], size: int) -> list[Input]:

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from typing import Any
 
+from rayjob.output.commits import shards
 from rayjob.output.layout import ResultTables
 from rayjob.output.store import TableStore
 
@@ -50,7 +51,7 @@ def write(
 
 
 def _rows(store: TableStore, tables: ResultTables) -> Iterator[dict[str, Any]]:
-    for entry in store.list(tables.captions, suffix=".parquet"):
+    for entry in shards(store, tables.captions):
         for row in store.read_table(entry, _COLUMNS).to_pylist():
             if row["caption_status"] == "ok":
                 yield row

@@ -5,9 +5,9 @@ There is no second book that could disagree with the tables. An input is done wh
 caption rows always share one shard, so one row proves them all; where captioning stopped
 midway, the failure that says so is in the shard of the same name.
 
-Shards are numbered in the order of their writing (``part-00012-89ab01ef.parquet``), over all
+Shards are numbered in the order of their writing (``part-00012-epoch0007.parquet``), over all
 runs of a captioning: where two of them tell different stories of an input, the higher number is
-newer. The rest of the name tells the shards of one process from another's.
+newer, and of equal numbers the higher epoch (see :mod:`rayjob.output.commits`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rayjob.ids import Earlier, IdMap, digests, fingerprints, has_changed, stamps
-from rayjob.output.layout import ResultTables
-from rayjob.output.store import Entry, Guard, TableStore
+from rayjob.output.commits import Commit, commit, newest_lists, next_part_of, revisions
+from rayjob.output.layout import ResultTables, rewritten
+from rayjob.output.lock import RunLock
+from rayjob.output.store import Entry, TableStore
 from schemas.errors import UsageError
 from schemas.tables import CAPTIONS, FAILURES
 
@@ -100,8 +102,7 @@ class Ledger:
 
     def __init__(self, store: TableStore, *, tables: ResultTables) -> None:
         self._store = store
-        self._captions = tables.captions
-        self._failures = tables.failures
+        self._tables = tables
         self._known: dict[str, tuple[Entry, _Rows]] = {}
 
     def load(
@@ -124,12 +125,12 @@ class Ledger:
         def differs(rows: _Rows) -> npt.NDArray[np.bool_]:
             return np.asarray((rows.settings != own) & (settings_hash is not None))
 
-        failures = list(self._read(self._failures))
+        failures = list(self._read(self._tables.failures))
         unfinished = {
             _shard_of(entry): rows.keys[rows.again | retry_failed] for entry, rows in failures
         }
         captioned, replaced = list[_Rows](), list[_Rows]()
-        for entry, rows in self._read(self._captions):
+        for entry, rows in self._read(self._tables.captions):
             kept = rows.where(~rows.among(unfinished.get(_shard_of(entry), _NO_KEYS)))
             other = differs(kept) & replace
             captioned.append(kept.where(~other))
@@ -157,63 +158,82 @@ class Ledger:
         earlier.attempts.load(retried.keys, retried.attempts)
         return earlier
 
-    def present(self) -> IdMap:
-        """Ids of all videos in either table, captioned or failed.
+    def present(self, counting: Commit) -> IdMap:
+        """Ids of all videos in the shards of a list, captioned or failed.
 
         Raises:
-            UsageError: a shard is damaged or has other columns than this version writes.
+            UsageError: a shard is gone, is damaged or has other columns than this version
+                writes.
         """
-        present = IdMap()
-        for folder in (self._captions, self._failures):
-            keys = np.concatenate([_NO_KEYS, *(rows.keys for _, rows in self._read(folder))])
-            present.load(keys, np.zeros(len(keys), dtype=np.int64))
+        present, found = IdMap(), set[str]()
+        for folder in (self._tables.captions, self._tables.failures):
+            for entry, rows in self._read(folder):
+                if entry.path in counting.paths:
+                    found.add(entry.path)
+                    present.load(rows.keys, np.zeros(len(rows.keys), dtype=np.int64))
+        if missing := counting.paths - found:
+            raise UsageError(f"{self._store.url_of(min(missing))} disappeared; start again")
         return present
 
-    def reconcile(self, *, guard: Guard | None = None) -> int:
-        """Make every input stand in one table once; how many videos' rows were removed.
+    def reconcile(self, lock: RunLock) -> Commit:
+        """Make every input stand in one table once, and list the shards that count.
 
         A failure goes when the input was captioned, or failed again, in another shard.
         Of captions in two shards (the input was taken again because it or the settings had
         changed, or a process was suspended, taken for dead, and then finished a write) the newer
         ones stay. Captions also go when the input then failed, if it or the settings had
         changed, or if they were only a part: such a video has a failure in the same shard.
-        Each affected shard is replaced at once by one without those rows, or deleted where none
-        are left; so a crash at any point leaves rows that the next call removes.
+        Each affected shard is written again without those rows, under the name of the lock's
+        epoch; then the list is published, and only then the old shards are deleted. So a
+        reader who goes by the newest list finds all that it names, and a crash at any point
+        leaves rows that the next call removes.
 
-        Run it before :meth:`load` and before the run is marked as finished, under the lock.
+        Run it before :meth:`load` and before the run is marked as finished, each time in an
+        epoch of its own.
 
-        Args:
-            guard: called before each change, such as :meth:`RunLock.check`.
+        Returns:
+            The list.
 
         Raises:
+            LockLostError: another run took the output over.
             UsageError: a shard is damaged or has other columns than this version writes.
         """
         self._store.sweep()
-        failures = list(self._read(self._failures))
+        outdated = list[Entry]()
+        standing: dict[str, list[str]] = {"captions": [], "failures": []}
+        next_part = next_part_of(self._store, self._tables)
+
+        def settle(entry: Entry, schema: pa.Schema, gone: _U64) -> None:
+            path = self._without(entry, schema, gone, lock) if len(gone) else entry.path
+            if path is not None:
+                standing["captions" if schema is CAPTIONS else "failures"].append(path)
+            if path != entry.path:
+                outdated.append(entry)
+
+        failures = list(self._read(self._tables.failures, outdated))
         failed = IdMap()  # video -> the index of its newest failure's shard
         stamp_of, settings_of = IdMap(), IdMap()  # and what that failure is about
         for index, (_, rows) in enumerate(failures):
             failed.load(rows.keys, np.full(len(rows.keys), index))
             stamp_of.load(rows.keys, rows.stamps)
             settings_of.load(rows.keys, rows.settings)
-        failed_parts = np.array([entry.part for entry, _ in failures], dtype=np.int64)
+        failed_parts = np.array([entry.name.part for entry, _ in failures], dtype=np.int64)
         in_part = {_shard_of(entry): rows.keys for entry, rows in failures}
 
         captioned = IdMap()  # video -> number of the shard that keeps it
         shards: dict[str, int] = {}
-        removed = 0
-        for entry, rows in self._read(self._captions):
+        for entry, rows in self._read(self._tables.captions, outdated):
             number = shards.setdefault(_shard_of(entry), len(shards))
             gone = captioned.find_keys(rows.keys) >= 0
             failure = failed.find_keys(rows.keys)
             at = np.flatnonzero(failure >= 0)
-            is_newer = failed_parts[failure[at]] > entry.part
+            is_newer = failed_parts[failure[at]] > entry.name.part
             is_other = has_changed(rows.stamps[at], stamp_of.find_keys(rows.keys[at]))
             settings = settings_of.find_keys(rows.keys[at])
             is_other |= (settings > 0) & (settings != rows.settings[at])
             is_other |= rows.among(in_part.get(_shard_of(entry), _NO_KEYS))[at]
             gone[at] |= is_newer & is_other
-            removed += self._remove(entry, CAPTIONS, rows.keys[gone], guard)
+            settle(entry, CAPTIONS, rows.keys[gone])
             captioned.load(rows.keys[~gone], np.full(int((~gone).sum()), number))
 
         for index, (entry, rows) in enumerate(failures):
@@ -222,30 +242,43 @@ class Ledger:
             # which a part failed keeps both.
             superseded = (holder >= 0) & (holder != shards.get(_shard_of(entry), -1))
             superseded |= failed.find_keys(rows.keys) != index
-            removed += self._remove(entry, FAILURES, rows.keys[superseded], guard)
-        return removed
+            settle(entry, FAILURES, rows.keys[superseded])
 
-    def _remove(self, entry: Entry, schema: pa.Schema, keys: _U64, guard: Guard | None) -> int:
-        """Rewrite a shard without the rows of these videos."""
-        if not len(keys):
-            return 0
+        counting = Commit(
+            lock.epoch,
+            captions=tuple(sorted(standing["captions"])),
+            failures=tuple(sorted(standing["failures"])),
+            next_part=next_part,
+        )
+        commit(self._store, self._tables, counting, guard=lock.check)
+        for entry in outdated:
+            lock.check()
+            self._store.delete(entry.path)
+            self._known.pop(entry.path, None)
+        return counting
+
+    def _without(self, entry: Entry, schema: pa.Schema, keys: _U64, lock: RunLock) -> str | None:
+        """Write a shard again without the rows of these videos; None where none are left."""
         gone = IdMap()
         gone.load(keys, np.zeros(len(keys), dtype=np.int64))
-        self._known.pop(entry.path)
         table = _read_shard(self._store, entry, schema, columns=schema.names)
         ids = table.column("video_id").to_pylist()
         kept = table.filter(pa.array(gone.find(ids) < 0))
-        if kept.num_rows:
-            self._store.write_table(entry.path, kept, guard=guard)
-        else:
-            if guard is not None:
-                guard()
-            self._store.delete(entry.path)
-        return len(gone)
+        if not kept.num_rows:
+            return None
+        path = rewritten(entry.path, lock.epoch)
+        self._store.write_table(path, kept, guard=lock.check, once=True)
+        return path
 
-    def _read(self, folder: str) -> Iterator[tuple[Entry, _Rows]]:
-        """What the ledger needs of each shard in a folder, the newest shard first."""
-        is_failures = folder == self._failures
+    def _read(
+        self, folder: str, outdated: list[Entry] | None = None
+    ) -> Iterator[tuple[Entry, _Rows]]:
+        """What the ledger needs of each shard in a folder, the newest shard first.
+
+        Args:
+            outdated: to be extended by the files whose place others have taken.
+        """
+        is_failures = folder == self._tables.failures
         columns = ["video_id", "uri", "source_version", "settings_hash"]
         columns += ["transient", "attempts"] if is_failures else []
         schema = FAILURES if is_failures else CAPTIONS
@@ -257,11 +290,11 @@ class Ledger:
                 known = self._known[entry.path] = entry, _rows_of(table)
             return known
 
-        entries = sorted(
-            self._store.list(folder, suffix=".parquet"),
-            key=lambda entry: (entry.part, entry.modified),
-            reverse=True,
-        )
+        lists = newest_lists(self._store)
+        entries, others = revisions(self._store.list(folder, suffix=".parquet"), lists)
+        if outdated is not None:
+            outdated += others
+        entries.sort(key=lambda each: (each.name.part, each.name.made, each.modified), reverse=True)
         with ThreadPoolExecutor(_READERS, thread_name_prefix="ledger") as pool:
             yield from pool.map(read, entries)
 
@@ -344,5 +377,5 @@ def _number(settings_hash: str | None) -> int:
 
 
 def _shard_of(entry: Entry) -> str:
-    """``run_id=ID/part-00000-89ab01ef.parquet``: what a video's rows in both tables share."""
-    return "/".join(entry.path.split("/")[-2:])
+    """``run_id=ID/part-00000-epoch0007``: what a video's rows in both tables share."""
+    return f"{entry.path.split('/')[-2]}/{entry.name.stem}"

@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+from rayjob.output.commits import claim
 from rayjob.output.store import Entry, TableStore
 from schemas.errors import LockLostError, OutputLockedError, RayjobError
 
@@ -68,6 +69,19 @@ class _Holder:
             since=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
+    @classmethod
+    def parse(cls, told: bytes) -> _Holder:
+        """What a lock file tells; of a damaged one, an owner that only its heartbeat shows."""
+        try:
+            holder = cls(**json.loads(told))
+            if all(
+                isinstance(value, type(vars(_UNKNOWN)[key])) for key, value in vars(holder).items()
+            ):
+                return holder
+        except (ValueError, TypeError, RecursionError):
+            pass
+        return _UNKNOWN
+
     def is_dead(self, me: _Holder) -> bool | None:
         """Whether its process is gone; None where that cannot be told from here."""
         if (self.host, self.boot, self.namespace) != (me.host, me.boot, me.namespace):
@@ -75,17 +89,27 @@ class _Holder:
         return _start_time(self.pid) != self.started
 
 
+_UNKNOWN = _Holder(
+    run_id="unknown", host="unknown", boot="", namespace="", pid=0, started="", owner=True,
+    since="an unknown time",
+)  # fmt: skip
+
+
 class RunLock:
     """Owns an output for one run; a context manager.
 
     A run that was killed leaves its file behind. It is ignored at once where this machine
     can see that the process is gone, and elsewhere when its heartbeat is older than
-    ``ttl`` by the storage's own clock.
+    ``ttl`` by the storage's own clock, or stays away for as long by this machine's (of a file that
+    is dated in the future). A file that cannot be read counts as that of a run elsewhere.
 
     Args:
         ttl: seconds without a heartbeat after which an owner counts as dead.
         interval: seconds between heartbeats; by default a sixth of ``ttl``.
         is_alive: whether the run goes on; while it does not, there is no heartbeat.
+
+    Attributes:
+        epoch: under which this run writes now, see :mod:`rayjob.output.commits`.
 
     Raises:
         OutputLockedError: on entering: another run owns the output, or is about to.
@@ -104,6 +128,7 @@ class RunLock:
         self._store = store
         self._ttl = ttl
         self._interval = ttl / 6 if interval is None else interval
+        self.epoch = 0
         self._me = _Holder.current(run_id)
         self._path = f"{_FOLDER}/{time.time_ns()}-{secrets.token_hex(6)}.json"
         self._beat_at = 0.0
@@ -128,11 +153,16 @@ class RunLock:
             self._contend()
             self._me = replace(self._me, owner=True)
             self._put()
+            self._thread = threading.Thread(target=self._beat, name="run-lock", daemon=True)
+            self._thread.start()
+            self.advance()
         except BaseException:
             self.release()
             raise
-        self._thread = threading.Thread(target=self._beat, name="run-lock", daemon=True)
-        self._thread.start()
+
+    def advance(self) -> None:
+        """Go on in a new epoch. Raises LockLostError where the output is not this run's."""
+        self.epoch = claim(self._store, guard=self.check)
 
     def release(self) -> None:
         """Give the output free. A failure of the storage here only costs the next run time."""
@@ -167,8 +197,10 @@ class RunLock:
     # ---- becoming the owner
 
     def _contend(self) -> None:
-        first_seen: dict[str, float] = {}
-        deadline = _clock() + self._ttl + _CLOCK_GRAIN_SEC + 4 * self._interval
+        # Path -> the file's time when it was seen first, and when that was by our own clock.
+        first_seen: dict[str, tuple[float, float]] = {}
+        patience = self._ttl + _CLOCK_GRAIN_SEC
+        deadline = _clock() + patience + 4 * self._interval
         while True:
             rivals, now = self._rivals()
             if not rivals:
@@ -176,14 +208,18 @@ class RunLock:
             undecided: list[_Holder] = []
             for entry, holder in rivals:
                 dead = holder.is_dead(self._me)
-                silent = now - entry.modified
-                if dead or silent > self._ttl + _CLOCK_GRAIN_SEC:
+                if entry.path not in first_seen and dead is None and holder.owner:
+                    logger.info("waiting for a sign of life from %s", _who(holder))
+                modified, since = first_seen.setdefault(entry.path, (entry.modified, _clock()))
+                moved = modified != entry.modified
+                # The storage's clock tells at once; ours also of a file dated in the future.
+                silent = (
+                    now - entry.modified if moved else max(now - entry.modified, _clock() - since)
+                )
+                if dead or silent > patience:
                     logger.info("removing the lock of a run that is dead: %s", _who(holder))
                     self._store.delete(entry.path)
                     continue
-                if entry.path not in first_seen and dead is None and holder.owner:
-                    logger.info("waiting for a sign of life from %s", _who(holder))
-                moved = first_seen.setdefault(entry.path, entry.modified) != entry.modified
                 if holder.owner and (dead is False or moved):
                     raise self._locked(holder)
                 if not holder.owner and entry.path < self._path:
@@ -206,14 +242,9 @@ class RunLock:
                 now = entry.modified
                 continue
             try:
-                holder = _Holder(**json.loads(self._store.read_bytes(entry.path)))
+                holder = _Holder.parse(self._store.read_bytes(entry.path))
             except FileNotFoundError:
                 continue  # it gave way in this moment
-            except (ValueError, TypeError):
-                raise OutputLockedError(
-                    f"{self._store.url_of(entry.path)} is not a lock of this version. If no "
-                    "run is writing to the output, delete that file"
-                ) from None
             rivals.append((entry, holder))
         if now is None:
             raise OutputLockedError(

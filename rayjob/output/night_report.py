@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from rayjob.counts import pace
+from rayjob.output.commits import shards
 from rayjob.output.layout import run_folder
 from rayjob.output.store import TableStore
 from rayjob.output.summary import RunSummary
@@ -108,7 +109,7 @@ class NightReport:
         """This night's failures: how many of each error, and the first few."""
         counts: dict[str, int] = {}
         examples: list[str] = []
-        for entry in self._store.list("failures", suffix=".parquet"):
+        for entry in shards(self._store, "failures"):
             if entry.path.split("/")[-2] != f"run_id={quote(self._run_id, safe='')}":
                 continue
             columns = ["video_id", "error", "message", "transient"]

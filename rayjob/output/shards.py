@@ -7,7 +7,6 @@ two shards, so whatever kills the driver leaves tables that hold each key once.
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +19,8 @@ import pyarrow.compute as pc
 
 from rayjob.counts import Counts
 from rayjob.ids import IdMap
-from rayjob.output.layout import ResultTables
+from rayjob.output.commits import next_part_of
+from rayjob.output.layout import ResultTables, shard_name
 from rayjob.output.lock import RunLock
 from rayjob.output.store import TableStore
 from schemas.config import ShardConfig
@@ -48,7 +48,8 @@ class ShardSink:
         store: the output folder.
         tables, run_id: where to. A run that goes on under the same id adds shards.
         config: how large and how old a shard gets.
-        lock: what proves, before each shard, that this run still owns the output.
+        lock: what proves, before each shard, that this run still owns the output; its epoch
+            is part of the shards' names.
         settings_hash: the column of that name in every row.
     """
 
@@ -67,10 +68,7 @@ class ShardSink:
         self._lock = lock
         self._settings_hash = settings_hash
         self._folders = tables.in_run(run_id)
-        self._part = self._next_part(tables)
-        # A write of a process that was taken for dead may land late: it must add a shard, which
-        # the ledger then sorts out, and not replace one.
-        self._token = secrets.token_hex(4)
+        self._part = next_part_of(store, tables)
         self._inbox: list[pa.Table] = []
         self._inbox_videos = min(_INBOX_VIDEOS, config.rows)
         self._captions: list[pa.Table] = []
@@ -170,7 +168,9 @@ class ShardSink:
         Failures go first: a crash in between must not make a video of which a part failed
         look complete.
         """
-        name = f"part-{self._part:05d}-{self._token}.parquet"
+        # A write of a process that was taken for dead may land late: the epoch in the name
+        # keeps it from replacing a shard, and tells that it is late.
+        name = shard_name(self._part, self._lock.epoch)
         for folder, pieces, schema in (
             (self._folders.failures, self._failures, FAILURES),
             (self._folders.captions, self._captions, CAPTIONS),
@@ -180,23 +180,10 @@ class ShardSink:
                 column = pa.array([self._settings_hash] * rows.num_rows, pa.string())
                 at = schema.get_field_index("settings_hash")
                 rows = rows.set_column(at, schema.field(at), column)
-                self._store.write_table(f"{folder}/{name}", rows, guard=self._lock.check)
+                self._store.write_table(f"{folder}/{name}", rows, guard=self._lock.check, once=True)
         self._part += 1
         self._captions, self._failures, self._rows = [], [], 0
         self._oldest = time.monotonic()
-
-    def _next_part(self, tables: ResultTables) -> int:
-        """Numbers grow over all runs of a captioning, so that of two shards the one with the
-        higher number is newer, whatever the workers' clocks say.
-        """
-        return 1 + max(
-            (
-                entry.part
-                for folder in (tables.captions, tables.failures)
-                for entry in self._store.list(folder, suffix=".parquet")
-            ),
-            default=-1,
-        )
 
 
 def _sound(results: pa.Table) -> pa.Table:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import re
 import secrets
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,8 +26,10 @@ import pyarrow.parquet as pq
 from actors.storage.range_reader import MAX_REQUEST_BYTES, RangeReader
 from actors.storage.s3 import S3Client, s3_client
 from actors.storage.uris import S3_SCHEMES, S3Address, display_uri, local_path, scheme_of
+from rayjob.output.layout import ShardName
 from schemas.errors import (
     ConfigError,
+    LockLostError,
     NotFoundError,
     OpenError,
     OutputUnavailableError,
@@ -35,12 +38,14 @@ from schemas.errors import (
 )
 from schemas.media import StorageOptions
 
+logger = logging.getLogger(__name__)
+
 Guard = Callable[[], None]
 
 _TEMPORARY = "runs/_tmp"
 _TEMPORARY_AGE_SEC = 3600.0
+_WRITTEN_UNDER_THE_LOCK = ("captions", "fused", "failures", "exports")
 
-_PART = re.compile(r"part-(\d+)(?:-\w+)?\.parquet")
 _HALF_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
 
 
@@ -55,10 +60,9 @@ class Entry:
     modified: float
 
     @property
-    def part(self) -> int:
-        """Number of a shard, from its name; -1 for another file."""
-        match = _PART.fullmatch(self.path.rsplit("/", 1)[-1])
-        return int(match[1]) if match else -1
+    def name(self) -> ShardName:
+        """What the name tells, of a shard."""
+        return ShardName.parse(self.path)
 
 
 class TableStore:
@@ -105,23 +109,45 @@ class TableStore:
 
     # ---- writing
 
-    def write_bytes(self, path: str, data: bytes, *, guard: Guard | None = None) -> None:
+    def write_bytes(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        guard: Guard | None = None,
+        once: bool = False,
+        private: bool = False,
+    ) -> None:
         """Write a whole file; an existing one is replaced at once.
 
         Args:
             guard: called right before every attempt to publish; what it raises ends the
                 write with nothing published.
+            once: no file is there yet, and none is ever replaced (on S3 where the server knows
+                ``If-None-Match``), however late the write arrives.
+            private: on a local disk nobody but the owner may read it.
 
         Raises:
+            LockLostError: another process wrote a file there that was to be written once.
             UsageError: the storage refuses: no such bucket, no permission, no credentials.
             OutputUnavailableError: the storage failed in spite of retries; the local disk
                 failed or is full.
         """
-        if self.is_local:
-            self._write_local(path, lambda file: file.write(data), guard)
-        else:
+        try:
+            if self.is_local:
+                self._write_local(
+                    path, lambda file: file.write(data), guard, once=once, private=private
+                )
+                return
             with self._writing(path):
-                self._s3.write(self._at(path), data, guard=guard)
+                self._s3.write(self._at(path), data, guard=guard, once=once)
+        except FileExistsError:
+            # An earlier attempt, whose answer was lost, wrote these very bytes.
+            if self.read_bytes(path) != data:
+                raise LockLostError(
+                    f"{self.url_of(path)} was written by another process: a run that took the "
+                    "output over is at work, or was"
+                ) from None
 
     def write_lines(self, path: str, lines: Iterable[str]) -> None:
         """Write a text file line by line, with little memory. Raises as :meth:`write_bytes`."""
@@ -131,7 +157,7 @@ class TableStore:
                 file.write(line.encode())
 
         if self.is_local:
-            self._write_local(path, fill, None)
+            self._write_local(path, fill)
             return
         with tempfile.NamedTemporaryFile() as copy, self._writing(path):
             fill(copy.file)
@@ -147,7 +173,13 @@ class TableStore:
             raise UsageError(f"cannot write {self.url_of(path)}: {error}") from error
 
     def _write_local(
-        self, path: str, fill: Callable[[IO[bytes]], object], guard: Guard | None
+        self,
+        path: str,
+        fill: Callable[[IO[bytes]], object],
+        guard: Guard | None = None,
+        *,
+        once: bool = False,
+        private: bool = False,
     ) -> None:
         target = Path(self.full(path))
         temporary = Path(self.full(_TEMPORARY)) / f"{secrets.token_hex(8)}.tmp"
@@ -157,13 +189,18 @@ class TableStore:
         except (PermissionError, FileExistsError, NotADirectoryError) as error:
             raise UsageError(f"cannot write to {self.url}: {_reason(error)}") from error
         try:
-            with temporary.open("wb") as file:
+            with temporary.open("xb") as file:
+                if private:
+                    temporary.chmod(0o600)
                 fill(file)
                 file.flush()
                 os.fsync(file.fileno())
             if guard is not None:
                 guard()
-            os.replace(temporary, target)
+            if once:
+                _move_once(temporary, target)
+            else:
+                os.replace(temporary, target)
             # A rename survives a power cut only when the folder is on disk too.
             folder = os.open(target.parent, os.O_RDONLY)
             try:
@@ -173,7 +210,7 @@ class TableStore:
         except BaseException as error:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and not (once and isinstance(error, FileExistsError)):
                 raise OutputUnavailableError(
                     f"cannot write {self.url_of(path)}: {_reason(error)}"
                 ) from error
@@ -184,13 +221,13 @@ class TableStore:
         path: str,
         table: pa.Table,
         *,
-        guard: Guard | None = None,
         row_group_size: int | None = None,
+        **how: Any,
     ) -> None:
-        """Write a Parquet file (zstd). Raises as :meth:`write_bytes` does."""
+        """Write a Parquet file (zstd), otherwise as :meth:`write_bytes` does."""
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", row_group_size=row_group_size)
-        self.write_bytes(path, sink.getvalue().to_pybytes(), guard=guard)
+        self.write_bytes(path, sink.getvalue().to_pybytes(), **how)
 
     def delete(self, path: str) -> None:
         """Delete a file; one that is not there is not an error."""
@@ -200,15 +237,24 @@ class TableStore:
         with _as_output(f"cannot delete {self.url_of(path)}"):
             self._s3.delete(self._at(path))
 
-    def sweep(self) -> int:
-        """Delete what killed writers left unfinished an hour ago or more; how many files."""
+    def sweep(self) -> None:
+        """Delete what killed writers left unfinished; to be called by the one that is alive.
+
+        On S3 uploads in parts are ended, so that none lands later; on a local disk files go
+        that are an hour old, as other commands write there too.
+        """
         if not self.is_local:
-            return 0
+            try:
+                for folder in _WRITTEN_UNDER_THE_LOCK:
+                    self._s3.abort_uploads(self._at(f"{folder}/"))
+            except OpenError as error:
+                # It takes a permission that nothing else takes, and some servers lack it.
+                logger.info("uploads of dead runs are not looked for: %s", error)
+            return
         oldest = time.time() - _TEMPORARY_AGE_SEC
-        left = [entry for entry in self.list(_TEMPORARY) if entry.modified < oldest]
-        for entry in left:
-            self.delete(entry.path)
-        return len(left)
+        for entry in list(self.list(_TEMPORARY)):
+            if entry.modified < oldest:
+                self.delete(entry.path)
 
     # ---- reading
 
@@ -320,6 +366,20 @@ class TableStore:
 
     def _at(self, path: str) -> S3Address:
         return S3Address.parse(self.url_of(path))
+
+
+def _move_once(source: Path, target: Path) -> None:
+    """Rename a file to a name that is free; FileExistsError where it is not."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if target.exists():
+            raise FileExistsError(f"{target} is there already") from None
+        os.replace(source, target)
+    else:
+        source.unlink()
 
 
 @contextlib.contextmanager

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from rayjob.counts import Counts
+from rayjob.output.commits import Commit
 from rayjob.output.layout import run_folder
-from rayjob.output.store import TableStore
+from rayjob.output.store import Guard, TableStore
 
 EXIT_OK = 0
 EXIT_TOO_MANY_FAILURES = 3
@@ -97,9 +98,16 @@ def write_summary(store: TableStore, summary: RunSummary) -> None:
     store.write_bytes(path, summary.to_line().encode() + b"\n")
 
 
-def write_success(store: TableStore, run_id: str) -> None:
-    """Mark the run as finished: every input stands in exactly one table."""
-    store.write_bytes(_success(run_id), b"")
+def write_success(store: TableStore, run_id: str, counting: Commit, *, guard: Guard) -> None:
+    """Mark the run as finished: every input stands in exactly one table.
+
+    Args:
+        counting: the shards that count.
+        guard: as of :meth:`TableStore.write_bytes`.
+    """
+    # A mark of an earlier start under this id may have landed since.
+    store.delete(_success(run_id))
+    store.write_bytes(_success(run_id), counting.to_json(), guard=guard, once=True)
 
 
 def clear_success(store: TableStore, run_id: str) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rayjob.output.commits import shards
 from rayjob.output.layout import partition_keys
 from rayjob.output.store import Entry, TableStore
 from schemas.errors import SourceError
@@ -45,7 +46,7 @@ class Part:
 def list_parts(store: TableStore, table: str) -> list[Part]:
     """All partitions of a table, sorted by recipe and run."""
     files: dict[tuple[str, str], list[Entry]] = {}
-    for entry in store.list(table, suffix=".parquet"):
+    for entry in shards(store, table):
         keys = partition_keys(entry.path)
         if KEYS[table] in keys and "run_id" in keys:
             files.setdefault((keys[KEYS[table]], keys["run_id"]), []).append(entry)

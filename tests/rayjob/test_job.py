@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
 
 from rayjob import job
+from rayjob.ids import Earlier
+from rayjob.inputs.manifests import Input
+from rayjob.inputs.todo import write_todo
+from rayjob.output.store import TableStore
+from schemas.errors import LockLostError
+from tests.support.outputs import Unlocked
 
 
 def test_tables_ticks_and_the_end_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +45,18 @@ def test_an_error_of_the_graph_comes_out_of_the_loop() -> None:
     assert isinstance(next(arrivals), pa.Table)
     with pytest.raises(KeyboardInterrupt):
         next(arrivals)
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_the_to_do_list_goes_however_a_run_ends(tmp_path: Path, held: bool) -> None:
+    """But that of the run that took the output over stays."""
+    store = TableStore(tmp_path)
+    lock: Any = Unlocked()
+    if not held:
+        lock.check = Mock(side_effect=LockLostError("lost"))
+    inputs = [Input("a", "https://host/a.mp4?key=hushhush")]
+    with pytest.raises(KeyboardInterrupt), job._discarding_todo(store, lock):
+        (path,) = write_todo(store, "r1", inputs, Earlier()).files
+        assert Path(store.full(path)).stat().st_mode & 0o777 == 0o600
+        raise KeyboardInterrupt
+    assert store.exists(path) is not held

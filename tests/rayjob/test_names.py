@@ -184,8 +184,8 @@ def test_a_captioning_and_a_fusion_have_different_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
-        ({"name": "7b"}, "name: String should match"),
-        ({"name": "a/b"}, "name: String should match"),
+        ({"name": "7b"}, "name: begins with a letter"),
+        ({"name": "a/b"}, "name: begins with a letter"),
         ({"replace": True, "mixed": True}, "exclude each other"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rayjob.nightly import night_id, run
+from rayjob.output.commits import Commit
 from rayjob.output.layout import ResultTables
 from rayjob.output.night_report import NightReport
 from rayjob.output.shards import ShardSink
@@ -47,7 +48,7 @@ def finish(store: TableStore, run_id: str, **changes: object) -> None:
         "failures_by_error": {},
     }
     write_summary(store, RunSummary.model_validate({**values, **changes}))
-    write_success(store, run_id)
+    write_success(store, run_id, Commit(1, (), (), 0), guard=NO_LOCK.check)
 
 
 def test_ids_of_nights(store: TableStore) -> None:

@@ -13,7 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rayjob.ids import IdMap
+from rayjob.output.commits import Commit
 from rayjob.output.layout import ResultTables
+from rayjob.output.ledger import Ledger
 from rayjob.output.shards import ShardSink
 from rayjob.output.store import TableStore
 from schemas.config import ShardConfig
@@ -135,13 +138,46 @@ def files(store: TableStore, folder: str) -> list[str]:
 
 
 class Unlocked:
-    """In place of a RunLock where a test has no rival."""
+    """In place of a RunLock where a test has no rival.
+
+    Args:
+        epoch: to begin with.
+    """
+
+    def __init__(self, epoch: int = 1) -> None:
+        self.epoch = epoch
+
+    def advance(self) -> None:
+        self.epoch += 1
 
     def check(self) -> None:
         pass
 
 
 NO_LOCK: Any = Unlocked()
+
+
+def settled(ledger: Ledger, lock: Any = NO_LOCK) -> Commit:
+    """Bring the tables to agree, in an epoch of its own."""
+    lock.advance()
+    return ledger.reconcile(lock)
+
+
+def reconcile(ledger: Ledger) -> int:
+    """As :func:`settled`; how many rows of the tables went."""
+    folders = ledger._tables.captions, ledger._tables.failures
+
+    def rows() -> int:
+        return sum(len(ids_in(ledger._store, folder)) for folder in folders)
+
+    before = rows()
+    settled(ledger)
+    return before - rows()
+
+
+def present_in(ledger: Ledger) -> IdMap:
+    """The videos in the tables, once they agree."""
+    return ledger.present(settled(ledger))
 
 
 class FaultyStore(TableStore):

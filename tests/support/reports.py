@@ -10,11 +10,13 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from rayjob.output.commits import Commit
 from rayjob.output.store import TableStore
 from rayjob.output.summary import write_config, write_success
 from rayjob.reporting.page import Request, make_page
 from rayjob.reporting.runs import find_runs
 from schemas.tables import CAPTIONS, FAILURES, CaptionRow, FailureRow
+from tests.support.outputs import NO_LOCK
 from tinyworld.demo import render_clips
 from tinyworld.world import sample_scenes
 
@@ -41,7 +43,7 @@ def make_run(
     if failures:
         write_rows(store, f"failures/recipe=omni/run_id={run_id}/a.parquet", failures)
     write_config(store, run_id, yaml.safe_dump(config or {"recipe": {"name": "omni"}}))
-    write_success(store, run_id)
+    write_success(store, run_id, Commit(1, (), (), 0), guard=NO_LOCK.check)
 
 
 def write_rows(store: TableStore, path: str, rows: Sequence[CaptionRow | FailureRow]) -> None:

@@ -19,6 +19,7 @@ from schemas.errors import (
     EmptyFileError,
     NotFoundError,
     OpenError,
+    ReplacedError,
     StorageUnavailableError,
     VideoError,
 )
@@ -179,6 +180,31 @@ def test_a_driver_that_the_address_does_not_tell_enough(uri: str) -> None:
     with pytest.raises(OpenError, match="cannot open") as caught:
         open_range(uri, StorageOptions())
     assert type(caught.value) is OpenError and caught.value.cause is Cause.REFUSED
+
+
+@pytest.mark.parametrize("kind", ["moto", "gateway", "web"])
+@pytest.mark.parametrize("size", [len(DATA), len(DATA) // 2])
+def test_two_versions_never_make_one_file(
+    kind: str, size: int, request: pytest.FixtureRequest, moto_url: str
+) -> None:
+    """Replaced between two ranges, by one of the same length or a shorter one."""
+    at = "gateway" if kind == "gateway" else "moto"
+    bucket = request.getfixturevalue(f"{at}_bucket")
+    gateway = request.getfixturevalue("gateway")
+    client = request.getfixturevalue("moto_client") if at == "moto" else gateway.client()
+    url = moto_url if at == "moto" else gateway.endpoint_url
+    client.put_object(Bucket=bucket, Key="clip.mp4", Body=DATA, ACL="public-read")
+    uri = f"{url}/{bucket}/clip.mp4" if kind == "web" else f"s3://{bucket}/clip.mp4"
+    options = StorageOptions(endpoint_url=url, retries=1)
+    with open_range(uri, options) as reader:
+        assert reader.read(1000) == DATA[:1000]
+        again = DATA[::-1][:size]
+        client.put_object(Bucket=bucket, Key="clip.mp4", Body=again, ACL="public-read")
+        reader.seek(1_000_000)
+        with pytest.raises(ReplacedError, match=r"clip\.mp4 was replaced while") as caught:
+            reader.read(1000)
+        assert caught.value.transient
+    assert read_whole(uri, options) == again, "another reading begins anew"
 
 
 @pytest.mark.parametrize("kind", ["slow_down", "reset", "cut", "cut_quietly"])

@@ -15,7 +15,17 @@ from rayjob.output.store import TableStore
 from rayjob.output.summary import RunSummary
 from schemas.config import ShardConfig
 from schemas.tables import CAPTIONS, FAILURES, results_table
-from tests.support.outputs import NO_LOCK, OMNI, caption, captioned, failed, failure, together
+from tests.support.outputs import (
+    NO_LOCK,
+    OMNI,
+    caption,
+    captioned,
+    failed,
+    failure,
+    reconcile,
+    settled,
+    together,
+)
 from tools.tables_page import PAGE, updated
 
 
@@ -37,9 +47,30 @@ def write(store: TableStore, run_id: str, *results: pa.Table) -> None:
 
 
 def done_by_the_page(store: TableStore) -> list[str]:
-    (query,) = re.findall(r"```sql\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    query = query.replace("OUT/", f"{store.root}/").replace("recipe=NAME", "recipe=omni")
-    return [row[0] for row in duckdb.sql(query).fetchall()]
+    return [row[0] for row in duckdb.sql(query_of(store, "sql")).fetchall()]
+
+
+def query_of(store: TableStore, kind: str) -> str:
+    """An example of the page, for this output."""
+    (query,) = re.findall(rf"```{kind}\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    return query.replace("OUT/", f"{store.root}/").replace("NAME", "omni")
+
+
+def test_reading_exactly_as_the_page_tells_it(tmp_path: Path) -> None:
+    store = TableStore(tmp_path)
+    write(store, "r1", captioned(["a", "b"]), failed(["c"], transient=True))
+    settled(Ledger(store, tables=OMNI))
+    write(store, "r2", captioned(["b"]))
+    settled(Ledger(store, tables=OMNI))
+    (shard,) = (entry for entry in store.list("captions") if "run_id=r2" in entry.path)
+    late = store.read_bytes(shard.path)
+    store.write_bytes(f"{OMNI.captions}/run_id=r0/part-00001-epoch0001.parquet", late)
+    with duckdb.connect() as connection:
+        first, last = query_of(store, "sql exact").split(";")
+        connection.execute(first)
+        found = connection.sql(last).to_arrow_table()
+    assert sorted(found.column("video_id").to_pylist()) == ["a", "b"]
+    assert set(found.column("run_id").to_pylist()) == {"r1", "r2"}
 
 
 @pytest.mark.parametrize("reconciled", [False, True])
@@ -56,7 +87,7 @@ def test_what_is_done_as_the_page_tells_it(tmp_path: Path, reconciled: bool) -> 
     )  # fmt: skip
     write(store, "r1", failed(["bad", "over"]), captioned(["again"]))
     if reconciled:
-        assert Ledger(store, tables=OMNI).reconcile() > 0
+        assert reconcile(Ledger(store, tables=OMNI)) > 0
     earlier = Ledger(store, tables=OMNI).load(retry_failed=False)
     done = sorted(each for each in everything if each in earlier.done)
     assert done == ["a", "again", "b", "bad", "over", "part"]
@@ -70,8 +101,8 @@ def test_a_file_of_somebody_else_counts(tmp_path: Path) -> None:
     theirs = rows.drop_columns(["settings_hash", "details", "structured_fields"])
     store.write_table(f"{OMNI.captions}/run_id=theirs/part-00007.parquet", theirs)
     ledger = Ledger(store, tables=OMNI)
-    assert ledger.reconcile() == 1
+    assert reconcile(ledger) == 1
     earlier = ledger.load(retry_failed=False, settings_hash="0123")
     assert (len(earlier.done), earlier.unknown_settings) == (3, 3)
     write(store, "r2", captioned(["d"]))
-    assert max(entry.part for entry in store.list("captions")) == 8
+    assert max(entry.name.part for entry in store.list("captions")) == 8

@@ -33,6 +33,8 @@ from tests.support.outputs import (
     ids_in,
     names,
     open_store,
+    present_in,
+    reconcile,
     tables_of,
     write,
 )
@@ -63,8 +65,8 @@ def test_what_is_done(store: TableStore) -> None:
 def test_an_empty_output_has_nothing_done(store: TableStore) -> None:
     ledger = Ledger(store, tables=OMNI)
     assert len(ledger.load(retry_failed=False).done) == 0
-    assert ledger.reconcile() == 0
-    assert len(ledger.present()) == 0
+    assert reconcile(ledger) == 0
+    assert len(present_in(ledger)) == 0
 
 
 def test_recipes_whose_names_begin_alike_are_kept_apart(store: TableStore) -> None:
@@ -86,7 +88,7 @@ def test_the_newest_failure_decides(local: TableStore) -> None:
         done = ledger.load(retry_failed=False)
         assert [each for each in "xy" if each in done.done] == ["y"]
         assert done.attempts.find(["x", "y"]).tolist() == [2, -1]
-        ledger.reconcile()
+        reconcile(ledger)
     assert ids_in(local, "failures") == ["x", "y"]
 
 
@@ -95,15 +97,15 @@ def test_each_input_ends_in_one_table(store: TableStore) -> None:
     write(store, "r2", captioned(["a"]), failed(["b", "c"], attempts=2, transient=True))
     write(store, "r3", captioned(["b"]), failed(["d"], attempts=2))
     ledger = Ledger(store, tables=OMNI)
-    assert ledger.reconcile() == 5  # a and b of r1, b of r2, c and d of r1
+    assert reconcile(ledger) == 5  # a and b of r1, b of r2, c and d of r1
     assert ids_in(store, "captions") == ["a", "b", "z"]
     assert ids_in(store, "failures") == ["c", "d", "e"]
     before = {path: store.read_bytes(path) for path in files(store, "failures")}
-    assert ledger.reconcile() == 0
+    assert reconcile(ledger) == 0
     assert {path: store.read_bytes(path) for path in files(store, "failures")} == before
 
     write(store, "r4", captioned(["c", "d", "e"]))
-    assert ledger.reconcile() == 3
+    assert reconcile(ledger) == 3
     assert files(store, "failures") == []
 
 
@@ -112,7 +114,7 @@ def test_a_video_of_which_a_part_failed_keeps_both(local: TableStore) -> None:
     broken = [failure("v", stage="caption", error="CaptionError") for _ in range(2)]
     write(local, "r1", results_table("v", captions=parts, failures=broken))
     ledger = Ledger(local, tables=OMNI)
-    assert ledger.reconcile() == 0
+    assert reconcile(ledger) == 0
     assert (ids_in(local, "captions"), ids_in(local, "failures")) == (["v"] * 3, ["v"] * 2)
     assert "v" in ledger.load(retry_failed=False).done
     again = ledger.load(retry_failed=True)
@@ -125,15 +127,15 @@ def test_the_next_attempt_at_a_part_replaces_it(local: TableStore, outcome: str)
     parts = [caption("v", level="clip", index=n) for n in range(3)]
     write(local, "r1", results_table("v", captions=parts, failures=broken), captioned(["w"]))
     ledger = Ledger(local, tables=OMNI)
-    ledger.reconcile()
+    reconcile(ledger)
     again = [failure("v", stage="caption", error="IncompleteError", attempts=2)]
     new = [caption("v", level="clip", index=n) for n in range(5)]
     rows = {"whole": (new, []), "part": (new[:4], again), "nothing": ([], again)}[outcome]
     write(local, "r2", results_table("v", captions=rows[0], failures=rows[1]))
-    ledger.reconcile()
+    reconcile(ledger)
     assert ids_in(local, "captions") == ["v"] * len(rows[0]) + ["w"]
     assert ids_in(local, "failures") == ["v"] * len(rows[1])
-    assert ledger.reconcile() == 0
+    assert reconcile(ledger) == 0
     assert ("v" in ledger.load(retry_failed=True).done) == (outcome == "whole")
 
 
@@ -141,9 +143,9 @@ def test_captions_of_a_run_that_was_taken_for_dead_go(local: TableStore) -> None
     write(local, "r1", captioned(names(6)), rows=3)
     write(local, "r2", captioned(names(4, first=4)), rows=3)
     ledger = Ledger(local, tables=OMNI)
-    assert ledger.reconcile() == 2
+    assert reconcile(ledger) == 2
     assert ids_in(local, "captions") == names(8)
-    assert ledger.reconcile() == 0
+    assert reconcile(ledger) == 0
 
 
 @pytest.mark.parametrize(
@@ -163,13 +165,13 @@ def test_reconcile_survives_a_crash_at_every_step(
         write(store, "r4", captioned(names(2, first=3)))
         broken = FaultyStore(store, at=at, after=after)
         with contextlib.suppress(Crash):
-            Ledger(broken, tables=OMNI).reconcile()
+            reconcile(Ledger(broken, tables=OMNI))
         assert set(ids_in(store, "captions")) == set(names(5)), "a caption was lost"
         present = set(ids_in(store, "captions") + ids_in(store, "failures"))
         assert present == set(names(9)), "an input was lost"
         assert len(Ledger(store, tables=OMNI).load(retry_failed=False).done) == 5
 
-        Ledger(store, tables=OMNI).reconcile()
+        reconcile(Ledger(store, tables=OMNI))
         assert ids_in(store, "captions") == names(5)
         assert ids_in(store, "failures") == names(4, first=5)
         if not broken.broke:
@@ -186,12 +188,12 @@ def test_a_damaged_shard_is_named(store: TableStore) -> None:
         store.write_bytes(path, data)
         for use in (
             lambda: done_of(store, []),
-            Ledger(store, tables=OMNI).present,
+            lambda: present_in(Ledger(store, tables=OMNI)),
         ):
             with pytest.raises(UsageError, match=r"part-00000-\w+\.parquet is damaged.*Move it"):
                 use()
     store.write_bytes(path, whole)
-    assert len(Ledger(store, tables=OMNI).present()) == 3
+    assert len(present_in(Ledger(store, tables=OMNI))) == 3
 
 
 def test_a_shard_of_another_version_is_named(local: TableStore) -> None:
@@ -199,7 +201,7 @@ def test_a_shard_of_another_version_is_named(local: TableStore) -> None:
     local.write_table("captions/recipe=omni/run_id=old/part-00000.parquet", table)
     for use in (
         lambda: done_of(local, []),
-        Ledger(local, tables=OMNI).reconcile,
+        lambda: reconcile(Ledger(local, tables=OMNI)),
     ):
         with pytest.raises(UsageError, match="run_id=old/part-00000") as caught:
             use()
@@ -212,11 +214,11 @@ def test_leftovers_of_killed_writers_are_no_shards(local: TableStore) -> None:
     leftover = Path(local.full("runs/_tmp/0123.tmp"))
     leftover.write_bytes(b"PAR1 half a shard")
     assert done_of(local, ["a"]) == ["a"]
-    Ledger(local, tables=OMNI).reconcile()
+    reconcile(Ledger(local, tables=OMNI))
     assert leftover.exists(), "it may belong to a writer that is alive"
     old = time.time() - 7200
     os.utime(leftover, (old, old))
-    Ledger(local, tables=OMNI).reconcile()
+    reconcile(Ledger(local, tables=OMNI))
     assert not leftover.exists()
 
 

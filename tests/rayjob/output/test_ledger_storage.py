@@ -10,7 +10,16 @@ import pytest
 from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
 from schemas.errors import OutputUnavailableError, UsageError
-from tests.support.outputs import OMNI, captioned, failed, ids_in, names, open_store, write
+from tests.support.outputs import (
+    OMNI,
+    captioned,
+    failed,
+    ids_in,
+    names,
+    open_store,
+    reconcile,
+    write,
+)
 
 
 def test_a_storage_that_breaks_a_third_of_requests(
@@ -26,7 +35,7 @@ def test_a_storage_that_breaks_a_third_of_requests(
     write(shaky, "r1", captioned(names(8)), failed(names(2, first=8), transient=True), rows=4)
     write(shaky, "r2", captioned(names(1, first=8)))
     ledger = Ledger(shaky, tables=OMNI)
-    assert ledger.reconcile() == 1
+    assert reconcile(ledger) == 1
     done = ledger.load(retry_failed=False)
     assert (len(done.done), len(done.attempts)) == (9, 1)
     assert ids_in(direct, "captions") == names(9)

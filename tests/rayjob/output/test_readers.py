@@ -27,6 +27,7 @@ from tests.support.outputs import (
     failed,
     names,
     open_store,
+    reconcile,
     tables_of,
     together,
 )
@@ -52,7 +53,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> TableStore:
         )
         sink.write(together([captioned(names(8, first=first)), failed(names(2, first=first + 8))]))
         sink.close()
-    Ledger(store, tables=OMNI).reconcile()
+    reconcile(Ledger(store, tables=OMNI))
     store.write_bytes("runs/_tmp/0123.tmp", b"half a shard")
     return store
 

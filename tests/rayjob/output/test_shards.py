@@ -28,6 +28,7 @@ from tests.support.outputs import (
     OMNI,
     Crash,
     FaultyStore,
+    Unlocked,
     caption,
     captioned,
     child,
@@ -38,6 +39,8 @@ from tests.support.outputs import (
     ids_in,
     names,
     open_store,
+    present_in,
+    reconcile,
     together,
 )
 
@@ -65,7 +68,7 @@ def sink_of(
 
 
 def numbers(store: TableStore, table: str) -> list[int]:
-    return [entry.part for entry in store.list(table, suffix=".parquet")]
+    return [entry.name.part for entry in store.list(table, suffix=".parquet")]
 
 
 def test_shards_have_the_size_and_schema_asked_for(store: TableStore) -> None:
@@ -163,15 +166,15 @@ def test_a_resumed_run_id_adds_shards(store: TableStore) -> None:
 
 
 def test_a_late_write_of_a_dead_process_replaces_nothing(store: TableStore) -> None:
-    late = sink_of(store, run_id="r1")
+    late = sink_of(store, run_id="r1", lock=Unlocked(epoch=1))
     late.write(captioned(["a", "b"]))  # nothing is written yet, and the process stops for long
-    sink = sink_of(store, run_id="r1")
+    sink = sink_of(store, run_id="r1", lock=Unlocked(epoch=2))
     sink.write(together([captioned(["b", "c"]), failed(["d"])]))
     sink.close()
     late.close()
     assert numbers(store, "captions") == [0, 0]
     ledger = Ledger(store, tables=OMNI)
-    assert ledger.reconcile() == 1
+    assert reconcile(ledger) == 1
     assert ids_in(store, "captions") == ["a", "b", "c"]
     assert ids_in(store, "failures") == ["d"]
 
@@ -183,7 +186,7 @@ def test_what_is_seen_but_not_stored_is_unaccounted_for(local: TableStore) -> No
     sink.write(captioned(names(4)))
     sink.close()
     local.delete(files(local, "captions")[0])
-    present = Ledger(local, tables=OMNI).present()
+    present = present_in(Ledger(local, tables=OMNI))
     left = unaccounted(local, "r1", seen=sink.seen, present=present)
     assert (left.count, left.examples) == (2, tuple(names(2)))
 
@@ -194,7 +197,7 @@ def test_a_result_without_rows_stays_unaccounted_for(local: TableStore) -> None:
     sink = sink_of(local)
     sink.write(together([captioned(names(2)), results_table(names(3)[2])]))
     sink.close()
-    present = Ledger(local, tables=OMNI).present()
+    present = present_in(Ledger(local, tables=OMNI))
     left = unaccounted(local, "r1", seen=sink.seen, present=present)
     assert (left.count, left.examples) == (1, tuple(names(3)[2:]))
 
@@ -240,7 +243,7 @@ def test_blocks_that_lost_parts_of_their_schema_fit(local: TableStore) -> None:
 
 
 def test_nothing_is_published_without_the_lock(store: TableStore) -> None:
-    class Lost:
+    class Lost(Unlocked):
         def check(self) -> None:
             raise OutputLockedError("lost")
 
@@ -304,7 +307,7 @@ def write_until_killed(
     store = TableStore(root, options)
     with RunLock(store, run_id) as lock:
         ledger = Ledger(store, tables=OMNI)
-        ledger.reconcile()
+        ledger.reconcile(lock)
         done = ledger.load(retry_failed=False)
         write_todo(store, run_id, [Input(name, f"s3://videos/{name}") for name in todo], done)
         sink = ShardSink(
@@ -320,7 +323,8 @@ def write_until_killed(
                 sink.write(outcome)
                 taken.value += 1
         sink.close()
-        present = Ledger(store, tables=OMNI).present()
+        lock.advance()
+        present = ledger.present(ledger.reconcile(lock))
         assert unaccounted(store, run_id, seen=sink.seen, present=present).count == 0
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rayjob.output.commits import Commit
 from rayjob.output.summary import (
     Cost,
     RunSummary,
@@ -16,7 +18,7 @@ from rayjob.output.summary import (
     write_success,
     write_summary,
 )
-from tests.support.outputs import KINDS, files, open_store
+from tests.support.outputs import KINDS, NO_LOCK, files, open_store
 
 
 def summary(*, captioned: int = 3, failed: int = 1) -> RunSummary:
@@ -42,7 +44,14 @@ def test_files_of_a_run(kind: str, request: pytest.FixtureRequest, tmp_path: Pat
     store = open_store(kind, request, tmp_path)
     write_config(store, "r1", "recipe:\n  name: omni\n")
     write_summary(store, summary())
-    write_success(store, "r1")
+    listed = Commit(
+        3, captions=("captions/recipe=omni/run_id=r1/part-00000.parquet",), failures=(), next_part=1
+    )
+    for counting in (replace(listed, epoch=2), listed):
+        write_success(store, "r1", counting, guard=NO_LOCK.check)
+    assert json.loads(store.read_bytes("runs/r1/_SUCCESS")) == {
+        "epoch": 3, "captions": [*listed.captions], "failures": [], "next_part": 1,
+    }  # fmt: skip
     assert files(store, "runs") == [
         "runs/r1/_SUCCESS",
         "runs/r1/config.yaml",
