@@ -17,10 +17,16 @@ class Snapshot:
 
     Attributes:
         received: videos that have reached an engine.
+        deaths: engines that died on nodes that live on.
+        deaths_in_a_row: of them, those after the last video that got through.
+        died_with: a video that was in flight when the last of them died, "" without any.
         engines: the latest counters of each replica that has started.
     """
 
     received: int = 0
+    deaths: int = 0
+    deaths_in_a_row: int = 0
+    died_with: str = ""
     engines: tuple[EngineStats, ...] = ()
 
     @property
@@ -54,6 +60,10 @@ class Monitor:
     def __init__(self, lost: Callable[[], Collection[str]] = lost_nodes) -> None:
         self._lost = lost
         self._begun: dict[str, list[str]] = {}
+        self._engine_of: dict[str, str] = {}
+        self._dead: set[str] = set()
+        self._deaths_in_a_row = 0
+        self._died_with = ""
         self._received = 0
         self._engines: dict[str, EngineStats] = {}
 
@@ -69,15 +79,27 @@ class Monitor:
         for video_id in known:
             nodes = self._begun[video_id]
             self._begun[video_id] = [node for node in nodes if node not in lost]
+            if nodes[-1:] == self._begun[video_id][-1:]:
+                self._count_death(self._engine_of[video_id], video_id)
         return [len(self._begun.get(video_id, ())) for video_id in video_ids]
 
-    def begin(self, video_id: str, node_id: str) -> None:
-        """Count a start of the video on a node."""
+    def _count_death(self, engine_id: str, video_id: str) -> None:
+        """Count the death of an engine once, however many videos were in flight."""
+        if engine_id not in self._dead:
+            self._dead.add(engine_id)
+            self._deaths_in_a_row += 1
+            self._died_with = video_id
+
+    def begin(self, video_id: str, node_id: str, engine_id: str) -> None:
+        """Count a start of the video in an engine on a node."""
         self._begun.setdefault(video_id, []).append(node_id)
+        self._engine_of[video_id] = engine_id
 
     def end(self, video_id: str) -> None:
         """Forget a video that the engine has survived."""
         self._begun.pop(video_id, None)
+        self._engine_of.pop(video_id, None)
+        self._deaths_in_a_row = 0
 
     def report(self, engine_id: str, stats: EngineStats) -> None:
         """Store the latest counters of a replica."""
@@ -85,4 +107,10 @@ class Monitor:
 
     def snapshot(self) -> Snapshot:
         """What the driver's progress line and summary are made of."""
-        return Snapshot(received=self._received, engines=tuple(self._engines.values()))
+        return Snapshot(
+            received=self._received,
+            deaths=len(self._dead),
+            deaths_in_a_row=self._deaths_in_a_row,
+            died_with=self._died_with,
+            engines=tuple(self._engines.values()),
+        )

@@ -24,6 +24,7 @@ from actors.gate import Gate
 from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.storage.uris import public_uri
 from schemas.blocks import DECODED, INPUTS, decoded_table, packed, unpacked, video_of
+from schemas.budget import Budget
 from schemas.errors import (
     DecoderCrashedError,
     EngineCrashedError,
@@ -79,10 +80,15 @@ class Decoder:
     """
 
     def __init__(
-        self, *, plan: SamplingPlan, limits: DecodeLimits, storage: StorageOptions
+        self,
+        *,
+        plan: SamplingPlan,
+        limits: DecodeLimits,
+        storage: StorageOptions,
+        budget: Budget | None = None,
     ) -> None:
         self._plan = plan
-        self._sandbox = DecodeSandbox(limits, storage)
+        self._sandbox = DecodeSandbox(limits, storage, budget)
         self._metrics = DecodeMetrics()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -180,7 +186,7 @@ class Captioner:
         assert self._gate is not None
         async with self._gate.enter(alone=begun >= _SUSPECT_AFTER):
             # Counted only now: a suspect that waits for its turn is not to blame.
-            await self._monitor.begin.remote(row["video_id"], self._node_id)
+            await self._monitor.begin.remote(row["video_id"], self._node_id, self._engine_id)
             video = Video(
                 video_id=row["video_id"],
                 uri=public_uri(row["uri"]),

@@ -43,6 +43,7 @@ from rayjob.output.timeline import Timeline
 from rayjob.prepare import Config, Prepared, prepare
 from rayjob.progress import Progress
 from rayjob.settings.redaction import shown_config
+from schemas.config import EngineConfig
 from schemas.errors import RayjobError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -185,6 +186,7 @@ def _work(
                 # After a crash a replica receives some videos again.
                 received = min(snapshot.received, todo.todo)
                 snapshot = dataclasses.replace(snapshot, received=received)
+                _check_deaths(snapshot, prepared.config.engine)
                 progress.update(sink.counts, snapshot)
                 timeline.record(sink.counts, snapshot)
     except ray.exceptions.RayError as error:
@@ -196,6 +198,25 @@ def _work(
         timeline.close()
         ray.kill(monitor)
     return snapshot, gpus * (time.monotonic() - began)
+
+
+def _check_deaths(snapshot: Snapshot, config: EngineConfig) -> None:
+    """RayjobError where engines die so often that it is not the doing of a few videos."""
+    dead, row = snapshot.deaths, snapshot.deaths_in_a_row
+    share = dead / max(1, snapshot.received)
+    most, most_share = config.max_deaths_in_a_row, config.max_death_share
+    if row >= most:
+        reason = f"{counted(row, 'engine')} died in a row (engine.max_deaths_in_a_row: {most})"
+    elif dead > most and share > most_share:
+        reason = (
+            f"{counted(dead, 'engine')} died for {counted(snapshot.received, 'video')} "
+            f"(engine.max_death_share: {most_share:g})"
+        )
+    else:
+        return
+    raise RayjobError(
+        f"the run stopped: {reason}, the last one with {snapshot.died_with} in flight. {_GO_ON}"
+    )
 
 
 def _cause(error: BaseException) -> str:

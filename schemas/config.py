@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from schemas.budget import OnTooLong
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 from schemas.settings import Flag, Settings, Unset, listed
 
@@ -101,6 +102,9 @@ class RecipeConfig(Settings):
     """Answers that are asked for until one passes the checks."""
     min_words: NonNegativeInt = 0
     """Shortest caption that is valid, in words."""
+    on_too_long: Annotated[OnTooLong | None, _Recipes] = None
+    """What becomes of a video that does not fit the model: fail; sample: one caption of fewer
+    frames, without sound that does not fit; window: captions of parts that fit."""
     drop_abnormal: Annotated[bool, Flag("--drop-abnormal")] = False
     """Captions of whole videos that break a rule become failures."""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -156,6 +160,11 @@ class EngineConfig(Settings):
     """Arguments of the model's processor of images, video and sound."""
     vllm_args: dict[str, Any] = Field(default_factory=dict)
     """Further fields of vllm.AsyncEngineArgs."""
+    max_deaths_in_a_row: PositiveInt = 10
+    """The run ends when so many engines have died with no video getting through in between."""
+    max_death_share: float = Field(default=0.05, gt=0, le=1)
+    """The run ends when more engines have died than this share of the videos that reached one,
+    and more than max_deaths_in_a_row."""
 
     @field_validator("gpus_per_engine")
     @classmethod

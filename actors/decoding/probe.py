@@ -293,6 +293,16 @@ def header_duration(source: Source) -> float:
     return max(lengths)
 
 
+def header_sound(source: Source) -> float:
+    """Return the length of the sound by the header in seconds, 0.0 without any."""
+    audio = source.audio
+    if audio is None:
+        return 0.0
+    if audio.duration is not None and audio.time_base is not None:
+        return float(audio.duration * audio.time_base)
+    return header_duration(source)
+
+
 def header_start(source: Source) -> float:
     """Return the first moment of the picture, or else of the sound, on the container's clock."""
     stream = source.video or source.audio

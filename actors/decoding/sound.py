@@ -14,7 +14,6 @@ from av.audio.stream import AudioStream
 from av.packet import Packet
 
 from actors.decoding.probe import BAD_DATA
-from schemas.errors import MediaLimitError
 
 GAP_SEC = 0.05
 """Jumps of the timestamps below this are rounding; above, sound is missing or overlaps."""
@@ -32,7 +31,8 @@ class SoundTrack:
         rate: samples per second to make.
         start: time 0 on the container's clock in seconds, as far as known; see ``finish``.
         seconds: expected length, to allocate once.
-        longest: seconds that are allowed.
+        check: called with the length in seconds before room is made for more than expected;
+            raises where that is too much.
         warn: called with a sentence about what was worked around.
     """
 
@@ -42,11 +42,11 @@ class SoundTrack:
         rate: int,
         start: float,
         seconds: float,
-        longest: float,
+        check: Callable[[float], object],
         warn: Callable[[str], None],
     ) -> None:
         self.rate = rate
-        self._longest = longest
+        self._check = check
         self._start = start
         self._warn = warn
         # Zeroed pages cost nothing until they are written.
@@ -119,9 +119,8 @@ class SoundTrack:
         self._cursor = stop
         if stop <= 0:
             return
-        if stop > self._longest * self.rate:
-            raise MediaLimitError(f"the sound is longer than {self._longest:.0f} s")
         if stop > len(self._samples):
+            self._check(stop / self.rate)
             grown = np.zeros(max(stop, len(self._samples) * 3 // 2), dtype=np.float32)
             grown[: self._length] = self._samples[: self._length]
             self._samples = grown

@@ -21,6 +21,7 @@ from rayjob.capacity.placement import (
     runs_on_gpu,
 )
 from rayjob.capacity.sizing import check_memory, known_gpu_gb
+from schemas.budget import Budget
 from schemas.config import DecodeConfig, EngineConfig
 from schemas.errors import ConfigError, ModelError
 
@@ -62,7 +63,11 @@ class EnginePool:
 
 
 def engine_pool(
-    spec: EngineSpec, resources: Resources, *, decode: DecodeConfig | None = None
+    spec: EngineSpec,
+    resources: Resources,
+    *,
+    decode: DecodeConfig | None = None,
+    budget: Budget | None = None,
 ) -> EnginePool:
     """A pool of engines on a cluster.
 
@@ -73,6 +78,7 @@ def engine_pool(
         resources: the cluster as it is; the accelerator types of its GPUs tell their memory
             where the specification does not.
         decode: decoders that must find a place beside the engines; None for a job without.
+        budget: what a request with a clip may cost.
 
     Raises:
         ConfigError: an actor finds no place on the nodes and none is to come, an engine's share
@@ -103,6 +109,7 @@ def engine_pool(
             else spec.kv_cache_bytes or _CPU_KV_CACHE_BYTES,
         ),
         environment=_environment(on_gpu=on_gpu, local=Path(spec.model).is_dir()),
+        budget=budget,
     )
     return EnginePool(
         settings=settings,
