@@ -191,7 +191,7 @@ class Budget(BaseModel):
         elif self.on_too_long == "window":
             fitting = self._cut(plan, seconds=seconds, sound_sec=sound_sec, size=size)
         if fitting is None:
-            raise MediaLimitError(f"too long for the model: {reason}. {self._advice()}")
+            raise MediaLimitError(f"too long for the model: {reason}{self._advice()}")
         return fitting
 
     def widest(self, plan: SamplingPlan) -> SamplingPlan:
@@ -240,7 +240,7 @@ class Budget(BaseModel):
             if over is not None and self.on_too_long == "sample":
                 return self._nearer(clip, shown, tokens=text + answer)
         if over is not None:
-            raise PromptTooLongError(f"the clip does not fit the model: {over}. {self._advice()}")
+            raise PromptTooLongError(f"the clip does not fit the model: {over}{self._advice()}")
         return clip
 
     def _nearer(self, clip: Clip, shown: Shown, *, tokens: int) -> Clip:
@@ -327,16 +327,14 @@ class Budget(BaseModel):
         )
 
     def _advice(self) -> str:
-        changes = ["raise engine.max_model_len where the model allows it"]
         if self.part_sec is not None:
-            changes.insert(0, "make the recipe's parts shorter (recipe.options.window_sec)")
-        elif self.on_too_long == "fail":
-            changes.insert(
-                0,
-                "set recipe.on_too_long to window (captions of parts that fit) or sample (one "
-                "caption of fewer frames, without sound that does not fit)",
+            return "; recipe.options.window_sec makes its parts shorter"
+        if self.on_too_long == "fail":
+            return (
+                "; recipe.on_too_long: window captions parts that fit, sample makes one caption of "
+                "fewer frames, without sound that does not fit"
             )
-        return f"To change that, {', or '.join(changes)}"
+        return ""
 
 
 def _held(clip: Clip) -> Shown:

@@ -63,8 +63,8 @@ class Allowance:
             if abs(length - self._header_sec) <= _FAR_OFF * length:
                 raise
             raise MediaLimitError(
-                f"{error}. The packets span {length:.1f} s, the header says "
-                f"{self._header_sec:.1f} s"
+                f"{error} (the packets span {length:.1f} s, the header says "
+                f"{self._header_sec:.1f} s)"
             ) from None
         return dataclasses.replace(fitting, warning=fitting.warning or expected.warning)
 

@@ -54,7 +54,7 @@ def _serve(
     try:
         plan = SamplingPlan.model_validate(request["plan"])
         with open_range(request["uri"], storage) as reader:
-            video = decode(reader, plan, limits, ReadingCosts.of(storage), budget=budget)
+            video = decode(reader, plan, limits, ReadingCosts.of(storage), budget)
             row = video_row(video)
     except VideoError as error:
         send_error(answers, type(error).__name__, str(error))

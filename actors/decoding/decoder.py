@@ -34,7 +34,6 @@ def decode(
     plan: SamplingPlan,
     limits: DecodeLimits,
     costs: ReadingCosts = LIST_PRICES,
-    *,
     budget: Budget | None = None,
 ) -> DecodedVideo:
     """Decode what ``plan`` wants of a file.

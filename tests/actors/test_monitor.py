@@ -36,3 +36,25 @@ def test_a_video_is_received_once() -> None:
     monitor.begin("a", "spot", "1")
     monitor.receive(["a"])
     assert monitor.snapshot().received == 2
+
+
+def test_the_death_of_an_engine_counts_once_for_all_its_videos() -> None:
+    monitor = Monitor(lost=set)
+    for video_id in ("a", "b"):
+        monitor.begin(video_id, "node", "engine-1")
+    monitor.receive(["a", "b"])
+    monitor.begin("a", "node", "engine-2")
+    monitor.receive(["a", "b"])
+    seen = monitor.snapshot()
+    assert (seen.deaths, seen.deaths_in_a_row, seen.died_with) == (2, 2, "a")
+    monitor.begin("b", "node", "engine-3")
+    monitor.end("b")
+    seen = monitor.snapshot()
+    assert (seen.deaths, seen.deaths_in_a_row) == (2, 0)
+
+
+def test_a_lost_node_is_no_death() -> None:
+    monitor = Monitor(lost=lambda: {"spot"})
+    monitor.begin("a", "spot", "engine-1")
+    monitor.receive(["a"])
+    assert monitor.snapshot().deaths == 0
