@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from actors.decoding.extent import Extent
-from actors.decoding.probe import Source, header_duration, header_sound
+from actors.decoding.probe import Source, stream_length
 from actors.decoding.sampling import fit_size
 from actors.decoding.schedule import Schedule
 from schemas.budget import Budget, Fitting
@@ -33,7 +33,8 @@ class Allowance:
         self._plan = plan
         self._limits = limits
         self._budget = budget
-        self._header_sec = header_duration(source)
+        self._sound_sec = stream_length(source, source.audio)
+        self._header_sec = max(stream_length(source, source.video), self._sound_sec)
 
     def by_header(self) -> Fitting:
         """What the header leads to expect.
@@ -41,7 +42,7 @@ class Allowance:
         Raises:
             MediaLimitError: it does not fit.
         """
-        return self._fit(self._plan, self._header_sec, header_sound(self._source))
+        return self._fit(self._plan, self._header_sec, self._sound_sec)
 
     def by_content(self, expected: Fitting, schedule: Schedule | None, extent: Extent) -> Fitting:
         """The same, by what is there.
@@ -78,9 +79,16 @@ class Allowance:
         self._fit(self._plan, seconds, seconds)
 
     def _fit(self, plan: SamplingPlan, seconds: float, sound_sec: float) -> Fitting:
-        if self._budget is None:
-            return Fitting(plan=plan)
-        return self._budget.fit(plan, seconds=seconds, sound_sec=sound_sec, size=self._size())
+        size, fitting = self._size(), Fitting(plan=plan)
+        if self._budget is not None:
+            fitting = self._budget.fit(plan, seconds=seconds, sound_sec=sound_sec, size=size)
+        held_mb = int(4 * (fitting.plan.audio_rate or 0) * sound_sec) >> 20
+        if held_mb > self._limits.memory_mb:
+            raise MediaLimitError(
+                f"{sound_sec:.0f} s of sound take {held_mb} MB, more than the "
+                f"{self._limits.memory_mb} of decode.limits.memory_mb"
+            )
+        return fitting
 
     def _size(self) -> tuple[int, int]:
         """Width and height that frames will have, in either order; zeros without a picture."""

@@ -293,14 +293,13 @@ def header_duration(source: Source) -> float:
     return max(lengths)
 
 
-def header_sound(source: Source) -> float:
-    """Return the length of the sound by the header in seconds, 0.0 without any."""
-    audio = source.audio
-    if audio is None:
+def stream_length(source: Source, stream: Stream | None) -> float:
+    """Return the length of a stream by the header in seconds, the file's if it does not say."""
+    if stream is None:
         return 0.0
-    if audio.duration is not None and audio.time_base is not None:
-        return float(audio.duration * audio.time_base)
-    return header_duration(source)
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return (source.container.duration or 0) / av.time_base
 
 
 def header_start(source: Source) -> float:

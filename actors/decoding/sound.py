@@ -18,6 +18,8 @@ from actors.decoding.probe import BAD_DATA
 GAP_SEC = 0.05
 """Jumps of the timestamps below this are rounding; above, sound is missing or overlaps."""
 
+_BLOCK = 1 << 20
+
 MIX_OPTIONS = {"rematrix_maxval": "1.0"}
 """Weights of the channels sum to 1; floats would otherwise add up to more than full scale."""
 
@@ -101,8 +103,10 @@ class SoundTrack:
             samples = np.concatenate([np.zeros(late, dtype=np.float32), samples])
         elif late < 0:
             samples = samples[-late:]
-        np.nan_to_num(samples, copy=False)
-        np.clip(samples, -1.0, 1.0, out=samples)
+        # In parts: of all at once it would make three masks, hours of sound for nothing.
+        for at in range(0, len(samples), _BLOCK):
+            part = samples[at : at + _BLOCK]
+            np.clip(np.nan_to_num(part, copy=False), -1.0, 1.0, out=part)
         return samples if len(samples) else None
 
     def _flush(self) -> None:

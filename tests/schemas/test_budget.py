@@ -124,7 +124,7 @@ def test_a_request_beyond_the_table_is_refused() -> None:
     assert made.admit(fits, text=40, answer=96) is fits
     with pytest.raises(PromptTooLongError, match="on the model's clock"):
         made.admit(clip(frames=8, every=120.0), text=40, answer=96)
-    with pytest.raises(PromptTooLongError, match="60.0 s of sound"):
+    with pytest.raises(PromptTooLongError, match=r"60\.0 s of sound"):
         made.admit(clip(frames=8, every=1.0, sound_sec=60.0), text=40, answer=96)
 
 
