@@ -17,7 +17,9 @@ logger = logging.getLogger(__name__)
 _TABLE_FACTOR = 4
 """vLLM's table of positions is so many times as long as ``max_position_embeddings``."""
 
-_CHARACTERS_PER_TOKEN = 4
+_BYTES_PER_TOKEN = 4
+"""Of a text in any language, about."""
+
 _CHAT_TOKENS = 32
 """What a chat template adds to a prompt, about."""
 
@@ -51,10 +53,10 @@ def recipe_budget(recipe: BaseRecipe, spec: EngineSpec) -> Budget | None:
     except ModelError as error:
         logger.info("the model's limits are not known: %s", error)
         config = {}
-    longest_prompt = max(map(len, [recipe.prompt, *recipe.prompts.values()]))
+    longest = max([recipe.prompt, *recipe.prompts.values()], key=len)
     return Budget(
         limits=model_limits(config, context=spec.max_model_len, processor=spec.mm_processor_kwargs),
-        text=(len(recipe.system) + longest_prompt) // _CHARACTERS_PER_TOKEN + _CHAT_TOKENS,
+        text=len((recipe.system + longest).encode()) // _BYTES_PER_TOKEN + _CHAT_TOKENS,
         answer=min(recipe.generation.max_tokens or 0, spec.max_model_len // 2),
         on_too_long=recipe.on_too_long,
         part_sec=recipe.part_sec,

@@ -62,5 +62,6 @@ def test_long_videos(tmp_path: Path, way: str) -> None:
     assert not failures
     for name, seconds in long.items():
         assert parts[name][0][0] == 0.0
-        assert [end for _, end in parts[name][:-1]] == [start for start, _ in parts[name][1:]]
-        assert parts[name][-1][1] == pytest.approx(seconds, rel=0.2)
+        ends = [end for _, end in parts[name]]
+        assert [start for start, _ in parts[name][1:]] == pytest.approx(ends[:-1])
+        assert ends[-1] == pytest.approx(seconds, rel=0.2)
