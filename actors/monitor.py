@@ -79,7 +79,7 @@ class Monitor:
         for video_id in known:
             nodes = self._begun[video_id]
             self._begun[video_id] = [node for node in nodes if node not in lost]
-            if nodes[-1:] == self._begun[video_id][-1:]:
+            if nodes and nodes[-1] not in lost:
                 self._count_death(self._engine_of[video_id], video_id)
         return [len(self._begun.get(video_id, ())) for video_id in video_ids]
 

@@ -56,5 +56,7 @@ def test_the_death_of_an_engine_counts_once_for_all_its_videos() -> None:
 def test_a_lost_node_is_no_death() -> None:
     monitor = Monitor(lost=lambda: {"spot"})
     monitor.begin("a", "spot", "engine-1")
+    # The second time it was not even begun.
+    monitor.receive(["a"])
     monitor.receive(["a"])
     assert monitor.snapshot().deaths == 0
