@@ -41,6 +41,9 @@ class Snapshot:
     Attributes:
         received: videos that have reached an engine.
         readable: those among them of which something could be read.
+        deaths: engines that died on nodes that live on.
+        deaths_in_a_row: of them, those after the last video that got through.
+        died_with: a video that was in flight when the last of them died, "" without any.
         engines: the latest counters of each replica that has started.
         starting: seconds since the start of each replica that is not up yet.
         unheard: seconds since each replica's latest counters.
@@ -48,6 +51,9 @@ class Snapshot:
 
     received: int = 0
     readable: int = 0
+    deaths: int = 0
+    deaths_in_a_row: int = 0
+    died_with: str = ""
     engines: tuple[EngineStats, ...] = ()
     starting: tuple[float, ...] = ()
     unheard: tuple[float, ...] = ()
@@ -86,11 +92,13 @@ class _Flight:
 
     Attributes:
         begun: node of each start, and whether the video was alone.
+        engine_id: of the last start.
         lost_before: nodes that were known to be lost at the first start.
     """
 
     lost_before: frozenset[str]
     begun: list[tuple[str, bool]] = field(default_factory=list)
+    engine_id: str = ""
 
 
 class Monitor:
@@ -110,6 +118,9 @@ class Monitor:
         self._lost = lost
         self._known_lost = frozenset[str]()
         self._flights: dict[str, _Flight] = {}
+        self._dead: set[str] = set()
+        self._deaths_in_a_row = 0
+        self._died_with = ""
         self._received = 0
         self._readable = 0
         self._engines: dict[str, EngineStats] = {}
@@ -131,7 +142,17 @@ class Monitor:
         self._readable += readable
         if again:
             self._known_lost = frozenset(self._lost())
+        for video_id in again:
+            self._count_death(video_id)
         return [self._standing(video_id) for video_id in video_ids]
+
+    def _count_death(self, video_id: str) -> None:
+        """Count the death of the engine that had a video, once for all that were in flight."""
+        flight = self._flights[video_id]
+        if flight.begun[-1][0] not in self._known_lost and flight.engine_id not in self._dead:
+            self._dead.add(flight.engine_id)
+            self._deaths_in_a_row += 1
+            self._died_with = video_id
 
     def _standing(self, video_id: str) -> Standing:
         flight = self._flights.get(video_id)
@@ -155,14 +176,16 @@ class Monitor:
             )
         return Standing(is_suspect=deaths > 0 or len(nodes) >= _SUSPECT_NODES, guilt=guilt)
 
-    def begin(self, video_id: str, node_id: str, *, alone: bool = False) -> None:
-        """Count a start of the video on a node."""
+    def begin(self, video_id: str, node_id: str, engine_id: str, *, alone: bool = False) -> None:
+        """Count a start of the video in an engine on a node."""
         flight = self._flights.setdefault(video_id, _Flight(self._known_lost))
         flight.begun.append((node_id, alone))
+        flight.engine_id = engine_id
 
     def end(self, video_id: str) -> None:
         """Forget a video that the engine has survived."""
         self._flights.pop(video_id, None)
+        self._deaths_in_a_row = 0
 
     def start(self, engine_id: str) -> None:
         """Note that a replica begins to load its model."""
@@ -180,6 +203,9 @@ class Monitor:
         return Snapshot(
             received=self._received,
             readable=self._readable,
+            deaths=len(self._dead),
+            deaths_in_a_row=self._deaths_in_a_row,
+            died_with=self._died_with,
             engines=tuple(self._engines.values()),
             starting=tuple(now - since for since in self._starting.values()),
             unheard=tuple(now - since for since in self._heard.values()),

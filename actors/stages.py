@@ -26,6 +26,7 @@ from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import Standing
 from actors.storage.uris import public_uri
 from schemas.blocks import DECODED, INPUTS, decoded_table, packed, unpacked, video_of
+from schemas.budget import Budget
 from schemas.errors import (
     DOUBTFUL,
     Cause,
@@ -74,10 +75,15 @@ class Decoder:
     """
 
     def __init__(
-        self, *, plan: SamplingPlan, limits: DecodeLimits, storage: StorageOptions
+        self,
+        *,
+        plan: SamplingPlan,
+        limits: DecodeLimits,
+        storage: StorageOptions,
+        budget: Budget | None = None,
     ) -> None:
         self._plan = plan
-        self._sandbox = DecodeSandbox(limits, storage)
+        self._sandbox = DecodeSandbox(limits, storage, budget)
         self._metrics = DecodeMetrics()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -186,7 +192,9 @@ class Captioner:
         alone = standing.is_suspect
         async with self._gate.enter(alone=alone):
             # Counted only now: a suspect that waits for its turn is not to blame.
-            await self._monitor.begin.remote(row["video_id"], self._node_id, alone=alone)
+            await self._monitor.begin.remote(
+                row["video_id"], self._node_id, self._engine_id, alone=alone
+            )
             video = Video(
                 video_id=row["video_id"],
                 uri=public_uri(row["uri"]),

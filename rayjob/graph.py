@@ -16,6 +16,7 @@ from rayjob.capacity.cluster import Resources
 from rayjob.capacity.pool import EnginePool
 from rayjob.output.store import TableStore
 from schemas.blocks import packed, undecoded_table, unpacked
+from schemas.budget import Budget
 from schemas.config import DecodeConfig
 from schemas.media import SamplingPlan, StorageOptions
 from schemas.recipe import Recipe
@@ -68,7 +69,12 @@ def caption_graph(
     videos_per_task = max(1, pool.videos_in_flight // _TASKS_IN_FLIGHT)
     calls = -(-pool.videos_in_flight // videos_per_task)
     return (
-        _decoded(_read(todo, store, batch_size=videos_per_task), recipe.plan, decode)
+        _decoded(
+            _read(todo, store, batch_size=videos_per_task),
+            recipe.plan,
+            decode,
+            budget=pool.settings.budget,
+        )
         # By default a fixed pool: engines take minutes to start, and a pool that grows by
         # load starts them when they are already needed.
         .map_batches(
@@ -94,7 +100,9 @@ def caption_graph(
     )
 
 
-def _decoded(inputs: Dataset, plan: SamplingPlan | None, pool: DecodePool | None) -> Dataset:
+def _decoded(
+    inputs: Dataset, plan: SamplingPlan | None, pool: DecodePool | None, *, budget: Budget | None
+) -> Dataset:
     """Decode what the inputs name; as they are where there is nothing to decode."""
     if plan is None or pool is None:
         return inputs
@@ -105,6 +113,7 @@ def _decoded(inputs: Dataset, plan: SamplingPlan | None, pool: DecodePool | None
             "plan": plan,
             "limits": pool.config.limits,
             "storage": pool.storage,
+            "budget": budget,
         },
         batch_size=1,
         batch_format="pyarrow",

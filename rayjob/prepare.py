@@ -18,6 +18,7 @@ from rich.table import Table
 from actors.storage.uris import local_path
 from rayjob import graph
 from rayjob.capacity import cluster
+from rayjob.capacity.budget import recipe_budget
 from rayjob.capacity.engine_spec import recipe_engine
 from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
 from rayjob.counts import counted
@@ -114,7 +115,8 @@ class Prepared:
         """
         spec = recipe_engine(self.config.engine, self.recipe)
         decode = self.config.decode if isinstance(self.config, JobConfig) else None
-        return engine_pool(spec, resources, decode=decode)
+        budget = recipe_budget(self.recipe, spec)
+        return engine_pool(spec, resources, decode=decode, budget=budget)
 
     def decoders(
         self, resources: cluster.Resources, engines: EnginePool

@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from schemas.budget import OnTooLong
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 from schemas.settings import LISTED, Flag, Settings, Unset
 
@@ -109,6 +110,9 @@ class RecipeConfig(Settings):
     """Answers that are asked for until one passes the checks."""
     min_words: NonNegativeInt = 0
     """Shortest caption that is valid, in words."""
+    on_too_long: Annotated[OnTooLong | None, _Recipes] = None
+    """What becomes of a video that does not fit the model: fail; sample: one caption of fewer
+    frames, without sound that does not fit; window: captions of parts that fit."""
     drop_abnormal: Annotated[bool, Flag("--drop-abnormal")] = False
     """Captions of whole videos that break a rule become failures."""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -200,6 +204,11 @@ class HealthConfig(Settings):
     """Videos that fail one after the other for reasons that may lie outside them (no access, no
     answer, too slow, refused, ...), with nothing read or captioned in between: the run stops, and
     leaves them to the next one. 0 never stops it."""
+    engine_deaths_in_a_row: PositiveInt = 10
+    """Engines that die with no video getting through in between: the run stops."""
+    engine_death_share: float = Field(default=0.05, gt=0, le=1)
+    """The run also stops when more engines have died than this share of the videos that reached
+    one, and more than engine_deaths_in_a_row."""
     engine_silent_sec: PositiveFloat = 300.0
     """Time without a token of a busy engine after which it starts again, in seconds."""
     run_silent_sec: PositiveFloat = 1800.0

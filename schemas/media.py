@@ -117,6 +117,7 @@ class VideoInfo:
         rotation: degrees clockwise that were applied to show the picture upright.
         requests, bytes_read: what the storage was asked for.
         bytes_stored: size of the file.
+        window_sec: length of the parts to show it in, where it does not fit the model whole.
     """
 
     duration_sec: float
@@ -132,6 +133,7 @@ class VideoInfo:
     requests: int = 0
     bytes_read: int = 0
     bytes_stored: int = 0
+    window_sec: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

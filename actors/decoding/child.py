@@ -15,6 +15,7 @@ from actors.decoding.decoder import decode
 from actors.decoding.reading import ReadingCosts
 from actors.storage.access import open_range
 from schemas.blocks import video_row
+from schemas.budget import Budget
 from schemas.errors import DecoderCrashedError, DecoderFaultError, VideoError
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 
@@ -34,21 +35,27 @@ def main() -> None:
     setup = json.loads(requests.readline())
     limits = DecodeLimits.model_validate(setup["limits"])
     storage = StorageOptions.model_validate(setup["storage"])
+    budget = None if setup["budget"] is None else Budget.model_validate(setup["budget"])
     most = (limits.memory_mb + BACKSTOP_MB) << 20
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     send(answers, READY)
     for line in requests:
-        _serve(json.loads(line), limits, storage, answers)
+        _serve(json.loads(line), limits, storage, budget, answers)
 
 
 def _serve(
-    request: dict[str, Any], limits: DecodeLimits, storage: StorageOptions, answers: BinaryIO
+    request: dict[str, Any],
+    limits: DecodeLimits,
+    storage: StorageOptions,
+    budget: Budget | None,
+    answers: BinaryIO,
 ) -> None:
     try:
         plan = SamplingPlan.model_validate(request["plan"])
         with open_range(request["uri"], storage) as reader:
-            row = video_row(decode(reader, plan, limits, ReadingCosts.of(storage)))
+            video = decode(reader, plan, limits, ReadingCosts.of(storage), budget)
+            row = video_row(video)
     except VideoError as error:
         send_error(answers, type(error).__name__, str(error))
     except MemoryError:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
+from actors.decoding.allowance import Allowance
 from actors.decoding.extent import check_complete
 from actors.decoding.pictures import Pictures, decode_pictures
 from actors.decoding.probe import (
@@ -21,6 +24,7 @@ from actors.decoding.scan import scan
 from actors.decoding.schedule import Schedule
 from actors.decoding.sound import SoundTrack, decode_sound
 from actors.storage.range_reader import RangeReader
+from schemas.budget import SHORTEST_SOUND_SEC, Budget
 from schemas.errors import CorruptMediaError, NoMediaStreamError
 from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, VideoInfo
 
@@ -30,6 +34,7 @@ def decode(
     plan: SamplingPlan,
     limits: DecodeLimits,
     costs: ReadingCosts = LIST_PRICES,
+    budget: Budget | None = None,
 ) -> DecodedVideo:
     """Decode what ``plan`` wants of a file.
 
@@ -38,6 +43,7 @@ def decode(
         plan: which frames, how large, and whether sound.
         limits: pixels and duration; wall time and memory are the sandbox's to enforce.
         costs: decide which of the bytes between the needed ones are read.
+        budget: what the model can be shown; None where no model is to see it.
 
     Raises:
         OpenError: not a media file, or the storage fails.
@@ -46,24 +52,26 @@ def decode(
     """
     opened = open_source(source, limits, costs)
     try:
-        return _decode(opened, plan, limits)
+        return _decode(opened, plan, limits, Allowance(opened, plan, limits, budget))
     except BAD_DATA as error:
         raise CorruptMediaError(f"cannot be decoded: {error.strerror or _reason()}") from None
     finally:
         opened.container.close()
 
 
-def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> DecodedVideo:
+def _decode(
+    source: Source, plan: SamplingPlan, limits: DecodeLimits, allowance: Allowance
+) -> DecodedVideo:
     if source.video is None and plan.audio_rate is None:
         # A model that is shown nothing writes a caption all the same.
         raise NoMediaStreamError("the file has no picture, and the plan takes no sound")
-    track = None
-    if source.audio is not None and plan.audio_rate is not None:
+    track, expected = None, allowance.by_header()
+    if source.audio is not None and expected.plan.audio_rate is not None:
         track = SoundTrack(
-            rate=plan.audio_rate,
+            rate=expected.plan.audio_rate,
             start=header_start(source),
             seconds=header_duration(source),
-            longest=limits.max_duration_sec,
+            check=allowance.longer_sound,
             warn=source.warn,
         )
     schedule, tables = None, read_tables(source)
@@ -71,14 +79,17 @@ def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Decoded
         schedule = schedule_from(source, source.video, tables[source.video.index])
     if tables is not None and schedule is not None:
         extent = extent_of(source, tables, sound=track is not None)
-        if track is not None:
+        fitting = allowance.by_content(expected, schedule, extent)
+        if track is not None and fitting.plan.audio_rate is not None:
             _read_sound(source, tables, track)
     else:
         schedule, extent = scan(source, limits, track)
+        fitting = allowance.by_content(expected, schedule, extent)
+    plan = fitting.plan
     pictures = decode_pictures(source, schedule, plan) if schedule is not None else None
     start = schedule.start if schedule is not None else header_start(source)
     audio = None
-    if track is not None:
+    if track is not None and plan.audio_rate is not None:
         audio = track.finish(start)
         if audio is None:
             source.warn("not one sample of the sound can be decoded")
@@ -88,12 +99,20 @@ def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Decoded
     if pictures is None and audio is None:
         raise CorruptMediaError(f"no sample of the sound can be decoded: {_reason()}")
     check_complete(source, extent)
+    if fitting.warning is not None:
+        source.warn(fitting.warning)
     sound_sec = 0.0
     if audio is not None and plan.audio_rate is not None:
         sound_sec = len(audio) / plan.audio_rate
-    elif track is None and extent.sound_end is not None:
+        if sound_sec < SHORTEST_SOUND_SEC and pictures is not None:
+            source.warn(f"{1000 * sound_sec:.0f} ms of sound are too short for a model: left out")
+            plan, audio = plan.model_copy(update={"audio_rate": None}), None
+    elif plan.audio_rate is None and extent.sound_end is not None:
         sound_sec = extent.sound_end - start
-    return _clip(source, schedule, pictures, audio, sound_sec, plan)
+    clip = _clip(source, schedule, pictures, audio, sound_sec, plan)
+    if fitting.window_sec is None:
+        return clip
+    return replace(clip, info=replace(clip.info, window_sec=fitting.window_sec))
 
 
 def _read_sound(source: Source, tables: dict[int, SampleTable], track: SoundTrack) -> None:

@@ -293,6 +293,15 @@ def header_duration(source: Source) -> float:
     return max(lengths)
 
 
+def stream_length(source: Source, stream: Stream | None) -> float:
+    """Return the length of a stream by the header in seconds, the file's if it does not say."""
+    if stream is None:
+        return 0.0
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return (source.container.duration or 0) / av.time_base
+
+
 def header_start(source: Source) -> float:
     """Return the first moment of the picture, or else of the sound, on the container's clock."""
     stream = source.video or source.audio

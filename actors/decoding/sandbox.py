@@ -27,6 +27,7 @@ from actors.decoding.answers import (
     checked_row,
     most_bytes,
 )
+from schemas.budget import Budget
 from schemas.errors import (
     DecoderCrashedError,
     DecoderFaultError,
@@ -56,10 +57,14 @@ class DecodeSandbox(contextlib.AbstractContextManager["DecodeSandbox"]):
     Args:
         limits: wall time, memory, pixels and duration per video.
         storage: how to reach the storage. Credentials are the child's environment's.
+        budget: what the model can be shown of a video; None where no model is to see it.
     """
 
-    def __init__(self, limits: DecodeLimits, storage: StorageOptions) -> None:
+    def __init__(
+        self, limits: DecodeLimits, storage: StorageOptions, budget: Budget | None = None
+    ) -> None:
         self._limits = limits
+        self._budget = budget
         self._storage = storage
         self._child: _Child | None = None
 
@@ -83,7 +88,7 @@ class DecodeSandbox(contextlib.AbstractContextManager["DecodeSandbox"]):
         """
         if self._child is None or not self._child.ready():
             self.close()
-            self._child = _Child(self._limits, self._storage)
+            self._child = _Child(self._limits, self._storage, self._budget)
         try:
             return self._child.decode(uri, plan)
         finally:
@@ -114,9 +119,12 @@ class _Child:
         pid: its process id.
     """
 
-    def __init__(self, limits: DecodeLimits, storage: StorageOptions) -> None:
+    def __init__(
+        self, limits: DecodeLimits, storage: StorageOptions, budget: Budget | None
+    ) -> None:
         self.idle = False
         self._limits = limits
+        self._budget = budget
         self._deadline = time.monotonic() + _START_SEC
         self._process = subprocess.Popen(
             [sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path)],
@@ -134,7 +142,11 @@ class _Child:
         self._poll = select.poll()
         self._poll.register(self._answers, select.POLLIN)
         self._look_at = 0.0
-        setup = {"limits": limits.model_dump(), "storage": storage.model_dump()}
+        setup = {
+            "limits": limits.model_dump(),
+            "storage": storage.model_dump(),
+            "budget": None if budget is None else budget.model_dump(),
+        }
         try:
             self._ask(setup)
             self._answer(READY, most=0)
@@ -148,6 +160,8 @@ class _Child:
         self.idle = False
         self._deadline = time.monotonic() + self._limits.wall_seconds
         self._ask({"uri": uri, "plan": plan.model_dump()})
+        if self._budget is not None:
+            plan = self._budget.widest(plan)
         payload = self._answer(ROW, most=most_bytes(plan, self._limits))
         row = checked_row(payload, plan)
         self.idle = True

@@ -14,10 +14,11 @@ from av.audio.stream import AudioStream
 from av.packet import Packet
 
 from actors.decoding.probe import BAD_DATA
-from schemas.errors import MediaLimitError
 
 GAP_SEC = 0.05
 """Jumps of the timestamps below this are rounding; above, sound is missing or overlaps."""
+
+_BLOCK = 1 << 20
 
 MIX_OPTIONS = {"rematrix_maxval": "1.0"}
 """Weights of the channels sum to 1; floats would otherwise add up to more than full scale."""
@@ -32,7 +33,8 @@ class SoundTrack:
         rate: samples per second to make.
         start: time 0 on the container's clock in seconds, as far as known; see ``finish``.
         seconds: expected length, to allocate once.
-        longest: seconds that are allowed.
+        check: called with the length in seconds before room is made for more than expected;
+            raises where that is too much.
         warn: called with a sentence about what was worked around.
     """
 
@@ -42,11 +44,11 @@ class SoundTrack:
         rate: int,
         start: float,
         seconds: float,
-        longest: float,
+        check: Callable[[float], object],
         warn: Callable[[str], None],
     ) -> None:
         self.rate = rate
-        self._longest = longest
+        self._check = check
         self._start = start
         self._warn = warn
         # Zeroed pages cost nothing until they are written.
@@ -101,8 +103,10 @@ class SoundTrack:
             samples = np.concatenate([np.zeros(late, dtype=np.float32), samples])
         elif late < 0:
             samples = samples[-late:]
-        np.nan_to_num(samples, copy=False)
-        np.clip(samples, -1.0, 1.0, out=samples)
+        # In parts: of all at once it would make three masks, hours of sound for nothing.
+        for at in range(0, len(samples), _BLOCK):
+            part = samples[at : at + _BLOCK]
+            np.clip(np.nan_to_num(part, copy=False), -1.0, 1.0, out=part)
         return samples if len(samples) else None
 
     def _flush(self) -> None:
@@ -119,9 +123,8 @@ class SoundTrack:
         self._cursor = stop
         if stop <= 0:
             return
-        if stop > self._longest * self.rate:
-            raise MediaLimitError(f"the sound is longer than {self._longest:.0f} s")
         if stop > len(self._samples):
+            self._check(stop / self.rate)
             grown = np.zeros(max(stop, len(self._samples) * 3 // 2), dtype=np.float32)
             grown[: self._length] = self._samples[: self._length]
             self._samples = grown

@@ -6,10 +6,12 @@ something special gets an adapter, chosen by its architecture.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
 
+from schemas.budget import SHORTEST_SOUND_SEC, Budget
 from schemas.errors import ModelError
 from schemas.media import Clip
 from schemas.recipe import Request
@@ -29,17 +31,19 @@ class PromptBuilder:
     Args:
         renderer: the engine's ``vllm.renderers.BaseRenderer``: it finds the chat template, knows
             whether that takes text or lists of parts, and how a text names its media.
+        budget: what a request may cost; None where nothing is known of that.
 
     Raises:
         ModelError: from the constructor, if the model has no chat template.
     """
 
-    def __init__(self, renderer: Any) -> None:
+    def __init__(self, renderer: Any, budget: Budget | None = None) -> None:
         from vllm.exceptions import VLLMValidationError
         from vllm.renderers import ChatParams
         from vllm.renderers.chat_utils import ChatTemplateResolutionError
 
         self._renderer = renderer
+        self._budget = budget
         self._params = ChatParams(chat_template_kwargs={"add_generation_prompt": True})
         config = renderer.model_config
         omni = OMNI_ARCHITECTURES.intersection(config.hf_config.architectures or ())
@@ -56,13 +60,25 @@ class PromptBuilder:
     async def build(self, request: Request) -> ModelInput:
         """The input for one request. Media come before the text, as models are trained.
 
+        Sound that is too short for the model is left out. A clip beyond the budget is refused
+        before anything is computed of it: some would end the engine's process.
+
         Raises:
+            PromptTooLongError: the clip does not fit the model.
             ValueError, vllm.exceptions.VLLMClientError: the template or the model refuses it.
         """
-        kinds, media = self._media(request.clip) if request.clip is not None else ([], {})
+        clip = None if request.clip is None else _audible(request.clip)
+        kinds, media = self._media(clip) if clip is not None else ([], {})
         _, rendered = await self._renderer.render_messages_async(
             _messages(request, kinds), self._params
         )
+        if clip is not None and self._budget is not None:
+            admitted = self._budget.admit(
+                clip,
+                text=len(rendered["prompt_token_ids"]),
+                answer=request.generation.max_tokens or self._budget.limits.context,
+            )
+            _, media = self._media(admitted)
         # The template sets the special tokens. A text would be tokenized later on, and some
         # tokenizers would put theirs before it once more.
         return {"prompt_token_ids": rendered["prompt_token_ids"], **media}
@@ -76,6 +92,12 @@ def _messages(request: Request, kinds: list[str]) -> list[dict[str, Any]]:
     places = [{"type": f"{kind}_url", f"{kind}_url": None, "uuid": kind} for kind in kinds]
     user = {"role": "user", "content": [*places, {"type": "text", "text": request.prompt}]}
     return [*([{"role": "system", "content": request.system}] if request.system else []), user]
+
+
+def _audible(clip: Clip) -> Clip:
+    if clip.audio is None or len(clip.audio) >= SHORTEST_SOUND_SEC * clip.audio_rate:
+        return clip
+    return dataclasses.replace(clip, audio=None, audio_rate=0)
 
 
 def _plain_media(clip: Clip) -> tuple[list[str], ModelInput]:

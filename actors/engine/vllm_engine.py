@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from actors.engine.prompting import ModelInput, PromptBuilder
 from actors.engine.stats import EngineStats
+from schemas.budget import Budget
 from schemas.config import GenerationConfig
 from schemas.errors import (
     CaptionError,
@@ -46,6 +47,7 @@ class EngineSettings:
         on_gpu: run on the GPUs that Ray assigns, else on the CPU.
         args: fields of ``vllm.AsyncEngineArgs``.
         environment: variables that vLLM reads when it is imported.
+        budget: what a request with a clip may cost; None where none has any.
     """
 
     model: str
@@ -54,6 +56,7 @@ class EngineSettings:
     on_gpu: bool
     args: dict[str, Any]
     environment: dict[str, str] = field(default_factory=dict)
+    budget: Budget | None = None
 
     def local_model(self) -> str:
         """The model as vLLM takes it: an existing folder, or a hub name."""
@@ -88,7 +91,7 @@ class VllmEngine:
         # A copy, because a fast tokenizer refuses calls while another thread changes it.
         self._counter: Any = copy.deepcopy(self._llm.get_tokenizer())
         self.max_model_len = int(self._llm.model_config.max_model_len)
-        self._prompts = PromptBuilder(self._llm.renderer)
+        self._prompts = PromptBuilder(self._llm.renderer, settings.budget)
         self._ids = itertools.count()
         # The multimodal processor is one thread's work; a short queue before it keeps
         # prepared tensors of many videos from piling up in memory.

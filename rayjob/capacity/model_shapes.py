@@ -105,6 +105,22 @@ def load_shape(model: str, *, revision: str | None = None, dtype: str = "auto") 
     return _from_hub(model, revision=revision, dtype=dtype)
 
 
+def model_config(model: str, *, revision: str | None = None) -> Mapping[str, Any]:
+    """The ``config.json`` of a model, as :func:`load_shape` finds it.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    if model in _published() and not Path(model).is_dir():
+        published: dict[str, Any] = _published()[model]["config"]
+        return published
+    with asking_hub(model, advice=""):
+        folder = Path(model)
+        path = folder / "config.json" if folder.is_dir() else hub_config(model, revision=revision)
+        config: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return config
+
+
 @dataclass(frozen=True)
 class Tensor:
     """One entry of a safetensors header."""

@@ -24,6 +24,7 @@ from rayjob.capacity.placement import (
 )
 from rayjob.capacity.sizing import check_memory, known_gpu_gb
 from rayjob.counts import counted
+from schemas.budget import Budget
 from schemas.config import DecodeConfig, EngineConfig
 from schemas.errors import ConfigError, ModelError
 
@@ -59,7 +60,11 @@ class EnginePool(Engines):
 
 
 def engine_pool(
-    spec: EngineSpec, resources: Resources, *, decode: DecodeConfig | None = None
+    spec: EngineSpec,
+    resources: Resources,
+    *,
+    decode: DecodeConfig | None = None,
+    budget: Budget | None = None,
 ) -> EnginePool:
     """A pool of engines on a cluster.
 
@@ -70,6 +75,7 @@ def engine_pool(
         resources: the cluster as it is; the accelerator types of its GPUs tell their memory
             where the specification does not.
         decode: decoders that must find a place beside the engines; None for a job without.
+        budget: what a request with a clip may cost.
 
     Raises:
         ConfigError: an actor finds no place on the nodes and none is to come, an engine's share
@@ -100,6 +106,7 @@ def engine_pool(
             else spec.kv_cache_bytes or _CPU_KV_CACHE_BYTES,
         ),
         environment=_environment(on_gpu=on_gpu, local=Path(spec.model).is_dir()),
+        budget=budget,
     )
     return EnginePool(**vars(asked), settings=settings, videos_in_flight=spec.videos_in_flight)
 

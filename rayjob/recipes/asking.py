@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from rayjob.recipes.rules import TRUNCATED, Rule, first_reason
 from schemas.config import GenerationConfig
-from schemas.errors import AbnormalCaptionError
+from schemas.errors import AbnormalCaptionError, CaptionError, IncompleteError
 from schemas.recipe import Answer, Asker, Request
-from schemas.tables import CaptionStatus
+from schemas.tables import CaptionRow, CaptionStatus
 
 _RETRY_TEMPERATURE = 0.2
 """Lowest temperature of a second attempt: a greedy answer would come out the same."""
@@ -79,6 +79,30 @@ async def ask(
         prompt_tokens=sum(answer.prompt_tokens for answer in answers),
         output_tokens=sum(answer.output_tokens for answer in answers),
     )
+
+
+def all_or_incomplete(rows: Sequence[CaptionRow], ends: Sequence[object]) -> Sequence[CaptionRow]:
+    """The rows that several requests of one video made, in order.
+
+    Args:
+        ends: what ``asyncio.gather`` returned of them, exceptions included: all come to their
+            end, so that one failure does not waste what others can do.
+
+    Raises:
+        IncompleteError: a request failed; the rows are kept.
+    """
+    rows = sorted(rows, key=lambda row: (row.level, row.index))
+    errors = [end for end in ends if isinstance(end, BaseException)]
+    for error in errors:
+        if not isinstance(error, CaptionError):
+            raise error
+    if errors:
+        first = errors[0]
+        assert isinstance(first, CaptionError)
+        raise IncompleteError(
+            "; ".join(str(error) for error in errors), rows=rows, cause=first.cause
+        ) from first
+    return rows
 
 
 def _shifted(generation: GenerationConfig, attempt: int) -> GenerationConfig:

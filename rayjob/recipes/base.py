@@ -5,6 +5,8 @@ See ``docs/recipes.md`` for a recipe of one's own, and ``omni`` for one that shi
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -14,8 +16,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from rayjob.recipes.asking import Outcome, ask
+from rayjob.recipes.asking import Outcome, all_or_incomplete, ask
 from rayjob.recipes.rules import Rule, complete, min_words, no_endless_repetition, non_empty
+from rayjob.recipes.windows import Window, cut, frames_within, windows_over
+from schemas.budget import OnTooLong
 from schemas.config import GenerationConfig, RecipeConfig
 from schemas.errors import ConfigError
 from schemas.media import Clip, SamplingPlan, VideoInfo
@@ -55,6 +59,9 @@ class BaseRecipe:
         requests_per_video: requests that one video has in the engine at once, about; an
             engine works on so many fewer videos.
         source_recipe: whose captions it works on, for a recipe without a plan.
+        on_too_long: what becomes of a video that does not fit the model whole.
+        part_sec, part_frames: what a request shows at most, of a recipe that cuts videos into
+            parts by itself.
         prompt_hash: of an instance, first 16 hex digits of the SHA-256 of system message and
             prompts.
 
@@ -76,6 +83,9 @@ class BaseRecipe:
     max_num_seqs: int = 64
     requests_per_video: int = 1
     source_recipe: str = ""
+    on_too_long: OnTooLong = "fail"
+    part_sec: float | None = None
+    part_frames: int | None = None
 
     def __init__(
         self,
@@ -105,6 +115,7 @@ class BaseRecipe:
             self.rules = [*self.rules, min_words(config.min_words)]
         self.max_attempts = config.max_attempts
         self.drop_abnormal = config.drop_abnormal
+        self.on_too_long = config.on_too_long or self.on_too_long
         self.model = model or self.model
         self.model_revision = model_revision
         self.set_up()
@@ -113,9 +124,39 @@ class BaseRecipe:
         """What else follows from the attributes, once they are those of the run."""
 
     async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
-        """One row for the whole video; see :class:`schemas.recipe.Recipe`."""
+        """One row for the whole video, or for each part of one that was cut to fit the model; see
+        :class:`schemas.recipe.Recipe`.
+        """
         assert video.decoded is not None
-        return [self.row(video, await self.ask(engine, clip=video.decoded.whole()))]
+        length, window_sec = video.decoded.info.duration_sec, video.decoded.info.window_sec
+        if window_sec is None:
+            return [await self.caption_clip(video, engine, video.decoded.whole())]
+        # Whole parts: the length may come out a little different from what was expected.
+        window_sec = length / max(1, round(length / window_sec))
+        windows = windows_over(length, window_sec=window_sec, stride_sec=window_sec)
+        ends = await asyncio.gather(
+            *(self._caption_window(video, engine, window) for window in windows),
+            return_exceptions=True,
+        )
+        return all_or_incomplete([end for end in ends if isinstance(end, CaptionRow)], ends)
+
+    async def _caption_window(self, video: Video, engine: Engine, window: Window) -> CaptionRow:
+        assert video.decoded is not None
+        frames = frames_within(video.decoded, window)
+        clip = await asyncio.to_thread(cut, video.decoded, window, frames=frames, sound=True)
+        row = await self.caption_clip(video, engine, clip)
+        return dataclasses.replace(
+            row,
+            level="clip",
+            index=window.index,
+            start_sec=window.start_sec,
+            end_sec=window.end_sec,
+            num_frames=clip.num_frames,
+        )
+
+    async def caption_clip(self, video: Video, engine: Engine, clip: Clip) -> CaptionRow:
+        """The row of one clip, which is the whole video or a part of it."""
+        return self.row(video, await self.ask(engine, clip=clip))
 
     async def ask(
         self,

@@ -17,10 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
+from rayjob.recipes.asking import all_or_incomplete
 from rayjob.recipes.base import BaseRecipe
 from rayjob.recipes.windows import Window, cut, frames_within, windows_over
 from schemas.config import GenerationConfig
-from schemas.errors import CaptionError, IncompleteError, UnusableMaterialError
+from schemas.errors import CaptionError, UnusableMaterialError
 from schemas.media import DecodedVideo, SamplingPlan
 from schemas.recipe import Engine, Video
 from schemas.settings import Settings
@@ -71,6 +72,11 @@ class Clips(BaseRecipe):
     # The chain, and some of the frames beside it.
     requests_per_video = 4
 
+    def set_up(self) -> None:
+        """Apply the options."""
+        self.part_sec = self.options.window_sec
+        self.part_frames = self.options.max_window_frames
+
     async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
         """Rows of the levels "frame" and "clip"; see :class:`schemas.recipe.Recipe`.
 
@@ -88,20 +94,7 @@ class Clips(BaseRecipe):
             self._some_frames(video, engine, waiting, rows)
             for _ in range(self.options.frames_at_once)
         ]
-        # All come to their end, so that one failure does not waste what others can do.
-        ends = await asyncio.gather(*jobs, return_exceptions=True)
-        errors = [end for end in ends if isinstance(end, BaseException)]
-        for error in errors:
-            if not isinstance(error, CaptionError):
-                raise error
-        rows.sort(key=lambda row: (row.level, row.index))
-        if errors:
-            first = errors[0]
-            assert isinstance(first, CaptionError)
-            raise IncompleteError(
-                "; ".join(str(error) for error in errors), rows=rows, cause=first.cause
-            ) from first
-        return rows
+        return all_or_incomplete(rows, await asyncio.gather(*jobs, return_exceptions=True))
 
     async def _chain(
         self, video: Video, decoded: DecodedVideo, engine: Engine, rows: list[CaptionRow]

@@ -9,8 +9,6 @@ pixels; here they keep their shape within as many pixels, unless
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rayjob.recipes.base import BaseRecipe
 from rayjob.recipes.rules import (
     complete,
@@ -19,7 +17,7 @@ from rayjob.recipes.rules import (
     structured,
 )
 from schemas.config import GenerationConfig
-from schemas.media import SamplingPlan
+from schemas.media import Clip, SamplingPlan
 from schemas.recipe import Engine, Video
 from schemas.settings import Settings
 from schemas.structured import StructuredCaption
@@ -54,6 +52,8 @@ class Structured(BaseRecipe):
     options = StructuredOptions()
     max_model_len = 31_920
     max_num_seqs = 32
+    # It looks at moments of any video, and hears nothing.
+    on_too_long = "sample"
 
     def set_up(self) -> None:
         """Apply the options."""
@@ -61,11 +61,9 @@ class Structured(BaseRecipe):
         if self.options.published_size:
             self.plan = self.plan.model_copy(update={"stretch_to": PUBLISHED_SIZE})
 
-    async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
-        """One row for the whole video; see :class:`schemas.recipe.Recipe`."""
-        assert video.decoded is not None
-        clip = video.decoded.whole()
+    async def caption_clip(self, video: Video, engine: Engine, clip: Clip) -> CaptionRow:
+        """As of every recipe, with the answer in fields."""
         outcome = await self.ask(engine, clip=clip, json_schema=self._schema)
         valid = structured(outcome.answer) is None
         read = StructuredCaption.model_validate_json(outcome.answer.text) if valid else None
-        return [self.row(video, outcome, structured=read)]
+        return self.row(video, outcome, structured=read)

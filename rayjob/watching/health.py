@@ -135,6 +135,24 @@ def failing_in_a_row(vitals: Vitals, config: HealthConfig) -> str | None:
     return None
 
 
+def engines_dying(vitals: Vitals, config: HealthConfig) -> str | None:
+    """So many deaths are not the doing of a few videos."""
+    seen, most = vitals.snapshot, config.engine_deaths_in_a_row
+    if seen.deaths_in_a_row >= most:
+        reason = (
+            f"{counted(seen.deaths_in_a_row, 'engine')} died in a row "
+            f"(health.engine_deaths_in_a_row: {most})"
+        )
+    elif seen.deaths > most and seen.deaths > config.engine_death_share * max(1, seen.received):
+        reason = (
+            f"{counted(seen.deaths, 'engine')} died for {counted(seen.received, 'video')} "
+            f"(health.engine_death_share: {config.engine_death_share:g})"
+        )
+    else:
+        return None
+    return f"{reason}, the last one with {seen.died_with} in flight"
+
+
 def standing_still(vitals: Vitals, config: HealthConfig) -> str | None:
     """Nothing has moved for long, and no engine is on its way."""
     starting = any(since < config.start_sec for since in vitals.snapshot.starting)
@@ -143,7 +161,7 @@ def standing_still(vitals: Vitals, config: HealthConfig) -> str | None:
     return f"nothing has moved for {vitals.silent_sec:.0f} s: no token, no decoded video, no result"
 
 
-RULES: tuple[Rule, ...] = (failing_in_a_row, standing_still)
+RULES: tuple[Rule, ...] = (failing_in_a_row, engines_dying, standing_still)
 
 
 def reason_to_stop(vitals: Vitals, config: HealthConfig) -> str | None:

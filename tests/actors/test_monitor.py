@@ -12,9 +12,9 @@ FREE = Standing()
 def test_a_death_counts_until_the_video_is_through() -> None:
     monitor = Monitor(lost=set)
     assert monitor.receive(["a", "b"]) == [FREE, FREE]
-    monitor.begin("a", "node-1")
+    monitor.begin("a", "node-1", "engine")
     assert monitor.receive(["a", "b"]) == [Standing(is_suspect=True), FREE]
-    monitor.begin("a", "node-2", alone=True)
+    monitor.begin("a", "node-2", "engine", alone=True)
     b, a = monitor.receive(["b", "a"])
     assert b == FREE
     assert a.guilt is not None and "died 2 times" in a.guilt
@@ -27,13 +27,13 @@ def test_an_engine_that_went_with_its_node_counts_for_nothing() -> None:
     monitor = Monitor(lost=lambda: gone)
     monitor.receive(["a", "b"])
     for video_id in ("a", "b"):
-        monitor.begin(video_id, "spot-1")
+        monitor.begin(video_id, "spot-1", "1")
     gone.add("spot-1")
     assert monitor.receive(["a", "b"]) == [FREE, FREE]
     # With an engine alone, then with a node: one death counts.
-    monitor.begin("a", "spot-2")
+    monitor.begin("a", "spot-2", "engine")
     assert monitor.receive(["a"]) == [Standing(is_suspect=True)]
-    monitor.begin("a", "spot-3", alone=True)
+    monitor.begin("a", "spot-3", "engine", alone=True)
     gone.add("spot-3")
     assert monitor.receive(["a"]) == [Standing(is_suspect=True)]
 
@@ -45,12 +45,12 @@ def test_a_video_that_takes_its_node_down_is_blamed_after_a_few() -> None:
     nodes = 0
     while standing.guilt is None and nodes < 20:
         node = f"node-{nodes}"
-        monitor.begin("killer", node, alone=standing.is_suspect)
+        monitor.begin("killer", node, "engine", alone=standing.is_suspect)
         gone.add(node)
         nodes += 1
         # Others are in flight beside it and go on elsewhere, where they are done.
         monitor.receive(["other"])
-        monitor.begin("other", node)
+        monitor.begin("other", node, "engine")
         assert monitor.receive(["other"])[0].guilt is None
         monitor.end("other")
         (standing,) = monitor.receive(["killer"])
@@ -72,7 +72,7 @@ def test_a_storm_of_lost_nodes_blames_nobody() -> None:
             assert all(standing.guilt is None for standing in standings)
             # A suspect that comes first keeps the others out.
             for video_id, standing in zip(share, standings, strict=True):
-                monitor.begin(video_id, node, alone=standing.is_suspect)
+                monitor.begin(video_id, node, "engine", alone=standing.is_suspect)
                 if standing.is_suspect:
                     break
         gone.update(nodes)
@@ -81,7 +81,31 @@ def test_a_storm_of_lost_nodes_blames_nobody() -> None:
 def test_a_video_is_received_once() -> None:
     monitor = Monitor(lost=lambda: {"spot"})
     monitor.receive(["a", "b"], readable=1)
-    monitor.begin("a", "spot")
+    monitor.begin("a", "spot", "engine")
     monitor.receive(["a"])
     snapshot = monitor.snapshot()
     assert (snapshot.received, snapshot.readable) == (2, 1)
+
+
+def test_the_death_of_an_engine_counts_once_for_all_its_videos() -> None:
+    monitor = Monitor(lost=set)
+    for video_id in ("a", "b"):
+        monitor.begin(video_id, "node", "engine-1")
+    monitor.receive(["a", "b"])
+    monitor.begin("a", "node", "engine-2")
+    monitor.receive(["a", "b"])
+    seen = monitor.snapshot()
+    assert (seen.deaths, seen.deaths_in_a_row, seen.died_with) == (2, 2, "a")
+    monitor.begin("b", "node", "engine-3")
+    monitor.end("b")
+    seen = monitor.snapshot()
+    assert (seen.deaths, seen.deaths_in_a_row) == (2, 0)
+
+
+def test_a_lost_node_is_no_death() -> None:
+    monitor = Monitor(lost=lambda: {"spot"})
+    monitor.begin("a", "spot", "engine-1")
+    # The second time it was not even begun.
+    monitor.receive(["a"])
+    monitor.receive(["a"])
+    assert monitor.snapshot().deaths == 0

@@ -199,9 +199,14 @@ def test_sound_is_16_khz_mono_from_time_0_of_the_picture(tmp_path: Path, extensi
     assert clip.info.has_audio
 
 
-def test_sound_is_not_spread_out_beyond_the_longest_video() -> None:
+def test_sound_is_not_spread_out_before_its_length_is_checked() -> None:
     """Two packets an hour apart: no header announces the silence between them."""
-    track = SoundTrack(rate=SOUND, start=0.0, seconds=1.0, longest=60.0, warn=lambda _: None)
+
+    def check(seconds: float) -> None:
+        assert 3600 <= seconds < 3602
+        raise MediaLimitError("too long")
+
+    track = SoundTrack(rate=SOUND, start=0.0, seconds=1.0, check=check, warn=lambda _: None)
 
     def add(seconds: int) -> None:
         frame = av.AudioFrame.from_ndarray(
@@ -212,7 +217,7 @@ def test_sound_is_not_spread_out_beyond_the_longest_video() -> None:
         track.add(frame)
 
     add(0)
-    with pytest.raises(MediaLimitError, match="60 s"):
+    with pytest.raises(MediaLimitError, match="too long"):
         add(3600)
 
 
@@ -229,7 +234,7 @@ def test_weights_of_channels(layout: str, weights: list[float]) -> None:
         wave[channel] = 0.5
         frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout=layout)
         frame.sample_rate = SOUND
-        track = SoundTrack(rate=SOUND, start=0.0, seconds=0.25, longest=1.0, warn=pytest.fail)
+        track = SoundTrack(rate=SOUND, start=0.0, seconds=0.25, check=pytest.fail, warn=pytest.fail)
         track.add(frame)
         samples = track.finish(0.0)
         assert samples is not None

@@ -91,7 +91,8 @@ def test_the_replica_ends_with_its_engine(
 
     monkeypatch.setattr(os, "_exit", leave)
     captioner = Captioner.__new__(Captioner)
-    captioner._recipe, captioner._monitor, captioner._node_id = Raising(error), Remote(), "n"
+    captioner._recipe, captioner._monitor = Raising(error), Remote()
+    captioner._node_id, captioner._engine_id = "n", "e"
     captioner._engine = dead_engine()
     values = {"video_id": "a", "uri": "/a", "attempts": 0}
     row = dict.fromkeys(INPUTS.names) | values

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from actors.engine.prompting import ModelInput, PromptBuilder
-from schemas.errors import ModelError
+from schemas.budget import Budget, ModelLimits
+from schemas.errors import ModelError, PromptTooLongError
 from schemas.media import Clip
 from schemas.recipe import Request
 from tests.support.renderers import CHATML, OMNI, omni_with_chatml, renderer_of, text_model
@@ -172,6 +173,47 @@ def test_sound_is_the_same_as_with_all_its_padding(omni: Any) -> None:
         (item,) = prepared["mm_kwargs"]["audio"]
         heard.append(item["input_audio_features"].data.float().numpy())
     assert np.array_equal(*heard)
+
+
+@pytest.mark.parametrize("frames", [0, 8])
+def test_sound_that_the_model_has_no_token_for_is_left_out(omni: Any, frames: int) -> None:
+    """Of 20 ms Qwen2.5-Omni makes no token, and its processor refuses the request."""
+    sound = np.full(320, 0.1, np.float32)
+    shown = dataclasses.replace(clip(frames=frames, sound=True), audio=sound)
+    prompt = built(omni, Request(prompt="Tell.", clip=shown))
+    assert "audio" not in prompt.get("multi_modal_data", {})
+    (prepared,) = omni.render_cmpl([prompt])
+    assert prepared["prompt_token_ids"]
+    longer = dataclasses.replace(shown, audio=np.resize(sound, 640))
+    (prepared,) = omni.render_cmpl([built(omni, Request(prompt="Tell.", clip=longer))])
+    assert len(prepared["mm_placeholders"]["audio"]) == 1
+
+
+def test_a_clip_beyond_the_budget_is_refused_before_its_media_are_processed() -> None:
+    limits = ModelLimits(
+        context=1024,
+        sound_tokens_per_sec=25.0,
+        positions=16_384,
+        positions_per_sec=25.0,
+        frames_per_token=2,
+    )
+    builder = PromptBuilder(Renderer(OMNI_NAME), Budget(limits=limits))
+    long = dataclasses.replace(clip(frames=0, sound=True), audio=np.zeros(960_000, np.float32))
+    with pytest.raises(PromptTooLongError, match=r"60\.0 s of sound"):
+        asyncio.run(builder.build(Request(prompt="Tell.", clip=long)))
+    with pytest.raises(PromptTooLongError, match="on the model's clock"):
+        asyncio.run(
+            builder.build(Request(prompt="Tell.", clip=clip(frames=8, sound=False, every=120.0)))
+        )
+
+
+def test_where_a_video_is_sampled_its_clock_is_told_to_be_shorter() -> None:
+    limits = ModelLimits(context=1024, positions=16_384, positions_per_sec=25.0, frames_per_token=2)
+    builder = PromptBuilder(Renderer(OMNI_NAME), Budget(limits=limits, on_too_long="sample"))
+    shown = clip(frames=8, sound=False, every=1000.0)
+    prompt = asyncio.run(builder.build(Request(prompt="Tell.", clip=shown)))
+    last = 3 * 2 / prompt["mm_processor_kwargs"]["fps"] * 25
+    assert 14_000 < last < 16_384 - 1024
 
 
 def test_a_template_of_strings_without_media(tmp_path: Path) -> None:

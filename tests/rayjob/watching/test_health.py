@@ -163,3 +163,24 @@ def test_where_it_stands() -> None:
         "engine: 3 running, 1 being prepared, 7 answered, 200 s without a sign, heard of 1 s ago",
         "engine: starting for 30 s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "reason"),
+    [
+        (Snapshot(received=50, deaths=4, deaths_in_a_row=4), None),
+        (Snapshot(received=50, deaths=5, deaths_in_a_row=5, died_with="a.mp4"),
+         "5 engines died in a row (health.engine_deaths_in_a_row: 5), the last one with a.mp4 "
+         "in flight"),
+        (Snapshot(received=100, deaths=10, deaths_in_a_row=1), None),
+        (Snapshot(received=100, deaths=11, deaths_in_a_row=1, died_with="a.mp4"),
+         "11 engines died for 100 videos (health.engine_death_share: 0.1), the last one with "
+         "a.mp4 in flight"),
+        (Snapshot(received=2, deaths=4, deaths_in_a_row=0), None),
+    ],
+)  # fmt: skip
+def test_engines_that_die_again_and_again_stop_the_run(
+    snapshot: Snapshot, reason: str | None
+) -> None:
+    config = HealthConfig(engine_deaths_in_a_row=5, engine_death_share=0.1)
+    assert reason_to_stop(Vitals(snapshot=snapshot), config) == reason
