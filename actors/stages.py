@@ -143,6 +143,8 @@ class Captioner:
         self._metrics = CaptionMetrics(recipe=recipe.name, capacity=settings.args["max_num_seqs"])
         self._gate: Gate | None = None
         self._reporter: asyncio.Task[None] | None = None
+        # Ready, also where no video ever comes.
+        self._monitor.report.remote(self._engine_id, self._stats())
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """Caption each decoded video of the batch; returns one row with all results."""

@@ -114,14 +114,14 @@ def test_a_run_that_does_not_move_ends(clips: Path, tmp_path: Path, part: str, s
     job = Running(
         clips,
         tmp_path / "out",
-        *("health.engine_silent_sec=5", "health.run_silent_sec=15"),
+        *("health.engine_silent_sec=5", "health.run_silent_sec=40"),
         "decode.limits.wall_seconds=5",
         part=part,
     )
     job.send(signal.SIGSTOP, to=part)
-    assert job.end(within=120) == 1, job.said
+    assert job.end(within=240) == 1, job.said
     assert f"error: the run stopped: {said}" in job.said
-    assert "where the run stands:" in job.said and "in _arriving" in job.said
+    assert "where the run stands:" in job.said and "in _work" in job.said
     assert job.survivors(after=30) == []
 
 
