@@ -263,6 +263,8 @@ def _summary(
         **counts.model_dump(),
         run_id=run_id,
         videos_in=todo.total,
+        manifest_rows=todo.manifest_rows,
+        inputs_repeated=todo.repeated,
         videos_skipped=todo.skipped,
         videos_retried=todo.retried,
         videos_changed=todo.changed,

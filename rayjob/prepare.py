@@ -95,6 +95,11 @@ class Prepared:
                 f"{counted(earlier.unknown_settings, 'video')} done with settings that were not "
                 "recorded; --replace does them again with the present ones"
             )
+        if todo.repeated:
+            yield (
+                f"{counted(todo.repeated, 'input')} listed again, such as "
+                f"{todo.repeated_example}; each counts once"
+            )
         if todo.changed and not self.config.retake_changed:
             yield (
                 f"{counted(todo.changed, 'input')} changed since captioned; "
@@ -233,6 +238,7 @@ class Plan:
             "recipe": recipe,
             "name": self.prepared.name if self.prepared.name != recipe else None,
             "inputs": todo.total,
+            "listed again": todo.repeated or None,
             "already done": todo.skipped,
             "changed since": todo.changed or None,
             "done with other settings, taken again": todo.replaced or None,

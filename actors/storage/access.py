@@ -11,6 +11,7 @@ from actors.storage.local import LocalFile
 from actors.storage.range_reader import RangeReader
 from actors.storage.s3 import s3_client
 from actors.storage.uris import S3_SCHEMES, display_uri, local_path, scheme_of
+from actors.storage.web import WEB_SCHEMES, WebClient
 from schemas.errors import EmptyFileError
 from schemas.media import StorageOptions
 
@@ -42,8 +43,12 @@ def open_range(uri: str, options: StorageOptions) -> RangeReader:
         name = os.path.basename(path)
     else:
         scheme = scheme_of(uri)
-        client = s3_client(options) if scheme in S3_SCHEMES else Client(scheme, options)
-        size, fetch, close = client.head(uri).size, partial(client.read, uri), None
+        if scheme in WEB_SCHEMES:
+            size, fetch = WebClient(scheme, options).open(uri)
+        else:
+            client = s3_client(options) if scheme in S3_SCHEMES else Client(scheme, options)
+            size, fetch = client.head(uri).size, partial(client.read, uri)
+        close = None
         name = os.path.basename(urlsplit(shown).path) or scheme
     reader = RangeReader(fetch, size=size, name=name, on_close=close)
     if size == 0:

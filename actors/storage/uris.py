@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import re
+from hashlib import blake2b
 from typing import NamedTuple, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from schemas.errors import OpenError
 
 S3_SCHEMES = ("s3", "s3a")
 
+_WITHOUT_QUERY = {"", "file", "local", *S3_SCHEMES, "gs", "gcs"}
+"""Schemes whose names may hold a question mark."""
+
 _SIGNATURE = re.compile(
-    r"(?:^|&)(?:x-amz-|x-goog-|signature=|sig=|token=|key-pair-id=|policy=)", re.IGNORECASE
+    r"x-(?:amz|goog|oss|obs)-.*|x-cos-security-token"  # S3, Google Cloud, Alibaba, Huawei, Tencent
+    r"|q-(?:sign-algorithm|ak|sign-time|key-time|header-list|url-param-list|signature)"
+    r"|(?:aws|google|oss)access(?:key)?id|key-pair-id|signature|sig"
+    r"|hdne?a|hdnts|hdntl|__token__|__gda__|edge-cache-token"  # Akamai, Google's Media CDN
+    r"|(?:access_|auth_|id_)?token|auth_key|jwt"
 )
+"""Names of parameters that only say that an address may be used, and until when."""
+
+_BESIDE_A_SIGNATURE = re.compile(
+    r"expires|expiry|policy|hash-algorithm|security-token|x-id|keyname|urlprefix|token_.*"
+)
+
+_BESIDE_SIG = re.compile(
+    r"sv|ss|srt|sr|sp|se|st|spr|sip|si|sdd|ses|scid|saoid|suoid|sduoid|skoid|sktid|skt|ske|sks|skv"
+)
+"""Of a shared access signature of Azure."""
+
+_CREDENTIAL = re.compile(
+    r"(api[-_]?key|sharekey|auth|authorization|password|passwd|pwd|secret|client_secret)"
+    r"=(?!~[0-9a-f]{16}$).+|key=[\w-]{20,}",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Parameters that open more than this address, but may also be what tells it from another."""
+
 _S3 = re.compile(
     r"s3a?://"
     r"(arn:[^/]*(?:outpost/[^/]+/)?accesspoint[/:][^/]+|[a-z0-9._-]{1,255})"
@@ -60,20 +86,40 @@ def display_uri(uri: str) -> str:
     if "://" not in uri:
         return uri
     scheme, rest = uri.split("://", 1)
-    if scheme not in ("file", "local", "s3", "s3a", "gs", "gcs"):
+    if scheme.lower() not in _WITHOUT_QUERY:
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rsplit('@', 1)[-1]}{slash}{path}"
 
 
 def public_uri(uri: str) -> str:
-    """Return ``uri`` fit for tables: as it is, but for user, password and the query of a signed
-    address, which opens the file for whoever reads it.
+    """Return ``uri`` fit for tables, the same for an address that is signed anew.
+
+    Of a web address user, password, fragment and the parameters of a signature are left out, and
+    of credentials among the others the value is replaced by its hash. What is left says which
+    input this is; it is its own public form.
     """
-    query = urlsplit(uri).query if uri.startswith(("http://", "https://")) else ""
-    signed = _SIGNATURE.search(query) is not None
-    bare = display_uri(uri)
-    return bare if signed or not query else f"{bare}?{query}"
+    if scheme_of(uri) in _WITHOUT_QUERY:
+        return display_uri(uri)
+    query = uri.partition("#")[0].partition("?")[2]
+    named = [(unquote(each.partition("=")[0]).lower(), each) for each in query.split("&") if each]
+    names = {name for name, _ in named}
+    unsigned = [_SIGNATURE]
+    if any(map(_SIGNATURE.fullmatch, names)):
+        unsigned.append(_BESIDE_A_SIGNATURE)
+    if {"sig", "sv"} <= names:
+        unsigned.append(_BESIDE_SIG)
+    kept = [
+        _CREDENTIAL.sub(_hashed, each) if _CREDENTIAL.fullmatch(each) else each
+        for name, each in named
+        if not any(pattern.fullmatch(name) for pattern in unsigned)
+    ]
+    return "?".join(filter(None, [display_uri(uri), "&".join(kept)]))
+
+
+def _hashed(parameter: re.Match[str]) -> str:
+    name, _, value = parameter[0].partition("=")
+    return f"{name}=~{blake2b(value.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}"
 
 
 def without_secrets(text: str) -> str:
