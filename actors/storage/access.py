@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from actors.storage.client import Client
 from actors.storage.local import LocalFile
-from actors.storage.range_reader import RangeReader
+from actors.storage.range_reader import Fetch, RangeReader
 from actors.storage.s3 import s3_client
 from actors.storage.uris import S3_SCHEMES, display_uri, local_path, scheme_of
 from actors.storage.web import WEB_SCHEMES, WebClient
@@ -37,6 +37,8 @@ def open_range(uri: str, options: StorageOptions) -> RangeReader:
     """
     shown = display_uri(uri)
     path = local_path(uri)
+    fetch: Fetch
+    close = None
     if path is not None:
         file = LocalFile(path)
         size, fetch, close = file.size, file.fetch, file.close
@@ -48,7 +50,6 @@ def open_range(uri: str, options: StorageOptions) -> RangeReader:
         else:
             client = s3_client(options) if scheme in S3_SCHEMES else Client(scheme, options)
             size, fetch = client.head(uri).size, partial(client.read, uri)
-        close = None
         name = os.path.basename(urlsplit(shown).path) or scheme
     reader = RangeReader(fetch, size=size, name=name, on_close=close)
     if size == 0:
