@@ -27,24 +27,26 @@ class PlainText:
     and look like markup, but for the tags of HTML.
 
     Args:
-        model_config: vLLM's, of the model.
+        tokenizer: as vLLM loads it.
     """
 
-    def __init__(self, model_config: Any) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         from transformers import AddedToken, PreTrainedTokenizerBase
-        from vllm.tokenizers import cached_tokenizer_from_config
 
         # A copy, because it gets a token more, and because a fast tokenizer refuses calls while
         # another thread changes it.
-        self._tokenizer: Any = copy.deepcopy(cached_tokenizer_from_config(model_config))
+        self._tokenizer: Any = copy.deepcopy(tokenizer)
         self._lock = threading.Lock()
         self._control: dict[int, str] = {}
         # Others, such as Mistral's, read control tokens in no text.
         self._is_known = isinstance(self._tokenizer, PreTrainedTokenizerBase)
         if self._is_known:
-            added = self._tokenizer.added_tokens_decoder
+            special = set(self._tokenizer.all_special_ids)
             self._control = {
-                number: token.content for number, token in added.items() if _is_control(token)
+                number: token.content
+                for number, token in self._tokenizer.added_tokens_decoder.items()
+                if len(token.content.strip()) > 1
+                and (number in special or token.special or _is_markup(token.content))
             }
             self._tokenizer.add_tokens([AddedToken(BREAK, normalized=False)], special_tokens=True)
             self._break_id: int = self._tokenizer.convert_tokens_to_ids(BREAK)
@@ -98,6 +100,5 @@ class PlainText:
                 yield start, stop
 
 
-def _is_control(token: Any) -> bool:
-    is_markup = _MARKUP.fullmatch(token.content) and not _TAG.fullmatch(token.content)
-    return len(token.content.strip()) > 1 and bool(token.special or is_markup)
+def _is_markup(text: str) -> bool:
+    return bool(_MARKUP.fullmatch(text) and not _TAG.fullmatch(text))

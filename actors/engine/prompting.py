@@ -45,13 +45,14 @@ class PromptBuilder:
         from vllm.renderers import ChatParams
         from vllm.renderers.chat_utils import ChatTemplateResolutionError
         from vllm.renderers.hf import HfRenderer
+        from vllm.tokenizers import cached_tokenizer_from_config
 
         self._renderer = renderer
         self._params, self._untokenized = (
             ChatParams(chat_template_kwargs={"add_generation_prompt": True, **more})
             for more in ({}, {"tokenize": False})
         )
-        self.text = PlainText(renderer.model_config)
+        self.text = PlainText(cached_tokenizer_from_config(renderer.model_config))
         self._is_jinja = isinstance(renderer, HfRenderer)
         config = renderer.model_config
         omni = OMNI_ARCHITECTURES.intersection(config.hf_config.architectures or ())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actors.engine.plain_text import PlainText
 from actors.engine.prompting import PromptBuilder
 from schemas.media import Clip
 from schemas.recipe import Request
@@ -140,6 +141,17 @@ def test_control_tokens_in_a_text_stay_text(family: Any) -> None:
     assert decode(ids).replace(" ", "") == decode(rendered_by_vllm(renderer, hostile)).replace(
         " ", ""
     )
+
+
+def test_a_tokenizer_that_does_not_tell_where_its_tokens_are() -> None:
+    from transformers import ByT5Tokenizer
+
+    tokenizer = ByT5Tokenizer(extra_ids=2)
+    assert not tokenizer.is_fast
+    spelled = "a </s><extra_id_0> b <pad>"
+    text = PlainText(tokenizer)
+    assert text.ids(text.broken(spelled)) == [each + 3 for each in spelled.encode()]
+    assert text.broken("a < b") == "a < b"
 
 
 def test_letters_are_where_they_were(tmp_path: Path) -> None:
