@@ -43,6 +43,7 @@ from rayjob.output.timeline import Timeline
 from rayjob.prepare import Config, Prepared, prepare
 from rayjob.progress import Progress
 from rayjob.settings.redaction import shown_config
+from rayjob.terminal import printable
 from schemas.errors import RayjobError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def run(
             retake_changed=config.retake_changed,
         )
         for note in prepared.notes(earlier, todo):
-            console.print(Text.assemble(("note: ", "yellow"), note), soft_wrap=True)
+            console.print(Text.assemble(("note: ", "yellow"), printable(note)), soft_wrap=True)
         pools = _pools(prepared) if todo.todo else None
         clear_success(prepared.store, run_id)
         write_config(prepared.store, run_id, _config_yaml(prepared.config, run_id))

@@ -31,6 +31,7 @@ from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
 from rayjob.recipes import find_recipe
 from rayjob.recipes.base import BaseRecipe
+from rayjob.terminal import printable
 from schemas.config import FuseConfig, JobConfig
 from schemas.errors import ConfigError, ModelError
 
@@ -251,7 +252,7 @@ class Plan:
         table = Table.grid(padding=(0, 2))
         for name, value in rows.items():
             if value is not None:
-                table.add_row(name, escape(str(value)))
+                table.add_row(name, escape(printable(str(value))))
         console.print(table, highlight=False, soft_wrap=True)
 
 

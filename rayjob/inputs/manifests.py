@@ -5,8 +5,8 @@ in upper or lower case) and optionally ``video_id``. The other columns become th
 of them, ``version`` also tells one content of a video from another.
 
 * A relative path counts from the manifest's folder; locally, from the current folder if the
-  file is only there. Spaces at the ends belong to a name, but for a local file that is there
-  without them only, and for a web address.
+  file is only there. A space at one end belongs to a name; spaces at both ends do where a local
+  file has that name, and otherwise only surround it.
 * A video as the Hugging Face hub stores it (``bytes`` and ``path``) stands for its path; beside
   another of these columns, for nothing.
 * Without a ``video_id`` column the id is the path relative to the manifest's folder; for a
@@ -146,8 +146,9 @@ def _given_id(value: Any) -> str:
 
 def _resolved(uri: str, folder: str) -> str:
     """The uri as tables store it: an absolute path, or a URL."""
-    if "://" in uri:
-        uri = uri.lstrip()
+    bare = uri.strip()
+    if "://" in bare:
+        uri = bare if uri[0].isspace() or scheme_of(bare) not in S3_SCHEMES else uri
     scheme, path = scheme_of(uri), local_path(uri)
     if scheme in S3_SCHEMES:
         location = S3Address.parse(uri)
@@ -155,20 +156,22 @@ def _resolved(uri: str, folder: str) -> str:
             raise SourceError(f"{uri} names a bucket, not a video")
         return str(location)
     if path is None:
-        return uri.rstrip()
+        return uri
     path = os.path.expanduser(path)
     if os.path.isabs(path) and path == path.strip():
         return os.path.abspath(path)
+    meant = path.strip() if path[0].isspace() and path[-1].isspace() else path
     if not folder.startswith("s3://"):
-        places = [
+        places = (
             os.path.abspath(os.path.join(base, name))
             for name in dict.fromkeys((path, path.strip()))
             for base in (folder, ".")
-        ]
-        return next(filter(os.path.exists, places), places[0])
+        )
+        beside = os.path.abspath(os.path.join(folder, meant))
+        return next(filter(os.path.exists, places), beside)
     base = S3Address.parse(folder)
     parts = base.key.split("/")[:-1]
-    for part in path.split("/"):
+    for part in meant.split("/"):
         if part == ".." and not parts:
             raise SourceError(f"{uri} leads out of the bucket")
         if part == "..":
