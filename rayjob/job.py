@@ -43,7 +43,7 @@ from rayjob.output.timeline import Timeline
 from rayjob.prepare import Config, Prepared, prepare
 from rayjob.progress import Progress
 from rayjob.settings.redaction import shown_config
-from rayjob.terminal import printable
+from rayjob.settings.terminal import printable
 from schemas.errors import RayjobError, UsageError
 
 logger = logging.getLogger(__name__)

@@ -31,7 +31,7 @@ from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
 from rayjob.recipes import find_recipe
 from rayjob.recipes.base import BaseRecipe
-from rayjob.terminal import printable
+from rayjob.settings.terminal import printable
 from schemas.config import FuseConfig, JobConfig
 from schemas.errors import ConfigError, ModelError
 

@@ -32,12 +32,14 @@ _BESIDE_SIG = re.compile(
 )
 """Of a shared access signature of Azure."""
 
-_CREDENTIAL = re.compile(
-    r"(api[-_]?key|sharekey|auth|authorization|password|passwd|pwd|secret|client_secret)"
-    r"=(?!~[0-9a-f]{16}$).+|key=[\w-]{20,}",
-    re.IGNORECASE | re.DOTALL,
-)
-"""Parameters that open more than this address, but may also be what tells it from another."""
+_HARMLESS = {
+    "clip", "end", "episode", "file", "filename", "format", "fps", "height", "id", "index", "lang",
+    "list", "name", "page", "part", "path", "quality", "season", "start", "t", "v", "version",
+    "versionid", "video", "video_id", "width",
+}  # fmt: skip
+"""Parameters that tell which video is meant. Any other may be a secret too."""
+
+_HASHED = re.compile(r"~[0-9a-f]{16}")
 
 _S3 = re.compile(
     r"s3a?://"
@@ -96,7 +98,7 @@ def public_uri(uri: str) -> str:
     """Return ``uri`` fit for tables, the same for an address that is signed anew.
 
     Of a web address user, password, fragment and the parameters of a signature are left out, and
-    of credentials among the others the value is replaced by its hash. What is left says which
+    of the others a value that could be a secret is replaced by its hash. What is left says which
     input this is; it is its own public form.
     """
     if scheme_of(uri) in _WITHOUT_QUERY:
@@ -110,15 +112,17 @@ def public_uri(uri: str) -> str:
     if {"sig", "sv"} <= names:
         unsigned.append(_BESIDE_SIG)
     kept = [
-        _CREDENTIAL.sub(_hashed, each) if _CREDENTIAL.fullmatch(each) else each
+        each if name in _HARMLESS else _hashed(each)
         for name, each in named
         if not any(pattern.fullmatch(name) for pattern in unsigned)
     ]
     return "?".join(filter(None, [display_uri(uri), "&".join(kept)]))
 
 
-def _hashed(parameter: re.Match[str]) -> str:
-    name, _, value = parameter[0].partition("=")
+def _hashed(parameter: str) -> str:
+    name, _, value = parameter.partition("=")
+    if not value or _HASHED.fullmatch(value):
+        return parameter
     return f"{name}=~{blake2b(value.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}"
 
 

@@ -24,7 +24,7 @@ from rich.table import Table
 from rayjob.evaluation.measures import Bootstrap, Difference, Figure, Measure, compare
 from rayjob.evaluation.scores import Score
 from rayjob.output.store import TableStore
-from rayjob.terminal import printable
+from rayjob.settings.terminal import printable
 from schemas.tables import utc_now
 
 FOLDER = "scores/_evaluations"

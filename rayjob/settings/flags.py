@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from rayjob.settings.loading import read_config
-from rayjob.terminal import PrintableFormatter, printable
+from rayjob.settings.terminal import PrintableFormatter, printable
 from schemas.errors import RayjobError, UsageError
 from schemas.settings import Flag, Setting, Settings, settings_of
 

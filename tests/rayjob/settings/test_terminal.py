@@ -8,7 +8,7 @@ import logging
 from rich.console import Console
 
 from rayjob.settings.flags import show_error
-from rayjob.terminal import PrintableFormatter, printable
+from rayjob.settings.terminal import PrintableFormatter, printable
 from schemas.errors import SourceError
 
 ESCAPE = "a\x1b]0;mine\x07\x9b31m\u202eb.mp4"
