@@ -103,7 +103,7 @@ class Decoder:
             return self._decoded(row["uri"])
         except Exception as error:
             if not isinstance(error, VideoError):
-                logger.exception("unforeseen error while decoding %s", row["video_id"])
+                logger.exception("unforeseen error while decoding %r", row["video_id"])
             return failure_of(row, error, stage="decode")
 
     def _decoded(self, uri: str) -> pa.RecordBatch:
@@ -180,7 +180,7 @@ class Captioner:
                 rows, failures = error.rows, [failure_of(row, error, stage="caption")]
             except Exception as error:
                 if not isinstance(error, VideoError):
-                    logger.exception("unforeseen error while captioning %s", row["video_id"])
+                    logger.exception("unforeseen error while captioning %r", row["video_id"])
                 failures = [failure_of(row, error, stage="caption")]
         self._metrics.finished(rows, failures)
         return results_table(row["video_id"], captions=rows, failures=failures)

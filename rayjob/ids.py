@@ -13,6 +13,8 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
+from actors.storage.uris import public_uri
+
 _RECENT = 1 << 16
 
 _CONTENT = (1 << 31) - 1
@@ -49,10 +51,8 @@ def stamps(uris: Iterable[str], versions: Iterable[str | None]) -> _I64:
 
 
 def places(uris: Iterable[str]) -> _I64:
-    """:func:`fingerprints` of where inputs are. The query of a web address does not count: a
-    signed one's is different every time.
-    """
-    return fingerprints(uri.partition("?")[0] if uri.startswith("http") else uri for uri in uris)
+    """:func:`fingerprints` of where inputs are: the same for an address that is signed anew."""
+    return fingerprints(map(public_uri, uris))
 
 
 def has_moved(before: _I64, now: _I64) -> npt.NDArray[np.bool_]:

@@ -45,6 +45,7 @@ from rayjob.output.summary import (
 from rayjob.output.timeline import Timeline
 from rayjob.prepare import Config, Prepared, prepare
 from rayjob.settings.redaction import shown_config
+from rayjob.settings.terminal import printable
 from rayjob.watching.health import (
     Quarantine,
     Vitals,
@@ -106,7 +107,7 @@ def run(
             retake_changed=config.retake_changed,
         )
         for note in prepared.notes(earlier, todo):
-            console.print(Text.assemble(("note: ", "yellow"), note), soft_wrap=True)
+            console.print(Text.assemble(("note: ", "yellow"), printable(note)), soft_wrap=True)
         pools = _pools(prepared) if todo.todo else None
         clear_success(prepared.store, run_id)
         write_config(prepared.store, run_id, _config_yaml(prepared.config, run_id))
@@ -328,6 +329,8 @@ def _summary(
         **counts.model_dump(),
         run_id=run_id,
         videos_in=todo.total,
+        manifest_rows=todo.manifest_rows,
+        inputs_repeated=todo.repeated,
         videos_skipped=todo.skipped,
         videos_retried=todo.retried,
         videos_changed=todo.changed,

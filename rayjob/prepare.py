@@ -32,6 +32,7 @@ from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
 from rayjob.recipes import find_recipe
 from rayjob.recipes.base import BaseRecipe
+from rayjob.settings.terminal import printable
 from schemas.config import FuseConfig, JobConfig
 from schemas.errors import ConfigError, ModelError
 
@@ -95,6 +96,11 @@ class Prepared:
             yield (
                 f"{counted(earlier.unknown_settings, 'video')} done with settings that were not "
                 "recorded; --replace does them again with the present ones"
+            )
+        if todo.repeated:
+            yield (
+                f"{counted(todo.repeated, 'input')} listed again, such as "
+                f"{todo.repeated_example}; each counts once"
             )
         if todo.changed and not self.config.retake_changed:
             yield (
@@ -235,6 +241,7 @@ class Plan:
             "recipe": recipe,
             "name": self.prepared.name if self.prepared.name != recipe else None,
             "inputs": todo.total,
+            "listed again": todo.repeated or None,
             "already done": todo.skipped,
             "changed since": todo.changed or None,
             "done with other settings, taken again": todo.replaced or None,
@@ -247,7 +254,7 @@ class Plan:
         table = Table.grid(padding=(0, 2))
         for name, value in rows.items():
             if value is not None:
-                table.add_row(name, escape(str(value)))
+                table.add_row(name, escape(printable(str(value))))
         console.print(table, highlight=False, soft_wrap=True)
 
 

@@ -273,7 +273,7 @@ class JobConfig(RunConfig):
     """Everything a run of ``rayjob caption`` needs."""
 
     input: Annotated[tuple[str, ...], INPUT] = Field(min_length=1)
-    """A file, folder, glob, s3:// prefix or manifest (.csv .jsonl .parquet .txt)."""
+    """A file, folder, glob, s3:// prefix or manifest (.csv .tsv .json .jsonl .parquet .txt)."""
     decode: DecodeConfig = DecodeConfig()
     source: SourceConfig = SourceConfig()
 

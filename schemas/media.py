@@ -84,6 +84,9 @@ class StorageOptions(Settings):
     """Tries after the first, per request."""
     timeout_sec: PositiveFloat = 30.0
     """Wall time of one request, in seconds."""
+    whole_file_mb: PositiveInt = 256
+    """Largest file that is read whole, into memory, from a web server that sends no ranges; in
+    10^6 bytes."""
     usd_per_1000_requests: NonNegativeFloat = 0.0004
     """Price of 1,000 reading requests (S3: GET)."""
     usd_per_gb: NonNegativeFloat = 0.0

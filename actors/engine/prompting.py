@@ -6,11 +6,13 @@ something special gets an adapter, chosen by its architecture.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
 
+from actors.engine.plain_text import BREAK, PlainText
 from schemas.budget import SHORTEST_SOUND_SEC, Budget
 from schemas.errors import ModelError
 from schemas.media import Clip
@@ -33,6 +35,9 @@ class PromptBuilder:
             whether that takes text or lists of parts, and how a text names its media.
         budget: what a request may cost; None where nothing is known of that.
 
+    Attributes:
+        text: the model's tokenizer, for text that is data.
+
     Raises:
         ModelError: from the constructor, if the model has no chat template.
     """
@@ -41,10 +46,17 @@ class PromptBuilder:
         from vllm.exceptions import VLLMValidationError
         from vllm.renderers import ChatParams
         from vllm.renderers.chat_utils import ChatTemplateResolutionError
+        from vllm.renderers.hf import HfRenderer
+        from vllm.tokenizers import cached_tokenizer_from_config
 
         self._renderer = renderer
         self._budget = budget
-        self._params = ChatParams(chat_template_kwargs={"add_generation_prompt": True})
+        self._params, self._untokenized = (
+            ChatParams(chat_template_kwargs={"add_generation_prompt": True, **more})
+            for more in ({}, {"tokenize": False})
+        )
+        self.text = PlainText(cached_tokenizer_from_config(renderer.model_config))
+        self._is_jinja = isinstance(renderer, HfRenderer)
         config = renderer.model_config
         omni = OMNI_ARCHITECTURES.intersection(config.hf_config.architectures or ())
         self._media: Callable[[Clip], tuple[list[str], ModelInput]]
@@ -63,25 +75,50 @@ class PromptBuilder:
         Sound that is too short for the model is left out. A clip beyond the budget is refused
         before anything is computed of it: some would end the engine's process.
 
+        Only the template sets control tokens. Where a text of the request spells one, it stays
+        text, letter by letter; in a request with media a space is put into it, because the
+        processors of some models write such a prompt and tokenize it once more.
+
         Raises:
             PromptTooLongError: the clip does not fit the model.
             ValueError, vllm.exceptions.VLLMClientError: the template or the model refuses it.
         """
         clip = None if request.clip is None else _audible(request.clip)
         kinds, media = self._media(clip) if clip is not None else ([], {})
+        is_exact = self._is_jinja and not kinds
+        request = await asyncio.to_thread(self._as_data, request, kinds, BREAK if is_exact else " ")
+        is_broken = is_exact and BREAK in request.system + request.prompt
         _, rendered = await self._renderer.render_messages_async(
-            _messages(request, kinds), self._params
+            _messages(request, kinds), self._untokenized if is_broken else self._params
         )
+        # A text would be tokenized later on, and some tokenizers would put their own tokens
+        # before those of the template.
+        if is_broken:
+            ids = await asyncio.to_thread(self.text.ids, rendered["prompt"])
+        else:
+            ids = rendered["prompt_token_ids"]
         if clip is not None and self._budget is not None:
             admitted = self._budget.admit(
                 clip,
-                text=len(rendered["prompt_token_ids"]),
+                text=len(ids),
                 answer=request.generation.max_tokens or self._budget.limits.context,
             )
             _, media = self._media(admitted)
-        # The template sets the special tokens. A text would be tokenized later on, and some
-        # tokenizers would put theirs before it once more.
-        return {"prompt_token_ids": rendered["prompt_token_ids"], **media}
+        return {"prompt_token_ids": ids, **media}
+
+    def _as_data(self, request: Request, kinds: list[str], mark: str) -> Request:
+        """The request with ``mark`` in whatever its texts must not say to the model or vLLM."""
+        system, prompt = (self.text.broken(text, mark) for text in (request.system, request.prompt))
+        for place in filter(None, map(self._place, kinds)):
+            prompt = prompt.replace(place, place[:1] + mark + place[1:])
+        return dataclasses.replace(request, system=system, prompt=prompt)
+
+    def _place(self, kind: str) -> str:
+        """How a text of the model names its first medium of a kind."""
+        from vllm.model_executor.model_loader import get_model_cls
+
+        place: str = get_model_cls(self._renderer.model_config).get_placeholder_str(kind, 1) or ""
+        return place
 
 
 def _messages(request: Request, kinds: list[str]) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import fcntl
 import itertools
 import logging
@@ -88,8 +87,6 @@ class VllmEngine:
                 )
             except (OSError, ValueError, TypeError) as error:
                 raise ModelError(f"vLLM cannot load {settings.model!r}: {error}") from error
-        # A copy, because a fast tokenizer refuses calls while another thread changes it.
-        self._counter: Any = copy.deepcopy(self._llm.get_tokenizer())
         self.max_model_len = int(self._llm.model_config.max_model_len)
         self._prompts = PromptBuilder(self._llm.renderer, settings.budget)
         self._ids = itertools.count()
@@ -173,8 +170,7 @@ class VllmEngine:
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, without any chat markup."""
         # Off the loop: a long video's captions are tens of thousands of tokens.
-        encoded = await asyncio.to_thread(self._counter, list(texts), add_special_tokens=False)
-        return [len(ids) for ids in encoded["input_ids"]]
+        return await asyncio.to_thread(self._prompts.text.count, texts)
 
     def close(self) -> None:
         """Stop the engine's processes."""

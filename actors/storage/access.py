@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 from actors.storage.client import Client
 from actors.storage.local import LocalFile
-from actors.storage.range_reader import RangeReader
+from actors.storage.range_reader import Fetch, RangeReader
 from actors.storage.s3 import s3_client
 from actors.storage.uris import S3_SCHEMES, display_uri, local_path, scheme_of
+from actors.storage.web import WEB_SCHEMES, WebClient
 from schemas.errors import EmptyFileError
 from schemas.media import StorageOptions
 
@@ -38,16 +39,22 @@ def open_range(uri: str, options: StorageOptions) -> RangeReader:
     """
     shown = display_uri(uri)
     path = local_path(uri)
+    fetch: Fetch
+    close = None
     if path is not None:
         file = LocalFile(path)
         size, fetch, close = file.size, file.fetch, file.close
         name = os.path.basename(path)
     else:
         scheme = scheme_of(uri)
-        client = s3_client(options) if scheme in S3_SCHEMES else Client(scheme, options)
-        size, version = client.head(uri)
         # All ranges of one reading are of one version.
-        fetch, close = partial(client.read, uri, version=version), None
+        if scheme in WEB_SCHEMES:
+            size, fetch = WebClient(scheme, options).open(uri)
+        else:
+            client = s3_client(options) if scheme in S3_SCHEMES else Client(scheme, options)
+            size, version = client.head(uri)
+            fetch = partial(client.read, uri, version=version)
+        close = None
         name = os.path.basename(urlsplit(shown).path) or scheme
     reader = RangeReader(fetch, size=size, name=name, on_close=close)
     if size == 0:

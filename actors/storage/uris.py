@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 import re
+from hashlib import blake2b
 from typing import NamedTuple, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from schemas.errors import OpenError
 
 S3_SCHEMES = ("s3", "s3a")
 
-_SAFE_PARAMETERS = {
-    "end", "format", "fps", "height", "id", "index", "lang", "list", "page", "quality", "start",
-    "t", "v", "version", "versionid", "video", "video_id", "width",
-}  # fmt: skip
-"""Names in a query that tell which video, or which part of it. Any other may hold what opens the
-file for whoever reads it: a signature, a token, the key of a share."""
 _ADDRESS = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://\S+\s*")
+
+_WITHOUT_QUERY = {"", "file", "local", *S3_SCHEMES, "gs", "gcs"}
+"""Schemes whose names may hold a question mark."""
+
+_SIGNATURE = re.compile(
+    r"x-(?:amz|goog|oss|obs)-.*|x-cos-security-token"  # S3, Google Cloud, Alibaba, Huawei, Tencent
+    r"|q-(?:sign-algorithm|ak|sign-time|key-time|header-list|url-param-list|signature)"
+    r"|(?:aws|google|oss)access(?:key)?id|key-pair-id|signature|sig"
+    r"|hdne?a|hdnts|hdntl|__token__|__gda__|edge-cache-token"  # Akamai, Google's Media CDN
+    r"|(?:access_|auth_|id_)?token|auth_key|jwt"
+)
+"""Names of parameters that only say that an address may be used, and until when."""
+
+_BESIDE_A_SIGNATURE = re.compile(
+    r"expires|expiry|policy|hash-algorithm|security-token|x-id|keyname|urlprefix|token_.*"
+)
+
+_BESIDE_SIG = re.compile(
+    r"sv|ss|srt|sr|sp|se|st|spr|sip|si|sdd|ses|scid|saoid|suoid|sduoid|skoid|sktid|skt|ske|sks|skv"
+)
+"""Of a shared access signature of Azure."""
+
+_HARMLESS = {
+    "clip", "end", "episode", "file", "filename", "format", "fps", "height", "id", "index", "lang",
+    "list", "name", "page", "part", "path", "quality", "season", "start", "t", "v", "version",
+    "versionid", "video", "video_id", "width",
+}  # fmt: skip
+"""Parameters that tell which video is meant. Any other may be a secret too."""
+
+_HASHED = re.compile(r"~[0-9a-f]{16}")
+
 _S3 = re.compile(
     r"s3a?://"
     r"(arn:[^/]*(?:outpost/[^/]+/)?accesspoint[/:][^/]+|[a-z0-9._-]{1,255})"
@@ -64,25 +90,52 @@ def display_uri(uri: str) -> str:
     if "://" not in uri:
         return uri
     scheme, rest = uri.split("://", 1)
-    if scheme not in ("file", "local", "s3", "s3a", "gs", "gcs"):
+    if scheme.lower() not in _WITHOUT_QUERY:
         rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rsplit('@', 1)[-1]}{slash}{path}"
 
 
 def public_uri(uri: str) -> str:
-    """Return ``uri`` fit for tables: :func:`display_uri`, with the query of a web address where
-    none of its parameters could be a secret.
+    """Return ``uri`` fit for tables, the same for an address that is signed anew.
+
+    Of a web address user, password, fragment and the parameters of a signature are left out, and
+    of the others a value that could be a secret is replaced by its hash. What is left says which
+    input this is; it is its own public form.
     """
-    query = urlsplit(uri).query if uri.startswith(("http://", "https://")) else ""
-    names = {part.partition("=")[0].lower() for part in re.split("[&;]", query)}
-    bare = display_uri(uri)
-    return f"{bare}?{query}" if names <= _SAFE_PARAMETERS else bare
+    if scheme_of(uri) in _WITHOUT_QUERY:
+        return display_uri(uri)
+    query = uri.partition("#")[0].partition("?")[2]
+    named = [
+        (unquote(each.partition("=")[0]).lower(), each) for each in re.split("[&;]", query) if each
+    ]
+    names = {name for name, _ in named}
+    unsigned = [_SIGNATURE]
+    if any(map(_SIGNATURE.fullmatch, names)):
+        unsigned.append(_BESIDE_A_SIGNATURE)
+    if {"sig", "sv"} <= names:
+        unsigned.append(_BESIDE_SIG)
+    kept = [
+        each if name in _HARMLESS else _hashed(each)
+        for name, each in named
+        if not any(pattern.fullmatch(name) for pattern in unsigned)
+    ]
+    return "?".join(filter(None, [display_uri(uri), "&".join(kept)]))
 
 
 def public_text(text: str) -> str:
     """Return a text as it is, or as :func:`public_uri` where all of it is an address."""
     return public_uri(text) if _ADDRESS.fullmatch(text) else text
+
+
+def _hashed(parameter: str) -> str:
+    name, equals, value = parameter.partition("=")
+    if not equals:
+        name, value = "", name
+    if _HASHED.fullmatch(value) or not value:
+        return parameter
+    digest = blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{name}{equals}~{digest}"
 
 
 def without_secrets(text: str) -> str:

@@ -25,6 +25,7 @@ from rich.table import Table
 from rayjob.evaluation.measures import Bootstrap, Difference, Figure, Measure, Result, compare
 from rayjob.evaluation.scores import Score
 from rayjob.output.store import TableStore
+from rayjob.settings.terminal import printable
 from schemas.tables import utc_now
 
 FOLDER = "scores/_evaluations"
@@ -257,5 +258,4 @@ def _range(low: float | None, high: float | None) -> str:
 
 def _plain(text: Any) -> str:
     """Text from the data: no bracket in it is markup, and no character commands a terminal."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in str(text))
-    return shown.replace("[", r"\[")
+    return printable(" ".join(str(text).split())).replace("[", r"\[")

@@ -3,8 +3,8 @@
 What a string means is decided in this order:
 
 1. a local path or an object that exists under exactly this name (even with a ``*`` in it):
-   a manifest if it ends in .csv, .jsonl, .ndjson, .parquet or .txt, else one video; a local
-   folder is taken with all that is below it;
+   a manifest if it ends as :mod:`rayjob.inputs.rows` says, else one video; a local folder is
+   taken with all that is below it;
 2. a glob, if it holds ``*``, ``?`` or ``[``: ``**`` stands for any number of folders,
    the others never cross a ``/``, and a leading dot must be written out;
 3. on S3, the "folder" ``KEY/``, and if nothing is in it, all keys that begin with ``KEY``.

@@ -1,34 +1,40 @@
-"""Manifests: tables of videos as .csv, .jsonl, .parquet, or .txt with one uri per line.
+"""Manifests: tables of videos, in the forms that :mod:`rayjob.inputs.rows` reads.
 
 Columns: ``uri`` (or ``path``, ``video``, ``url``, ``video_path``; the first that is there,
 in upper or lower case) and optionally ``video_id``. The other columns become the metadata;
 of them, ``version`` also tells one content of a video from another.
 
 * A relative path counts from the manifest's folder; locally, from the current folder if the
-  file is only there.
+  file is only there. A space at one end belongs to a name; spaces at both ends do where a local
+  file has that name, and otherwise only surround it.
+* A video as the Hugging Face hub stores it (``bytes`` and ``path``) stands for its path; beside
+  another of these columns, for nothing.
 * Without a ``video_id`` column the id is the path relative to the manifest's folder; for a
-  video elsewhere, its uri without scheme, leading slash, user name and query.
+  video elsewhere, its uri without scheme and leading slash, as
+  :func:`actors.storage.uris.public_uri` has it.
 * A .txt file holds one uri per line; empty lines and lines that begin with ``#`` are left
   out.
-
-Manifests are read as a stream: a few megabytes at a time, on S3 by range requests.
 """
 
 from __future__ import annotations
 
 import base64
 import datetime
-import decimal
 import json
 import math
 import os
-import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
-from actors.storage.uris import S3_SCHEMES, S3Address, display_uri, local_path, scheme_of
+from actors.storage.uris import (
+    S3_SCHEMES,
+    S3Address,
+    display_uri,
+    local_path,
+    public_uri,
+    scheme_of,
+)
 from rayjob.inputs.rows import iter_rows
 from schemas.errors import OpenError, SourceError
 from schemas.media import StorageOptions
@@ -47,6 +53,7 @@ class Input:
             without any.
         source_version: changes when the content changes; None where unknown.
         material: JSON document of earlier captions, None where the video is the input.
+        is_row: whether it was a row of a manifest.
     """
 
     video_id: str
@@ -54,6 +61,7 @@ class Input:
     metadata: str | None = None
     source_version: str | None = None
     material: str | None = None
+    is_row: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         for text in (self.video_id, self.uri):
@@ -85,6 +93,8 @@ def read_manifest(uri: str, storage: StorageOptions) -> Iterator[Input]:
             found = _input(row, folder)
         except (SourceError, OpenError) as error:
             raise SourceError(f"{display_uri(uri)}, {where}: {error}") from None
+        except RecursionError:
+            raise SourceError(f"{display_uri(uri)}, {where}: nested too deeply") from None
         yield found
     if none:
         raise SourceError(f"{display_uri(uri)} has no rows")
@@ -92,18 +102,15 @@ def read_manifest(uri: str, storage: StorageOptions) -> Iterator[Input]:
 
 def _input(row: Mapping[str, Any], folder: str) -> Input:
     columns = {name.strip().lower(): name for name in row}
-    uri_column = next((columns[name] for name in URI_COLUMNS if name in columns), None)
-    if uri_column is None:
+    named = [columns[name] for name in URI_COLUMNS if name in columns]
+    if not named:
         raise SourceError(
             f"no column with the video's uri ({', '.join(URI_COLUMNS)}); "
             f"it has the columns {', '.join(row) or 'none at all'}"
         )
-    uri = row[uri_column]
-    if uri is None or uri == "" or (isinstance(uri, str) and not uri.strip()):
-        raise SourceError(f"the column {uri_column!r} is empty")
-    if not isinstance(uri, str):
-        raise SourceError(f"the column {uri_column!r} must hold text, not {type(uri).__name__}")
-    uri = _resolved(uri.strip(), folder)
+    # A video in a cell comes last, and where it is null it is not told from an empty path.
+    uri_column = min(named, key=lambda name: row[name] is None or isinstance(row[name], Mapping))
+    uri = _resolved(_given_uri(uri_column, row[uri_column]), folder)
     id_column = columns.get("video_id")
     video_id = _default_id(uri, folder) if id_column is None else _given_id(row[id_column])
     others = [name for name in row if name not in (uri_column, id_column)]
@@ -113,22 +120,35 @@ def _input(row: Mapping[str, Any], folder: str) -> Input:
         uri,
         _metadata({name: row[name] for name in others}),
         None if version in (None, "") else str(version),
+        is_row=True,
     )
 
 
-def _given_id(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+def _given_uri(column: str, value: Any) -> str:
+    if isinstance(value, Mapping) and set(value) <= {"bytes", "path"} and value.get("path"):
+        value = value["path"]
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise SourceError(f"the column {column!r} is empty")
     if not isinstance(value, str):
-        kind = "is empty" if value is None else f"must hold text, not {type(value).__name__}"
-        raise SourceError(f"the column 'video_id' {kind}")
-    if not value.strip():
-        raise SourceError("the column 'video_id' is empty")
+        raise SourceError(f"the column {column!r} must hold text, not {type(value).__name__}")
     return value
+
+
+def _given_id(value: Any) -> str:
+    if isinstance(value, bool | float):
+        raise SourceError(f"the column 'video_id' must hold text, not {type(value).__name__}")
+    plain = _plain(value)
+    text = plain if isinstance(plain, str) else json.dumps(plain, sort_keys=True)
+    if plain is None or not text.strip():
+        raise SourceError("the column 'video_id' is empty")
+    return text
 
 
 def _resolved(uri: str, folder: str) -> str:
     """The uri as tables store it: an absolute path, or a URL."""
+    bare = uri.strip()
+    if "://" in bare:
+        uri = bare if uri[0].isspace() or scheme_of(bare) not in S3_SCHEMES else uri
     scheme, path = scheme_of(uri), local_path(uri)
     if scheme in S3_SCHEMES:
         location = S3Address.parse(uri)
@@ -138,17 +158,27 @@ def _resolved(uri: str, folder: str) -> str:
     if path is None:
         return uri
     path = os.path.expanduser(path)
-    if os.path.isabs(path):
+    if os.path.isabs(path) and path == path.strip():
         return os.path.abspath(path)
+    meant = path.strip() if path[0].isspace() and path[-1].isspace() else path
     if not folder.startswith("s3://"):
-        beside = os.path.abspath(os.path.join(folder, path))
-        here = os.path.abspath(path)
-        return here if os.path.exists(here) and not os.path.exists(beside) else beside
+        places = (
+            os.path.abspath(os.path.join(base, name))
+            for name in dict.fromkeys((path, path.strip()))
+            for base in (folder, ".")
+        )
+        beside = os.path.abspath(os.path.join(folder, meant))
+        return next(filter(os.path.exists, places), beside)
     base = S3Address.parse(folder)
-    key = posixpath.normpath(base.key + path)
-    if key.startswith("../") or key == "..":
-        raise SourceError(f"{uri} leads out of the bucket")
-    return str(S3Address(base.bucket, key))
+    parts = base.key.split("/")[:-1]
+    for part in meant.split("/"):
+        if part == ".." and not parts:
+            raise SourceError(f"{uri} leads out of the bucket")
+        if part == "..":
+            parts.pop()
+        elif part != ".":  # an empty one is part of a key
+            parts.append(part)
+    return str(S3Address(base.bucket, "/".join(parts)))
 
 
 def _default_id(uri: str, folder: str) -> str:
@@ -156,11 +186,7 @@ def _default_id(uri: str, folder: str) -> str:
         return uri[len(folder) :]
     if "://" not in uri:
         return uri.lstrip("/")
-    parts = urlsplit(uri)
-    if parts.scheme == "s3":
-        return uri.split("://", 1)[1]
-    # A signed URL's query is different every time, and a secret.
-    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return public_uri(uri).partition("://")[2]
 
 
 def _metadata(columns: Mapping[str, Any]) -> str | None:
@@ -191,9 +217,7 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
-    if isinstance(value, decimal.Decimal):
-        return str(value)
-    raise SourceError(f"metadata cannot hold a value of the type {type(value).__name__}")
+    return str(value)  # a decimal number, a UUID
 
 
 def _is_file_name(text: str) -> bool:

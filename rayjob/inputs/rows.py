@@ -1,16 +1,22 @@
-"""Rows of tables that users bring: .csv, .jsonl, .ndjson, .parquet, or .txt with a uri per line.
+"""Rows of tables that users bring: .csv, .tsv, .json (an array), .jsonl, .ndjson, .parquet, or .txt
+with a uri per line. Those of text may be compressed (.csv.gz).
 
 Files are read as a stream: a few megabytes at a time, on S3 by range requests.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
+import gzip
 import io
+import itertools
 import json
-import os
-from collections.abc import Iterator
-from typing import IO, Any
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,17 +28,26 @@ from schemas.media import StorageOptions
 
 _BATCH_ROWS = 1024
 
-# Long captions are cells too; Python's own limit is 131,072 characters.
-csv.field_size_limit(1 << 30)
+_LONGEST = 64 << 20
+"""Characters of a line, a cell or an element at most."""
+
+_CHUNK = 1 << 20
+"""Characters of a JSON array that are read at once."""
+
+_VALUE = re.compile(r"[^\s,]")
+
+# Python's own limit is 131,072 characters; long captions are cells too.
+csv.field_size_limit(_LONGEST)
 
 Row = dict[str, Any]
 """The cells of a row by column."""
 
+_File: TypeAlias = "io.BufferedReader[Any] | gzip.GzipFile"
 _Rows = Iterator[tuple[str, Row]]
 
 
 def iter_rows(uri: str, storage: StorageOptions) -> _Rows:
-    """Read the rows of a table, in its order.
+    """Read the rows of a table, in its order. Blank lines are not rows.
 
     Args:
         uri: where it is; the end of its name says what it is.
@@ -40,26 +55,29 @@ def iter_rows(uri: str, storage: StorageOptions) -> _Rows:
 
     Yields:
         where the row stands ("row 3", "line 3"), and the row. Cells of a .csv file are str; a
-        .txt file has the column ``uri``.
+        .txt file has the column ``uri``. Of media in cells, as the Hugging Face hub stores them
+        (``bytes`` and ``path``), the bytes are left out.
 
     Raises:
         SourceError: it cannot be read, or a row is malformed; the message says which.
     """
     shown = display_uri(uri)
-    read = _READERS.get(os.path.splitext(uri)[1].lower())
-    if read is None:
+    suffix = next((each for each in SUFFIXES if uri.lower().endswith(each)), None)
+    if suffix is None:
         raise SourceError(f"{shown} is not a table: its name ends in none of {', '.join(SUFFIXES)}")
     try:
         with open_range(uri, storage) as source, io.BufferedReader(source) as file:
-            yield from read(file)
+            yield from _READERS[suffix](file)
     except EmptyFileError:
         return
     except OpenError as error:
         raise SourceError(f"{shown} cannot be read: {error}") from None
     except _Malformed as error:
         raise SourceError(f"{shown}{error}") from None
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise SourceError(f"{shown} is not UTF-8: {error}") from None
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise SourceError(f"{shown} is not a readable gzip file: {error}") from None
     except pa.ArrowException as error:
         raise SourceError(f"{shown} is not a readable Parquet file: {error}") from None
 
@@ -68,17 +86,40 @@ class _Malformed(Exception):
     """The rest of a sentence that begins with the file's name."""
 
 
-def _csv_rows(file: IO[bytes]) -> _Rows:
-    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
+def _text(file: _File) -> io.TextIOWrapper:
+    """UTF-8, or UTF-16 as spreadsheets write it, without the mark of the byte order."""
+    is_utf16 = file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return io.TextIOWrapper(file, encoding="utf-16" if is_utf16 else "utf-8-sig", newline="")
+
+
+def _lines(file: _File) -> Iterator[str]:
+    """The lines, with their ends."""
+    text = _text(file)
+    for number in itertools.count(1):
+        line = text.readline(_LONGEST)
+        if not line:
+            return
+        if len(line) == _LONGEST:
+            raise _Malformed(f", line {number}: longer than {_LONGEST} characters")
+        yield line
+
+
+def _csv_rows(file: _File, *, delimiter: str = ",") -> _Rows:
+    reader = csv.reader(_lines(file), delimiter=delimiter, strict=True)
     number = 0
     try:
         header = [name.strip() for name in next(reader, [])]
+        # Spreadsheets fill up every line with commas, as far as any cell was ever used.
+        while header and not header[-1]:
+            header.pop()
         if len(set(header)) < len(header):
             raise _Malformed(f" names a column twice: {', '.join(header)}")
         for cells in reader:
-            if not cells:
+            if not any(map(str.strip, cells)):
                 continue
             number += 1
+            if not any(map(str.strip, cells[len(header) :])):
+                del cells[len(header) :]
             if len(cells) != len(header):
                 raise _Malformed(
                     f", row {number} (line {reader.line_num}): {len(cells)} cells, but the "
@@ -89,40 +130,117 @@ def _csv_rows(file: IO[bytes]) -> _Rows:
         raise _Malformed(f", line {reader.line_num}: {error}") from None
 
 
-def _jsonl_rows(file: IO[bytes]) -> _Rows:
-    for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
-        if not line.strip():
+def _jsonl_rows(file: _File) -> _Rows:
+    for number, line in enumerate(_lines(file), start=1):
+        # Where files were joined, a mark of the byte order stands before any line.
+        text = line.strip("\ufeff \t\r\n")
+        if not text:
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise _Malformed(f", line {number}: malformed JSON ({error})") from None
         if not isinstance(row, dict):
-            raise _Malformed(f", line {number}: not a JSON object but {line.strip()[:40]!r}")
+            raise _Malformed(f", line {number}: not a JSON object but {text[:40]!r}")
         yield f"line {number}", row
 
 
-def _txt_rows(file: IO[bytes]) -> _Rows:
-    for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
-        text = line.strip()
-        if text and not text.startswith("#"):
-            yield f"line {number}", {"uri": text}
+def _json_rows(file: _File) -> _Rows:
+    """The elements of an array: objects, or texts that are uris."""
+    text, decode = _text(file), json.JSONDecoder().raw_decode
+    waiting = text.read(_CHUNK).lstrip()
+    if waiting and not waiting.startswith("["):
+        raise _Malformed(
+            f" is not a JSON array; it begins with {waiting[:40]!r}. A file with an object on each "
+            "line is named .jsonl"
+        )
+    at = 1
+    for number in itertools.count(1):
+        while waiting:
+            begin = _VALUE.search(waiting, at)
+            at = begin.start() if begin else len(waiting)
+            if waiting.startswith("]", at):
+                return
+            try:
+                row, at = decode(waiting, at)
+                break
+            except (ValueError, RecursionError) as error:
+                # It may be cut off here.
+                more = text.read(max(_CHUNK, len(waiting) - at))
+                if not more or len(waiting) - at > _LONGEST:
+                    problem = f"malformed JSON ({error})"
+                    raise _Malformed(f", element {number}: {problem}") from None
+                waiting, at = waiting[at:] + more, 0
+        row = {"uri": row} if isinstance(row, str) else row
+        if not isinstance(row, dict):
+            raise _Malformed(f", element {number}: not a JSON object but {row!r:.40}")
+        yield f"element {number}", row
 
 
-def _parquet_rows(file: IO[bytes]) -> _Rows:
+def _txt_rows(file: _File) -> _Rows:
+    for number, line in enumerate(_lines(file), start=1):
+        uri = line.rstrip("\r\n")
+        if uri.strip() and not uri.lstrip().startswith("#"):
+            yield f"line {number}", {"uri": uri}
+
+
+def _parquet_rows(file: _File) -> _Rows:
+    # As dictionaries: a value that is repeated is in memory once, however often it is.
+    texts = _leaves(pq.ParquetFile(file), of_type="BYTE_ARRAY")
+    table = pq.ParquetFile(file, read_dictionary=texts)
+    read = _without_media(table.schema_arrow, _leaves(table))
     number = 0
-    for batch in pq.ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS):
-        for row in batch.to_pylist():
+    for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=read):
+        names, columns = batch.schema.names, batch.columns
+        for index in range(batch.num_rows):
             number += 1
-            yield f"row {number}", row
+            cells = (_cell(column[index]) for column in columns)
+            yield f"row {number}", dict(zip(names, cells, strict=True))
 
 
-_READERS = {
+def _leaves(table: pq.ParquetFile, *, of_type: str = "") -> list[str]:
+    """Paths of the columns that hold values, all or those of a physical type."""
+    columns = map(table.schema.column, range(len(table.schema)))
+    return [each.path for each in columns if of_type in each.physical_type]
+
+
+def _without_media(schema: pa.Schema, leaves: list[str]) -> list[str]:
+    """The leaves but for the bytes of the hub's images, sounds and videos."""
+    media = {
+        f"{field.name}.bytes"
+        for field in schema
+        if pa.types.is_struct(field.type)
+        and {each.name for each in field.type} == {"bytes", "path"}
+    }
+    return [each for each in leaves if each not in media]
+
+
+def _cell(value: pa.Scalar) -> Any:
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError):  # a time that Python has no name for
+        return value.cast(pa.string()).as_py()
+
+
+def _compressed(read: Callable[[_File], _Rows], file: _File) -> _Rows:
+    with gzip.GzipFile(fileobj=file) as plain:
+        yield from read(plain)
+
+
+_TEXTS: dict[str, Callable[[_File], _Rows]] = {
     ".csv": _csv_rows,
+    ".tsv": partial(_csv_rows, delimiter="\t"),
+    ".json": _json_rows,
     ".jsonl": _jsonl_rows,
     ".ndjson": _jsonl_rows,
-    ".parquet": _parquet_rows,
     ".txt": _txt_rows,
 }
 
+_READERS: dict[str, Callable[[_File], _Rows]] = {
+    **_TEXTS,
+    ".parquet": _parquet_rows,
+    **{f"{suffix}.gz": partial(_compressed, read) for suffix, read in _TEXTS.items()},
+}
+
 SUFFIXES = tuple(_READERS)
+"""Ends of names that say that a file is a table."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from actors.storage.uris import public_text
+from actors.storage.uris import public_text, public_uri
 from rayjob.ids import Earlier, IdMap, has_changed, has_moved, places, stamps
 from rayjob.inputs.manifests import Input
 from rayjob.output.layout import run_folder
@@ -44,6 +44,9 @@ class TodoList:
 
     Attributes:
         total: different inputs looked at; with a limit not more than it took to reach it.
+        manifest_rows: how many times it was a row of a manifest that was looked at.
+        repeated: inputs looked at that had been listed before, and count once.
+        repeated_example: id of one of them, None without any.
         skipped: inputs that earlier runs finished.
         todo: inputs of this run; ``total - skipped``.
         retried: inputs among ``todo`` that failed in an earlier run.
@@ -60,6 +63,9 @@ class TodoList:
     """
 
     total: int
+    manifest_rows: int
+    repeated: int
+    repeated_example: str | None
     skipped: int
     todo: int
     retried: int
@@ -171,11 +177,16 @@ class _Selection:
         self._listed = IdMap()
         self._skipped = self._todo = self._moved = 0
         self._found = self._retried = self._changed = self._replaced = 0
+        self._rows = self._repeated = 0
         self._moved_example: str | None = None
+        self._repeated_example: str | None = None
 
     def info(self, files: tuple[str, ...], rows: tuple[int, ...]) -> TodoList:
         return TodoList(
             total=self._skipped + self._todo,
+            manifest_rows=self._rows,
+            repeated=self._repeated,
+            repeated_example=self._repeated_example,
             skipped=self._skipped,
             todo=self._todo,
             retried=self._retried,
@@ -208,8 +219,8 @@ class _Selection:
         for index in np.flatnonzero((earlier >= 0) & (earlier != uris)):
             same = (each.uri for each in batch[:index] if each.video_id == ids[index])
             raise SourceError(
-                f"two inputs have the id {ids[index]!r}: {batch[index].uri} and "
-                f"{next(same, 'one long before it')}. "
+                f"two inputs have the id {ids[index]!r}: {public_uri(batch[index].uri)} and "
+                f"{public_uri(next(same, 'one long before it'))}. "
                 "Ids are paths relative to each --input: use their common parent as the input, "
                 "or a manifest with a video_id column"
             )
@@ -225,6 +236,11 @@ class _Selection:
             chosen = chosen[: self._limit - self._todo]
             stop = int(chosen[-1]) + 1
         is_new, is_done = is_new[:stop], is_done[:stop]
+        again = np.flatnonzero(~is_new)
+        if len(again) and self._repeated_example is None:
+            self._repeated_example = ids[again[0]]
+        self._repeated += len(again)
+        self._rows += sum(each.is_row for each in batch[:stop])
         moved = np.flatnonzero(is_new & is_done & has_moved(finished[:stop], now[:stop]))
         if len(moved) and self._moved_example is None:
             self._moved_example = ids[moved[0]]
@@ -269,11 +285,11 @@ def _without_secrets(metadata: str | None) -> str | None:
 
 
 def _batch(inputs: Iterator[Input], size: int) -> list[Input]:
-    """The next ``size`` inputs, or fewer with much material."""
+    """The next ``size`` inputs, or fewer with much text."""
     batch, room = list[Input](), BYTES_PER_FILE
     for each in itertools.islice(inputs, size):
         batch.append(each)
-        room -= len(each.material or "")
+        room -= len(each.material or "") + len(each.metadata or "")
         if room <= 0:
             break
     return batch

@@ -34,6 +34,15 @@ class RunSummary(Counts):
 
     run_id: str = Field(description="the name of its folder")
     videos_in: int = Field(ge=0, description="inputs of this run, with those skipped")
+    manifest_rows: int = Field(
+        default=0,
+        ge=0,
+        description="rows of manifests that were looked at; where all inputs are such rows, "
+        "`videos_in` and `inputs_repeated` together",
+    )
+    inputs_repeated: int = Field(
+        default=0, ge=0, description="inputs that were listed again, and count once"
+    )
     videos_skipped: int = Field(ge=0, description="inputs that earlier runs finished")
     videos_retried: int = Field(
         default=0, ge=0, description="inputs of this run that failed in an earlier one"

@@ -21,7 +21,7 @@ from pydantic import Field
 from rayjob.recipes.base import BaseRecipe
 from rayjob.recipes.material import Material
 from rayjob.recipes.rules import complete, no_endless_repetition, non_empty, one_paragraph
-from rayjob.recipes.structured_text import ReadCaption, ReadSubject, read_structured
+from rayjob.recipes.structured_text import ReadCaption, ReadSubject, read_apart
 from rayjob.recipes.wording import is_finished
 from schemas.config import GenerationConfig
 from schemas.errors import UnusableMaterialError
@@ -73,7 +73,7 @@ class _Fusion(BaseRecipe):
         """
         material = Material.read(video)
         source = material.video_caption()
-        read = read_structured(source.structured or source.caption)
+        read = await read_apart(source.structured or source.caption)
         fields = self.fields(read, video.video_id)
         shown = json.dumps(fields, ensure_ascii=False)
         outcome = await self.ask(engine, prompt=self.prompt.replace("{input}", shown))

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from rayjob.settings.loading import read_config
+from rayjob.settings.terminal import PrintableFormatter, printable
 from schemas.errors import RayjobError, UsageError
 from schemas.settings import Flag, Setting, Settings, settings_of
 
@@ -64,11 +65,9 @@ def settings_command(
             given = {setting.key: values[_parameter(setting.key)] for setting, _ in settings}
             given = {key: value for key, value in given.items() if value not in (None, [])}
             console = Console(stderr=True)
-            logging.basicConfig(
-                level=logging.WARNING,
-                stream=sys.stderr,
-                format="%(asctime)s %(levelname)s %(message)s",
-            )
+            handler = logging.StreamHandler(sys.stderr)
+            handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s"))
+            logging.basicConfig(level=logging.WARNING, handlers=[handler])
             logging.getLogger("rayjob").setLevel(logging.INFO)
             with errors_told(console):
                 code = action(
@@ -119,7 +118,7 @@ def errors_told(console: Console) -> Iterator[None]:
 
 def show_error(console: Console, error: RayjobError) -> None:
     """Tell a person."""
-    console.print(Text.assemble(("error: ", "red"), str(error)), soft_wrap=True)
+    console.print(Text.assemble(("error: ", "red"), printable(str(error))), soft_wrap=True)
 
 
 def _parameter(key: str) -> str:

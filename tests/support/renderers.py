@@ -47,6 +47,21 @@ def text_model(folder: Path, *, template: str | None) -> Path:
     """
     from tokenizers import Tokenizer
     from tokenizers.processors import TemplateProcessing
+
+    tokenizer = Tokenizer.from_file(str(OMNI / "tokenizer.json"))
+    first = tokenizer.token_to_id("<|endoftext|>")
+    tokenizer.post_processor = TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", first)]
+    )
+    settings = json.loads((OMNI / "tokenizer_config.json").read_text())
+    settings.pop("processor_class")
+    return model_with(folder, tokenizer, settings, template=template)
+
+
+def model_with(
+    folder: Path, tokenizer: Any, settings: dict[str, Any], *, template: str | None
+) -> Path:
+    """A text model, without weights, that has this tokenizer."""
     from transformers import Qwen2Config
 
     folder.mkdir()
@@ -61,14 +76,7 @@ def text_model(folder: Path, *, template: str | None) -> Path:
         dtype="bfloat16",
     )
     config.save_pretrained(folder)
-    tokenizer = Tokenizer.from_file(str(OMNI / "tokenizer.json"))
-    first = tokenizer.token_to_id("<|endoftext|>")
-    tokenizer.post_processor = TemplateProcessing(
-        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", first)]
-    )
     tokenizer.save(str(folder / "tokenizer.json"))
-    settings = json.loads((OMNI / "tokenizer_config.json").read_text())
-    settings.pop("processor_class")
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     if template is not None:
         (folder / "chat_template.jinja").write_text(template)

@@ -1,9 +1,9 @@
 """What reaches the model: chat text, media, and the true time between frames."""
 
 import asyncio
+import copy
 import dataclasses
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,16 @@ from schemas.recipe import Request
 from tests.support.renderers import CHATML, OMNI, omni_with_chatml, renderer_of, text_model
 
 OMNI_NAME = "Qwen2_5OmniForConditionalGeneration"
-OTHER_NAME = "Qwen2_5_VLForConditionalGeneration"
+OTHER_NAME = "MiniCPMO"
 
 
 class Renderer:
     """Renders messages so that a test can read them, in the place of token ids."""
 
     def __init__(self, architecture: str) -> None:
-        self.model_config = SimpleNamespace(
-            hf_config=SimpleNamespace(architectures=[architecture]), model=architecture
-        )
+        self.model_config = copy.copy(renderer_of(OMNI).model_config)
+        self.model_config.hf_config = copy.copy(self.model_config.hf_config)
+        self.model_config.hf_config.architectures = [architecture]
 
     def render_messages(self, messages: list[dict[str, Any]], _: object) -> tuple[Any, ModelInput]:
         turns = []

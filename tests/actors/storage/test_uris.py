@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.storage.uris import S3Address, display_uri, local_path
+from actors.storage.uris import S3Address, display_uri, local_path, public_uri
 from schemas.errors import OpenError
 
 
@@ -65,3 +65,29 @@ def test_addresses_without_a_bucket(uri: str) -> None:
 )
 def test_messages_show_no_secrets(uri: str, shown: str) -> None:
     assert display_uri(uri) == shown
+
+
+@pytest.mark.parametrize(
+    ("uri", "public"),
+    [
+        (
+            "https://u:p@host/a.mp4?id=1&X-Amz-Signature=s&x-id=GetObject#t",
+            "https://host/a.mp4?id=1",
+        ),
+        ("HTTPS://host/a?sig=s&sv=1&se=2&id=3", "HTTPS://host/a?id=3"),
+        ("https://host/a?id=1&se=~5ad83a6f3d0ad3bd", "https://host/a?id=1&se=~5ad83a6f3d0ad3bd"),
+        ("https://host/a?Expires=1&token=s", "https://host/a"),
+        ("https://host/a?", "https://host/a"),
+        ("/a?token=s.mp4", "/a?token=s.mp4"),
+        ("s3://bucket/a?sig=s.mp4", "s3://bucket/a?sig=s.mp4"),
+    ],
+)
+def test_what_tables_hold_of_an_address(uri: str, public: str) -> None:
+    assert public_uri(uri) == public
+
+
+@pytest.mark.parametrize("parameter", ["apikey=hush", "sharekey=hush", "Auth=hush", "x=hush"])
+def test_what_may_be_a_credential_tells_addresses_apart_and_is_not_shown(parameter: str) -> None:
+    one, two = (public_uri(f"https://host/a?v=1&{parameter}{end}") for end in "12")
+    assert "hush" not in one + two and one != two
+    assert public_uri(one) == one

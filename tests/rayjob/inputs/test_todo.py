@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from actors.storage.uris import public_uri
 from rayjob.ids import Earlier, IdMap, stamps
 from rayjob.inputs import todo as module
 from rayjob.inputs.manifests import Input
@@ -207,3 +208,15 @@ def test_unaccounted_names_the_first_few(store: TableStore) -> None:
     seen.add(names(40))
     assert unaccounted(store, "r1", seen=seen, present=everything).count == 0
     assert unaccounted(store, "r1", seen=everything, present=IdMap()).count == 40
+
+
+def test_an_address_signed_anew_is_done(local: TableStore) -> None:
+    before, now = (
+        [Input("v", f"https://user:pw@host/v?id=1&Expires={at}&Signature={at}")] for at in (1, 2)
+    )
+    held = [Input(each.video_id, public_uri(each.uri)) for each in before]
+    for done in (before, held):
+        info = plan_todo(now, done_with(done))
+        assert (info.skipped, info.todo, info.moved) == (1, 0, 0)
+    other = [Input("v", "https://host/v?id=2")]
+    assert plan_todo(other, done_with(held)).moved == 1

@@ -1,10 +1,18 @@
 """Structured captions as scripts and models leave them: read, repaired, or refused."""
 
+import asyncio
 import json
+import time
 
 import pytest
 
-from rayjob.recipes.structured_text import ReadSubject, read_structured
+from rayjob.recipes.structured_text import (
+    LONGEST,
+    LONGEST_REPAIRED,
+    ReadSubject,
+    read_apart,
+    read_structured,
+)
 from schemas.errors import UnusableMaterialError
 
 DOCUMENT = {
@@ -185,3 +193,68 @@ def test_a_single_subject_without_its_list() -> None:
 def test_half_of_a_surrogate_pair_does_not_reach_the_tables() -> None:
     read = read_structured(r'{"subjects": [{"action": "waves \ud83d"}], "lighting": "\u00e9"}')
     assert (read.subjects[0].action, read.lighting) == ("waves ?", "é")
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "null", "1e999", '"nan"'])
+@pytest.mark.parametrize("end", ["}", ""], ids=["valid", "repaired"])
+def test_a_value_that_is_missing_is_not_a_text(value: str, end: str) -> None:
+    subject = f'{{"action": "sits", "expression": {value}, "position": {value}}}'
+    read = read_structured(
+        f'{{"subjects": [{subject}], "lighting": {value}, "shot_type": {value}{end}'
+    )
+    assert read.repaired == (not end)
+    (subject,) = read.subjects
+    assert (subject.action, subject.expression, subject.position) == ("sits", "", "")
+    assert (read.lighting, read.shot) == ("", {})
+
+
+BROKEN_QUOTES = "{'subjects':[" + "'a\" " * (8 << 10)
+"""32 KB; to repair it took 26 seconds."""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (BROKEN_QUOTES, "too broken"),
+        ("{'a': " + "x" * LONGEST_REPAIRED, "too long to be repaired"),
+        (json.dumps(DOCUMENT | {"environment": "x" * LONGEST}), "characters"),
+        ('{"subjects": [{"action": ' + "[" * 900 + "]" * 900 + "}]}", "nested deeply"),
+    ],
+)
+def test_reading_has_an_end(text: str, reason: str) -> None:
+    began = time.thread_time()
+    with pytest.raises(UnusableMaterialError, match=reason):
+        read_structured(text)
+    assert time.thread_time() - began < 5
+
+
+def test_long_captions_are_repaired() -> None:
+    many = json.dumps(DOCUMENT | {"subjects": DOCUMENT["subjects"] * 100})
+    assert len(many) < LONGEST_REPAIRED
+    assert read_structured(many[:-1]).subjects == (WOMAN, DOG)
+    assert read_structured(repr(json.loads(many))).subjects == (WOMAN, DOG)
+
+
+def test_the_event_loop_goes_on_meanwhile() -> None:
+    """It stands still for a part of what the reading takes, however busy the machine is."""
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        before = time.perf_counter()
+        while True:
+            await asyncio.sleep(0.001)
+            now = time.perf_counter()
+            longest, before = max(longest, now - before), now
+
+    async def read() -> list[object]:
+        watcher = asyncio.create_task(watch())
+        texts = [BROKEN_QUOTES] * 3 + [json.dumps(DOCUMENT)[:-1]]
+        results = await asyncio.gather(*map(read_apart, texts), return_exceptions=True)
+        watcher.cancel()
+        return list(results)
+
+    *refused, good = asyncio.run(read())
+    assert [type(each) for each in refused] == [UnusableMaterialError] * 3
+    assert good.subjects == (WOMAN, DOG)  # type: ignore[attr-defined]
+    assert longest < 0.2
