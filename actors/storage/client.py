@@ -18,7 +18,7 @@ from fsspec.asyn import AsyncFileSystem, get_loop, sync
 
 from actors.storage.errors import explained
 from actors.storage.uris import display_uri, without_secrets
-from schemas.errors import NotFoundError, OpenError, StorageUnavailableError
+from schemas.errors import NotFoundError, OpenError, ReplacedError, StorageUnavailableError
 from schemas.media import StorageOptions
 
 logger = logging.getLogger(__name__)
@@ -66,12 +66,16 @@ class Client:
         return self._request(uri, lambda: self._range(uri, start, stop, version))
 
     def read_whole(self, uri: str) -> bytes:
-        """All bytes of an object."""
+        """All bytes of an object, of one version; begins anew where another replaces it."""
 
         async def whole() -> bytes:
-            # Asked for anew in each attempt, as another may replace the object meanwhile.
-            size, version = await self._head(uri)
-            return await self._range(uri, 0, size, version) if size else b""
+            while True:
+                size, version = await self._head(uri)
+                try:
+                    return await self._range(uri, 0, size, version) if size else b""
+                except Exception as error:
+                    if not isinstance(explained(error, ""), ReplacedError):
+                        raise
 
         return self._request(uri, whole)
 

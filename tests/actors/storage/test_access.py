@@ -12,7 +12,9 @@ import fsspec
 import pytest
 
 from actors.storage.access import open_range, read_whole
+from actors.storage.client import Head
 from actors.storage.range_reader import MIN_REQUEST_BYTES, RangeReader, Span
+from actors.storage.s3 import s3_client
 from schemas.errors import (
     Cause,
     CredentialsError,
@@ -204,6 +206,26 @@ def test_two_versions_never_make_one_file(
         with pytest.raises(ReplacedError, match=r"clip\.mp4 was replaced while"):
             reader.read(1000)
     assert read_whole(uri, options) == again, "another reading begins anew"
+
+
+def test_a_whole_file_that_is_replaced_is_read_anew(
+    moto_url: str, moto_client: Any, moto_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = s3_client(StorageOptions(endpoint_url=moto_url, retries=0))
+    moto_client.put_object(Bucket=moto_bucket, Key="a", Body=b"the first of them")
+    heads, head = 0, client._head
+
+    async def replacing(uri: str) -> Head:
+        nonlocal heads
+        heads += 1
+        found = await head(uri)
+        if heads == 1:
+            moto_client.put_object(Bucket=moto_bucket, Key="a", Body=b"another")
+        return found
+
+    monkeypatch.setattr(client, "_head", replacing)
+    assert client.read_whole(f"s3://{moto_bucket}/a") == b"another"
+    assert heads == 2
 
 
 @pytest.mark.parametrize("kind", ["slow_down", "reset", "cut", "cut_quietly"])
