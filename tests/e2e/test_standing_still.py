@@ -116,7 +116,8 @@ def test_a_run_that_does_not_move_ends(clips: Path, tmp_path: Path, part: str, s
         tmp_path / "out",
         *("health.engine_silent_sec=5", "health.run_silent_sec=40"),
         "decode.limits.wall_seconds=5",
-        part=part,
+        # Decoders are through with these videos before the first shard is written.
+        part=part if part == DECODER else "",
     )
     job.send(signal.SIGSTOP, to=part)
     assert job.end(within=240) == 1, job.said
