@@ -116,13 +116,16 @@ def test_a_run_that_does_not_move_ends(clips: Path, tmp_path: Path, part: str, s
         tmp_path / "out",
         *("health.engine_silent_sec=5", "health.run_silent_sec=40"),
         "decode.limits.wall_seconds=5",
-        part=part,
+        # Decoders are through with these videos before the first shard is written.
+        part=part if part == DECODER else "",
     )
     job.send(signal.SIGSTOP, to=part)
     assert job.end(within=240) == 1, job.said
     assert f"error: the run stopped: {said}" in job.said
     assert "where the run stands:" in job.said and "in _work" in job.said
-    assert job.survivors(after=30) == []
+    for each in job.named(part):
+        each.resume()
+    assert job.survivors(after=60) == []
 
 
 def test_nothing_survives_a_killed_raylet(clips: Path, tmp_path: Path) -> None:
