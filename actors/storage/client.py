@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -53,13 +54,13 @@ class Client:
         self.scheme = scheme
         self.options = options
 
-    def head(self, uri: str) -> Head:
+    def head(self, uri: str, *, deadline: float = math.inf) -> Head:
         """Size and version of an object."""
-        return self._request(uri, lambda: self._head(uri))
+        return self._request(uri, lambda: self._head(uri), deadline=deadline)
 
-    def read(self, uri: str, start: int, stop: int) -> bytes:
+    def read(self, uri: str, start: int, stop: int, *, deadline: float = math.inf) -> bytes:
         """The bytes of a range; never fewer, where an answer was cut short."""
-        return self._request(uri, lambda: self._range(uri, start, stop))
+        return self._request(uri, lambda: self._range(uri, start, stop), deadline=deadline)
 
     def read_whole(self, uri: str) -> bytes:
         """All bytes of an object."""
@@ -78,6 +79,7 @@ class Client:
         *,
         before: Callable[[], None] | None = None,
         is_bounded: bool = True,
+        deadline: float = math.inf,
     ) -> T:
         """Run ``call`` until it succeeds.
 
@@ -87,12 +89,14 @@ class Client:
             before: called before each attempt; what it raises ends all.
             is_bounded: whether an attempt must end in ``options.timeout_sec``; an upload of
                 several requests need not, each of which has the driver's own time limit.
+            deadline: on the clock of ``time.monotonic``; no attempt outlasts it.
         """
         shown = display_uri(uri)
-        seconds = self.options.timeout_sec if is_bounded else None
+        longest_sec = self.options.timeout_sec if is_bounded else math.inf
 
         async def attempt() -> T:
-            return await asyncio.wait_for(call(), seconds)
+            seconds = min(longest_sec, deadline - time.monotonic())
+            return await asyncio.wait_for(call(), None if seconds == math.inf else seconds)
 
         for attempts in itertools.count(1):
             if before is not None:
@@ -104,13 +108,13 @@ class Client:
                 error = explained(cause, shown)
             if not isinstance(error, StorageUnavailableError):
                 raise error from None
-            if attempts > self.options.retries:
-                raise StorageUnavailableError(
-                    f"{shown}: no proper answer after {attempts} attempts, the last: {error}"
-                ) from None
             longest = min(LONGEST_WAIT_SEC, FIRST_WAIT_SEC * 2 ** (attempts - 1))
             # Full jitter would retry at once now and then; half keeps the pressure down.
             pause = longest * random.uniform(0.5, 1.0)
+            if attempts > self.options.retries or time.monotonic() + pause >= deadline:
+                raise StorageUnavailableError(
+                    f"{shown}: no proper answer after {attempts} attempts, the last: {error}"
+                ) from None
             logger.info("%s: %s; again in %.1f s", shown, error, pause)
             time.sleep(pause)
         raise AssertionError("unreachable")
