@@ -22,6 +22,7 @@ from actors.engine.stats import EngineStats
 from actors.engine.vllm_engine import EngineSettings, VllmEngine
 from actors.gate import Gate
 from actors.metrics import CaptionMetrics, DecodeMetrics
+from actors.storage.places import Places
 from actors.storage.uris import public_uri
 from schemas.blocks import DECODED, INPUTS, decoded_table, packed, unpacked, video_of
 from schemas.errors import (
@@ -79,9 +80,10 @@ class Decoder:
     """
 
     def __init__(
-        self, *, plan: SamplingPlan, limits: DecodeLimits, storage: StorageOptions
+        self, *, plan: SamplingPlan, limits: DecodeLimits, storage: StorageOptions, places: Places
     ) -> None:
         self._plan = plan
+        self._places = places
         self._sandbox = DecodeSandbox(limits, storage)
         self._metrics = DecodeMetrics()
 
@@ -99,6 +101,7 @@ class Decoder:
 
     def _attempt(self, row: dict[str, Any]) -> pa.RecordBatch | FailureRow:
         try:
+            self._places.check(row["uri"])
             return self._decoded(row["uri"])
         except Exception as error:
             if not isinstance(error, VideoError):

@@ -12,6 +12,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from actors.stages import Captioner, Decoder
+from actors.storage.places import Places
 from rayjob.capacity.cluster import Resources
 from rayjob.capacity.pool import EnginePool
 from rayjob.output.store import TableStore
@@ -102,6 +103,7 @@ def _decoded(inputs: Dataset, plan: SamplingPlan | None, pool: DecodePool | None
             "plan": plan,
             "limits": pool.config.limits,
             "storage": pool.storage,
+            "places": pool.places,
         },
         batch_size=1,
         batch_format="pyarrow",
@@ -125,6 +127,7 @@ class DecodePool:
     actors: int
     config: DecodeConfig
     storage: StorageOptions
+    places: Places
 
     @property
     def custom_resources(self) -> dict[str, float]:
@@ -134,7 +137,12 @@ class DecodePool:
 
 
 def decode_pool(
-    config: DecodeConfig, *, engines: EnginePool, resources: Resources, storage: StorageOptions
+    config: DecodeConfig,
+    *,
+    engines: EnginePool,
+    resources: Resources,
+    storage: StorageOptions,
+    places: Places,
 ) -> DecodePool:
     """Decode actors as configured, else one per CPU of the nodes that are theirs alone, or that
     the engines leave free.
@@ -147,6 +155,7 @@ def decode_pool(
         actors=config.actors or max(1, int(free // config.cpus_per_actor)),
         config=config,
         storage=storage,
+        places=places,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from schemas.frame_pack import FramePack
-from schemas.settings import Flag, Settings, Unset
+from schemas.settings import Flag, Settings, Unset, listed
 
 
 class SamplingPlan(Settings):
@@ -84,12 +84,28 @@ class StorageOptions(Settings):
     """Tries after the first, per request."""
     timeout_sec: PositiveFloat = 30.0
     """Wall time of one request, in seconds."""
+    places: tuple[str, ...] = ()
+    """Where manifests may name videos beside S3, public web servers and the inputs' own folders:
+    folders, web servers such as http://10.0.0.7:8080, schemes such as gs://."""
     usd_per_1000_requests: NonNegativeFloat = 0.0004
     """Price of 1,000 reading requests (S3: GET)."""
     usd_per_gb: NonNegativeFloat = 0.0
     """Price of moving 10^9 bytes to here; nothing inside a region of S3."""
     usd_per_cpu_hour: NonNegativeFloat = 0.04
     """Price of a CPU, which waits while its actor reads."""
+
+    @field_validator("places", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return listed(value)
+
+    @field_validator("places")
+    @classmethod
+    def _are_places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for place in value:
+            if not place.startswith("/") and "://" not in place:
+                raise ValueError("write folders as absolute paths, all else as SCHEME://")
+        return value
 
     @field_validator("endpoint_url")
     @classmethod

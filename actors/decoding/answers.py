@@ -110,6 +110,8 @@ def checked_span(payload: pa.Buffer, file_bytes: int) -> tuple[int, int]:
     Raises:
         DecoderFaultError: it is not one of the file, or larger than a reader asks for.
     """
+    if payload.size != SPAN.size:
+        raise DecoderFaultError(f"the decoding process asks for a range in {payload.size} bytes")
     start, stop = SPAN.unpack(payload)
     if not (0 <= start < stop <= file_bytes and stop - start <= MAX_REQUEST_BYTES):
         raise DecoderFaultError(

@@ -73,7 +73,7 @@ def _import_no_more(limits: DecodeLimits, costs: ReadingCosts) -> None:
     installed: that is an ordinary case to them, whereas a file that cannot be opened is not.
     """
     finders = sys.meta_path[:]
-    built_in = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter]
+    built_in: list[Any] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter]
     sys.meta_path[:] = built_in
     pa.array([0])  # Arrow looks for pandas once; it would take a second and 60 MB.
     sys.meta_path[:] = finders

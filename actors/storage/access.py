@@ -47,6 +47,7 @@ def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) 
     Raises:
         NotFoundError: there is nothing at ``uri``.
         AccessDeniedError: the storage refuses.
+        PlaceNotAllowedError: the web server is not a public one, nor among ``options.places``.
         CredentialsError: there are no credentials, or they are not valid any more.
         EmptyFileError: the file has no bytes.
         NotAVideoError: it is a folder, a pipe or a device.

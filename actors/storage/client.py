@@ -11,13 +11,14 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, TypeVar
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem, get_loop, sync
 
 from actors.storage.errors import explained
+from actors.storage.places import WEB_SCHEMES, guarded_session
 from actors.storage.uris import display_uri, without_secrets
 from schemas.errors import NotFoundError, OpenError, StorageUnavailableError
 from schemas.media import StorageOptions
@@ -132,8 +133,11 @@ class Client:
         """The driver."""
         from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
+        guard = partial(guarded_session, self.options.places)
         try:
-            found = fsspec.filesystem(self.scheme)
+            found = fsspec.filesystem(
+                self.scheme, **({"get_client": guard} if self.scheme in WEB_SCHEMES else {})
+            )
         except (ImportError, ValueError) as error:
             raise OpenError(
                 f"cannot open {self.scheme}:// addresses: {without_secrets(str(error))}"
