@@ -87,7 +87,7 @@ def _folder_of(path: str) -> str:
     if os.path.isdir(path):
         return path
     if WILDCARD.search(path) and not os.path.lexists(path):
-        return split_glob(path)[0]
+        path = split_glob(path)[0]
     return os.path.dirname(path)
 
 
