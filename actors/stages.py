@@ -24,6 +24,7 @@ from actors.gate import Gate
 from actors.guard import Guard
 from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import Standing
+from actors.storage.places import Places
 from actors.storage.uris import public_uri
 from schemas.blocks import DECODED, INPUTS, decoded_table, packed, unpacked, video_of
 from schemas.budget import Budget
@@ -80,9 +81,11 @@ class Decoder:
         plan: SamplingPlan,
         limits: DecodeLimits,
         storage: StorageOptions,
+        places: Places,
         budget: Budget | None = None,
     ) -> None:
         self._plan = plan
+        self._places = places
         self._sandbox = DecodeSandbox(limits, storage, budget)
         self._metrics = DecodeMetrics()
 
@@ -100,6 +103,7 @@ class Decoder:
 
     def _attempt(self, row: dict[str, Any]) -> pa.RecordBatch | FailureRow:
         try:
+            self._places.check(row["uri"])
             return self._decoded(row["uri"])
         except Exception as error:
             if not isinstance(error, VideoError):

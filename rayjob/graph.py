@@ -12,6 +12,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from actors.stages import Captioner, Decoder
+from actors.storage.places import Places
 from rayjob.capacity.cluster import Resources
 from rayjob.capacity.pool import EnginePool
 from rayjob.output.store import TableStore
@@ -114,6 +115,7 @@ def _decoded(
             "limits": pool.config.limits,
             "storage": pool.storage,
             "budget": budget,
+            "places": pool.places,
         },
         batch_size=1,
         batch_format="pyarrow",
@@ -137,6 +139,7 @@ class DecodePool:
     actors: int
     config: DecodeConfig
     storage: StorageOptions
+    places: Places
 
     @property
     def custom_resources(self) -> dict[str, float]:
@@ -146,7 +149,12 @@ class DecodePool:
 
 
 def decode_pool(
-    config: DecodeConfig, *, engines: EnginePool, resources: Resources, storage: StorageOptions
+    config: DecodeConfig,
+    *,
+    engines: EnginePool,
+    resources: Resources,
+    storage: StorageOptions,
+    places: Places,
 ) -> DecodePool:
     """Decode actors as configured, else one per CPU of the nodes that are theirs alone, or that
     the engines leave free.
@@ -159,6 +167,7 @@ def decode_pool(
         actors=config.actors or max(1, int(free // config.cpus_per_actor)),
         config=config,
         storage=storage,
+        places=places,
     )
 
 

@@ -24,7 +24,7 @@ from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_rev
 from rayjob.counts import counted
 from rayjob.ids import Earlier
 from rayjob.inputs.earlier_captions import iter_material
-from rayjob.inputs.listing import iter_inputs
+from rayjob.inputs.listing import iter_inputs, places_of
 from rayjob.inputs.manifests import Input
 from rayjob.inputs.todo import TodoList, plan_todo
 from rayjob.output.layout import ResultTables
@@ -135,6 +135,7 @@ class Prepared:
             engines=engines,
             resources=resources,
             storage=self.config.storage,
+            places=places_of(self.config.input, self.config.storage),
         )
 
 

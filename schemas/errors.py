@@ -16,6 +16,7 @@
         ├── OpenError            stage "open"
         │   ├── NotFoundError
         │   ├── AccessDeniedError
+        │   ├── PlaceNotAllowedError     a manifest names what it may not
         │   ├── CredentialsError         missing, expired or not valid
         │   ├── EmptyFileError
         │   ├── NotAVideoError           not a media file, or its header is broken
@@ -181,6 +182,12 @@ class NotFoundError(OpenError):
 
 class AccessDeniedError(OpenError):
     """The storage refuses to hand the file out."""
+
+    cause = Cause.PERMISSION
+
+
+class PlaceNotAllowedError(OpenError):
+    """A manifest names a place that it may not; another setting lets it, so a later run tries."""
 
     cause = Cause.PERMISSION
 

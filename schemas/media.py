@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from schemas.frame_pack import FramePack
-from schemas.settings import Flag, Settings, Unset
+from schemas.settings import LISTED, Flag, Settings, Unset
 
 
 class SamplingPlan(Settings):
@@ -87,12 +87,23 @@ class StorageOptions(Settings):
     whole_file_mb: PositiveInt = 256
     """Largest file that is read whole, into memory, from a web server that sends no ranges; in
     10^6 bytes."""
+    places: Annotated[tuple[str, ...], LISTED] = ()
+    """Where manifests may name videos beside S3, public web servers and the inputs' own folders:
+    folders, web servers such as http://10.0.0.7:8080, schemes such as gs://."""
     usd_per_1000_requests: NonNegativeFloat = 0.0004
     """Price of 1,000 reading requests (S3: GET)."""
     usd_per_gb: NonNegativeFloat = 0.0
     """Price of moving 10^9 bytes to here; nothing inside a region of S3."""
     usd_per_cpu_hour: NonNegativeFloat = 0.04
     """Price of a CPU, which waits while its actor reads."""
+
+    @field_validator("places")
+    @classmethod
+    def _are_places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for place in value:
+            if not place.startswith("/") and "://" not in place:
+                raise ValueError("write folders as absolute paths, all else as SCHEME://")
+        return value
 
     @field_validator("endpoint_url")
     @classmethod

@@ -21,6 +21,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.tags import NODE_KIND_HEAD, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
 from actors.decoding.child import BACKSTOP_MB
+from actors.storage.places import Places
 from rayjob.capacity.cluster_file import read_cluster
 from rayjob.capacity.placement import check_places, engines_asked
 from rayjob.graph import DecodePool
@@ -139,7 +140,12 @@ def test_decoders_leave_the_nodes_of_engines_alone(how: str) -> None:
         config = by_kuberay(documents("deploy/rayjob.yaml")[0])
     assert JOB.engine.engines is not None and JOB.decode.actors is not None
     engine = {"GPU": JOB.engine.gpus_per_engine, "CPU": JOB.engine.cpus_per_engine}
-    pool = DecodePool(actors=JOB.decode.actors, config=JOB.decode, storage=JOB.storage)
+    pool = DecodePool(
+        actors=JOB.decode.actors,
+        config=JOB.decode,
+        storage=JOB.storage,
+        places=Places(folders=(), opened=()),
+    )
     decoder = {"CPU": JOB.decode.cpus_per_actor, **pool.custom_resources}
     actors = [engine] * JOB.engine.engines + [decoder] * pool.actors
     per_node = config["available_node_types"]["decode"]["resources"]["CPU"]

@@ -1,8 +1,10 @@
-"""What the decoding process answers: a row of ``schemas.blocks.VIDEO``, or an error.
+"""What the decoding process says: which bytes of the file it needs, and in the end a row of
+``schemas.blocks.VIDEO``, or an error.
 
-An answer is its kind, its length, and that many bytes. The process may be in the hands of a
-hostile file, so its parent takes nothing on trust: a length is compared with what the plan and
-the limits allow before memory is set aside for it, and a row is checked before it goes on.
+All that it says, and the bytes that it gets, is a kind, a length, and that many bytes. The process
+may be in the hands of a hostile file, so its parent takes nothing on trust: a length is compared
+with what the plan and the limits allow before memory is set aside for it, ranges lie within the
+file, and a row is checked before it goes on.
 """
 
 from __future__ import annotations
@@ -17,12 +19,22 @@ import pyarrow as pa
 from pydantic import TypeAdapter
 
 import schemas.errors
+from actors.confinement.layers import LAYERS
+from actors.storage.range_reader import MAX_REQUEST_BYTES
 from schemas.blocks import VIDEO, video_of
 from schemas.errors import DecoderFaultError, RayjobError, VideoError
 from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, VideoInfo
 
 HEADER = struct.Struct("<cQ")
-READY, ROW, ERROR = b"+", b"R", b"E"
+READY, ROW, ERROR, BYTES = b"+", b"R", b"E", b"B"
+DATA, NO_DATA = b"D", b"N"
+"""What the parent says to BYTES: the range, or that it cannot be had."""
+
+SPAN = struct.Struct("<QQ")
+"""A range: its first byte and the one after its last."""
+
+READY_BYTES = 4 << 10
+"""Room for what READY says: which layers of confinement are not on, and why, as JSON."""
 
 ERROR_BYTES = 128 << 10
 """Longest error, as JSON; its texts are cut to 8192 characters of up to 12 bytes."""
@@ -39,10 +51,11 @@ _ERRORS: dict[str, type[RayjobError]] = {
     if isinstance(kind, type) and issubclass(kind, (VideoError, DecoderFaultError))
 }
 _INFO = TypeAdapter(VideoInfo)
+_LAYERS = TypeAdapter(dict[str, str])
 
 
 def send(answers: BinaryIO, kind: bytes, payload: bytes = b"") -> None:
-    """Write an answer that is not a row."""
+    """Write what is not a row."""
     answers.write(HEADER.pack(kind, len(payload)) + payload)
     answers.flush()
 
@@ -82,6 +95,42 @@ def most_bytes(plan: SamplingPlan, limits: DecodeLimits) -> int:
 
 def _most_pixels(plan: SamplingPlan) -> int:
     return plan.max_pixels if plan.stretch_to is None else math.prod(plan.stretch_to)
+
+
+def most_read(file_bytes: int) -> int:
+    """How many bytes may be asked for of a file: far more than any way to decode it needs, and
+    not without end.
+    """
+    return 8 * file_bytes + (256 << 20)
+
+
+def checked_span(payload: pa.Buffer, file_bytes: int) -> tuple[int, int]:
+    """Return the range that is asked for.
+
+    Raises:
+        DecoderFaultError: it is not one of the file, or larger than a reader asks for.
+    """
+    if payload.size != SPAN.size:
+        raise DecoderFaultError(f"the decoding process asks for a range in {payload.size} bytes")
+    start, stop = SPAN.unpack(payload)
+    if not (0 <= start < stop <= file_bytes and stop - start <= MAX_REQUEST_BYTES):
+        raise DecoderFaultError(
+            f"the decoding process asks for bytes {start} to {stop} of {file_bytes}"
+        )
+    return start, stop
+
+
+def checked_layers(payload: pa.Buffer) -> dict[str, str]:
+    """Return, for each layer of confinement, "" where it is on, else why it is not.
+
+    Raises:
+        DecoderFaultError: it does not say so.
+    """
+    try:
+        told = _LAYERS.validate_json(payload.to_pybytes(), strict=True)
+    except ValueError as problem:
+        raise _nonsense(problem) from None
+    return {name: told.get(name, "not tried") for name in LAYERS}
 
 
 def checked_error(payload: pa.Buffer) -> RayjobError:

@@ -1,26 +1,50 @@
-"""The decoding process: reads requests from its parent, answers with rows or errors."""
+"""The decoding process: asks its parent for a file's bytes, answers with a row or an error.
+
+It begins by importing all that it will use, then gives up everything else: see
+:mod:`actors.confinement.layers`. Files are the parent's to open.
+"""
 
 from __future__ import annotations
 
+import importlib.machinery
+import io
 import json
 import os
 import resource
 import select
+import sys
 import threading
 import traceback
 from typing import Any, BinaryIO
 
-from actors.decoding.answers import READY, send, send_error, send_row
+import av
+import av.subtitles.codeccontext  # PyAV imports both with the first subtitles
+import av.subtitles.stream
+import numpy as np
+import pyarrow as pa
+
+from actors.confinement.layers import confine
+from actors.decoding.answers import BYTES, DATA, HEADER, READY, SPAN, send, send_error, send_row
 from actors.decoding.decoder import decode
 from actors.decoding.reading import ReadingCosts
-from actors.storage.access import open_range
+from actors.storage.range_reader import RangeReader
 from schemas.blocks import video_row
 from schemas.budget import Budget
-from schemas.errors import DecoderCrashedError, DecoderFaultError, VideoError
-from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
+from schemas.errors import (
+    DecoderCrashedError,
+    DecoderFaultError,
+    StorageUnavailableError,
+    VideoError,
+)
+from schemas.media import DecodeLimits, SamplingPlan
 
 BACKSTOP_MB = 512
 """Memory that may be asked for, but not used, above the limit on what is used."""
+
+_REHEARSED = (
+    SamplingPlan(num_frames=2, audio_rate=16_000),
+    SamplingPlan(fps=5, stretch_to=(32, 32), compress=True),
+)
 
 
 def main() -> None:
@@ -31,42 +55,99 @@ def main() -> None:
     os.dup2(nothing, 0)
     os.dup2(2, 1)
     os.close(nothing)
-    threading.Thread(target=_die_with_parent, args=(requests.fileno(),), daemon=True).start()
     setup = json.loads(requests.readline())
     limits = DecodeLimits.model_validate(setup["limits"])
-    storage = StorageOptions.model_validate(setup["storage"])
+    costs = ReadingCosts(**setup["costs"])
     budget = None if setup["budget"] is None else Budget.model_validate(setup["budget"])
     most = (limits.memory_mb + BACKSTOP_MB) << 20
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    send(answers, READY)
-    for line in requests:
-        _serve(json.loads(line), limits, storage, budget, answers)
+    _import_no_more(limits, costs)
+    layers = confine()
+    # Only now, as what comes before holds for the thread that does it and those that follow.
+    threading.Thread(target=_die_with_parent, args=(requests.fileno(),), daemon=True).start()
+    send(answers, READY, json.dumps(layers).encode())
+    while line := requests.readline():
+        _Server(requests, answers, limits, costs, budget).serve(json.loads(line))
 
 
-def _serve(
-    request: dict[str, Any],
-    limits: DecodeLimits,
-    storage: StorageOptions,
-    budget: Budget | None,
-    answers: BinaryIO,
-) -> None:
-    try:
-        plan = SamplingPlan.model_validate(request["plan"])
-        with open_range(request["uri"], storage) as reader:
-            video = decode(reader, plan, limits, ReadingCosts.of(storage), budget)
-            row = video_row(video)
-    except VideoError as error:
-        send_error(answers, type(error).__name__, str(error))
-    except MemoryError:
-        message = f"decoding needs more than {limits.memory_mb} MB of memory"
-        send_error(answers, DecoderCrashedError.__name__, message)
-    except Exception as error:
-        # Nothing foreseen: not known to be the file's doing, and so not held against it.
-        message = f"{type(error).__name__} in the decoding process: {error}"
-        send_error(answers, DecoderFaultError.__name__, message, trace=traceback.format_exc())
-    else:
-        send_row(answers, row)
+def _import_no_more(limits: DecodeLimits, costs: ReadingCosts) -> None:
+    """Let libraries import what they import late, and tell them from then on that nothing else is
+    installed: that is an ordinary case to them, whereas a file that cannot be opened is not.
+    """
+    finders = sys.meta_path[:]
+    built_in: list[Any] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter]
+    sys.meta_path[:] = built_in
+    pa.array([0])  # Arrow looks for pandas once; it would take a second and 60 MB.
+    sys.meta_path[:] = finders
+    for container in ("mp4", "matroska"):  # with an index and without
+        data = _small_clip(container)
+        for plan in _REHEARSED:
+            with RangeReader(lambda a, b: data[a:b], size=len(data), name=container) as reader:  # noqa: B023
+                video_row(decode(reader, plan, limits, costs))
+    sys.meta_path[:] = built_in
+
+
+def _small_clip(container: str) -> bytes:
+    """A few grey frames and a little silence."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        video = output.add_stream("mpeg4", rate=25, width=64, height=64, pix_fmt="yuv420p")
+        sound = output.add_stream("aac", rate=16_000, layout="mono")
+        for number in range(8):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 128, np.uint8), format="rgb24")
+            frame.pts = number
+            output.mux(video.encode(frame))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 5120), np.float32), "fltp", "mono")
+        silence.sample_rate = 16_000
+        output.mux(sound.encode(silence))
+        for stream in (video, sound):
+            output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+class _Server:
+    """Answers one request over the pipes to and from the parent."""
+
+    def __init__(
+        self,
+        requests: BinaryIO,
+        answers: BinaryIO,
+        limits: DecodeLimits,
+        costs: ReadingCosts,
+        budget: Budget | None,
+    ) -> None:
+        self._requests = requests
+        self._answers = answers
+        self._limits = limits
+        self._costs = costs
+        self._budget = budget
+
+    def serve(self, request: dict[str, Any]) -> None:
+        try:
+            plan = SamplingPlan.model_validate(request["plan"])
+            with RangeReader(self._fetch, size=request["size"], name=request["name"]) as reader:
+                row = video_row(decode(reader, plan, self._limits, self._costs, self._budget))
+        except VideoError as error:
+            send_error(self._answers, type(error).__name__, str(error))
+        except MemoryError:
+            message = f"decoding needs more than {self._limits.memory_mb} MB of memory"
+            send_error(self._answers, DecoderCrashedError.__name__, message)
+        except Exception as error:
+            # Nothing foreseen: not known to be the file's doing, and so not held against it.
+            message = f"{type(error).__name__} in the decoding process: {error}"
+            send_error(
+                self._answers, DecoderFaultError.__name__, message, trace=traceback.format_exc()
+            )
+        else:
+            send_row(self._answers, row)
+
+    def _fetch(self, start: int, stop: int) -> bytes:
+        send(self._answers, BYTES, SPAN.pack(start, stop))
+        kind, size = HEADER.unpack(self._requests.read(HEADER.size))
+        if kind != DATA:
+            # The parent has the error itself, and does not need this one.
+            raise StorageUnavailableError("the file cannot be read")
+        return self._requests.read(size)
 
 
 def _die_with_parent(requests: int) -> None:

@@ -7,16 +7,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, TypeVar
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem, get_loop, sync
 
 from actors.storage.errors import explained
+from actors.storage.places import WEB_SCHEMES, guarded_session
 from actors.storage.uris import display_uri, without_secrets
 from schemas.errors import NotFoundError, OpenError, ReplacedError, StorageUnavailableError
 from schemas.media import StorageOptions
@@ -53,17 +55,25 @@ class Client:
         self.scheme = scheme
         self.options = options
 
-    def head(self, uri: str) -> Head:
+    def head(self, uri: str, *, deadline: float = math.inf) -> Head:
         """Size and version of an object."""
-        return self._request(uri, lambda: self._head(uri))
+        return self._request(uri, lambda: self._head(uri), deadline=deadline)
 
-    def read(self, uri: str, start: int, stop: int, *, version: str | None = None) -> bytes:
+    def read(
+        self,
+        uri: str,
+        start: int,
+        stop: int,
+        *,
+        version: str | None = None,
+        deadline: float = math.inf,
+    ) -> bytes:
         """The bytes of a range; never fewer, where an answer was cut short.
 
         Args:
             version: of which :class:`Head`; ReplacedError where the object has another by now.
         """
-        return self._request(uri, lambda: self._range(uri, start, stop, version))
+        return self._request(uri, lambda: self._range(uri, start, stop, version), deadline=deadline)
 
     def read_whole(self, uri: str) -> bytes:
         """All bytes of an object, of one version; begins anew where another replaces it."""
@@ -86,6 +96,7 @@ class Client:
         *,
         before: Callable[[], None] | None = None,
         is_bounded: bool = True,
+        deadline: float = math.inf,
     ) -> T:
         """Run ``call`` until it succeeds.
 
@@ -95,12 +106,14 @@ class Client:
             before: called before each attempt; what it raises ends all.
             is_bounded: whether an attempt must end in ``options.timeout_sec``; an upload of
                 several requests need not, each of which has the driver's own time limit.
+            deadline: on the clock of ``time.monotonic``; no attempt outlasts it.
         """
         shown = display_uri(uri)
-        seconds = self.options.timeout_sec if is_bounded else None
+        longest_sec = self.options.timeout_sec if is_bounded else math.inf
 
         async def attempt() -> T:
-            return await asyncio.wait_for(call(), seconds)
+            seconds = min(longest_sec, deadline - time.monotonic())
+            return await asyncio.wait_for(call(), None if seconds == math.inf else seconds)
 
         for attempts in itertools.count(1):
             if before is not None:
@@ -112,13 +125,13 @@ class Client:
                 error = explained(cause, shown)
             if not isinstance(error, StorageUnavailableError):
                 raise error from None
-            if attempts > self.options.retries:
-                raise StorageUnavailableError(
-                    f"{shown}: no proper answer after {attempts} attempts, the last: {error}"
-                ) from None
             longest = min(LONGEST_WAIT_SEC, FIRST_WAIT_SEC * 2 ** (attempts - 1))
             # Full jitter would retry at once now and then; half keeps the pressure down.
             pause = longest * random.uniform(0.5, 1.0)
+            if attempts > self.options.retries or time.monotonic() + pause >= deadline:
+                raise StorageUnavailableError(
+                    f"{shown}: no proper answer after {attempts} attempts, the last: {error}"
+                ) from None
             logger.info("%s: %s; again in %.1f s", shown, error, pause)
             time.sleep(pause)
         raise AssertionError("unreachable")
@@ -136,8 +149,11 @@ class Client:
         """The driver."""
         from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
+        guard = partial(guarded_session, self.options.places)
         try:
-            found = fsspec.filesystem(self.scheme)
+            found = fsspec.filesystem(
+                self.scheme, **({"get_client": guard} if self.scheme in WEB_SCHEMES else {})
+            )
         except (ImportError, ValueError) as error:
             raise OpenError(
                 f"cannot open {self.scheme}:// addresses: {without_secrets(str(error))}"

@@ -5,6 +5,7 @@ Classes of drivers are recognised by name, so that nothing is imported that a jo
 
 from __future__ import annotations
 
+from actors.storage.places import PrivateAddressError, refused
 from actors.storage.uris import without_secrets
 from schemas.errors import (
     AccessDeniedError,
@@ -51,10 +52,12 @@ def explained(error: Exception, shown: str) -> OpenError:
     """
     if isinstance(error, OpenError):
         return error
+    chain = _chain(error)
+    if any(isinstance(link, PrivateAddressError) for link in chain):
+        return refused(shown)
     answer = service_answer(error)
     if answer is not None:
         return _of_answer(*answer, shown=shown)
-    chain = _chain(error)
     kinds = {kind.__name__ for link in chain for kind in type(link).__mro__}
     if kinds & {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}:
         return CredentialsError(f"no credentials for {shown}: {_described(error)}; {_CREDENTIALS}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import AsyncIterator
@@ -14,8 +15,6 @@ from actors.storage.client import Client, Head
 from actors.storage.range_reader import Fetch
 from actors.storage.uris import display_uri
 from schemas.errors import OpenError, StorageUnavailableError
-
-WEB_SCHEMES = ("http", "https")
 
 _WHOLE_TIMES = 10
 """A whole file may take so many times as long as one request, all its attempts together."""
@@ -39,17 +38,18 @@ class WebClient(Client):
     where asking for its first byte brings just that, and the length of the whole.
     """
 
-    def open(self, uri: str) -> Opened:
+    def open(self, uri: str, *, deadline: float = math.inf) -> Opened:
         """Open a file: for ranges, or held in memory from a server that sends none.
 
         Raises:
             OpenError: the server sends no ranges, and the file is larger than
                 ``options.whole_file_mb``. Otherwise as every method.
         """
-        head = self._request(uri, partial(self._ranged, uri))
+        head = self._request(uri, partial(self._ranged, uri), deadline=deadline)
         if head is not None:
-            return Opened(head.size, partial(self.read, uri, version=head.version))
-        deadline = time.monotonic() + _WHOLE_TIMES * self.options.timeout_sec
+            read = partial(self.read, uri, version=head.version, deadline=deadline)
+            return Opened(head.size, read)
+        deadline = min(deadline, time.monotonic() + _WHOLE_TIMES * self.options.timeout_sec)
 
         def check() -> None:
             if time.monotonic() > deadline:

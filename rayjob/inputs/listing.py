@@ -34,6 +34,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from actors.storage.client import Head
+from actors.storage.places import Places
 from actors.storage.s3 import S3Object, s3_client
 from actors.storage.uris import S3_SCHEMES, S3Address, display_uri, local_path, scheme_of
 from rayjob.inputs.disk import disk_version, walk
@@ -74,6 +75,20 @@ def iter_inputs(
             yield from _Source(text, source, storage).inputs()
         except OpenError as error:
             raise SourceError(f"{error}") from None
+
+
+def places_of(inputs: Sequence[str], storage: StorageOptions) -> Places:
+    """Where the videos of some inputs may be: manifests name no others."""
+    paths = (_absolute(path) for text in inputs if (path := local_path(text)) is not None)
+    return Places(folders=tuple(map(_folder_of, paths)), opened=storage.places)
+
+
+def _folder_of(path: str) -> str:
+    if os.path.isdir(path):
+        return path
+    if WILDCARD.search(path) and not os.path.lexists(path):
+        path = split_glob(path)[0]
+    return os.path.dirname(path)
 
 
 class _Found(NamedTuple):

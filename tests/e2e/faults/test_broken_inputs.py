@@ -26,7 +26,7 @@ EXPECTED = {
     "cut-50.mkv": ("decode", {"TruncatedMediaError"}),
     "empty.mp4": ("open", {"EmptyFileError"}),
     "garbage-inside.mp4": ("decode", {"CorruptMediaError"}),
-    "hang.mp4": ("decode", {"DecodeTimeoutError"}),
+    "hang.mp4": ("open", {"StorageUnavailableError"}),
     "header-only.mp4": ("decode", {"CorruptMediaError"}),
     "html.mp4": ("open", {"NotAVideoError"}),
     "json.mp4": ("open", {"NotAVideoError"}),
@@ -34,9 +34,11 @@ EXPECTED = {
     "no-codec.mp4": ("decode", {"UnsupportedCodecError"}),
     "no-host.mp4": ("open", {"StorageUnavailableError", "NotFoundError"}),
     "one-byte.mp4": ("open", {"NotAVideoError"}),
+    "password.mp4": ("open", {"PlaceNotAllowedError"}),
     "pipe.mp4": ("open", {"NotAVideoError"}),
     "pdf.mp4": ("open", {"NotAVideoError"}),
     "playlist.mp4": ("open", {"NotAVideoError"}),
+    "private.mp4": ("open", {"PlaceNotAllowedError"}),
     "random.mp4": ("open", {"NotAVideoError"}),
     "subtitles.mp4": ("decode", {"NoMediaStreamError"}),
     "text.mp4": ("open", {"NotAVideoError"}),
@@ -113,6 +115,9 @@ def test_broken_inputs(tmp_path: Path, silent_port: int) -> None:
     uris = {name: str(folder / name) for name in {*EXPECTED, *good}}
     uris["no-host.mp4"] = "http://127.0.0.1:9/clip.mp4"
     uris["hang.mp4"] = f"http://127.0.0.1:{silent_port}/clip.mp4"
+    uris["private.mp4"] = "http://127.0.0.1:10/clip.mp4"
+    uris["password.mp4"] = "file:///etc/passwd"
+    opened = f"http://127.0.0.1:9,http://127.0.0.1:{silent_port}"
     lines = [f"{name},{uri}" for name, uri in sorted(uris.items())]
     manifest.write_text("\n".join(["video_id,uri", *lines]) + "\n")
 
@@ -122,6 +127,7 @@ def test_broken_inputs(tmp_path: Path, silent_port: int) -> None:
         *("--set", "decode.limits.wall_seconds=10", "--set", "decode.limits.memory_mb=256"),
         *("--set", "decode.limits.max_duration_sec=120"),
         *("--set", "storage.retries=1", "--set", "storage.timeout_sec=5"),
+        *("--set", f"storage.places={opened}"),
         timeout=380,
     )
     assert done.code == 0, done.stderr

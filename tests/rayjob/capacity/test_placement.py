@@ -6,6 +6,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from actors.storage.places import Places
 from rayjob.capacity.cluster import Resources
 from rayjob.capacity.placement import Engines, check_places, gpu_types, running
 from rayjob.capacity.pool import engine_pool
@@ -46,7 +47,11 @@ def test_by_default_decoders_take_what_is_theirs_alone_or_left() -> None:
     pool = engine_pool(omni_engine(engine), here)
     actors = {
         name: decode_pool(
-            DecodeConfig(node_resource=name), engines=pool, resources=here, storage=StorageOptions()
+            DecodeConfig(node_resource=name),
+            engines=pool,
+            resources=here,
+            storage=StorageOptions(),
+            places=Places(folders=(), opened=()),
         ).actors
         for name in (None, "decode")
     }
