@@ -12,7 +12,6 @@ from actors.decoding.probe import (
     Source,
     header_duration,
     header_start,
-    last_log,
     open_source,
 )
 from actors.decoding.reading import LIST_PRICES, ReadingCosts
@@ -48,7 +47,7 @@ def decode(
     try:
         return _decode(opened, plan, limits)
     except BAD_DATA as error:
-        raise CorruptMediaError(f"cannot be decoded: {error.strerror or _reason()}") from None
+        raise CorruptMediaError(f"cannot be decoded: {error.strerror or _reason(opened)}") from None
     finally:
         opened.container.close()
 
@@ -84,9 +83,9 @@ def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Decoded
             source.warn("not one sample of the sound can be decoded")
     if pictures is not None and not pictures.times:
         # A caption of the sound alone would hide the loss.
-        raise CorruptMediaError(f"no frame of the picture can be decoded: {_reason()}")
+        raise CorruptMediaError(f"no frame of the picture can be decoded: {_reason(source)}")
     if pictures is None and audio is None:
-        raise CorruptMediaError(f"no sample of the sound can be decoded: {_reason()}")
+        raise CorruptMediaError(f"no sample of the sound can be decoded: {_reason(source)}")
     check_complete(source, extent)
     sound_sec = 0.0
     if audio is not None and plan.audio_rate is not None:
@@ -106,8 +105,8 @@ def _read_sound(source: Source, tables: dict[int, SampleTable], track: SoundTrac
         decode_sound(source.audio, packet, track, source.warn)
 
 
-def _reason() -> str:
-    return last_log() or "the streams hold no data"
+def _reason(source: Source) -> str:
+    return source.last_log() or "the streams hold no data"
 
 
 def _clip(

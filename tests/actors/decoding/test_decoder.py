@@ -212,8 +212,9 @@ def test_sound_is_not_spread_out_beyond_the_longest_video() -> None:
         track.add(frame)
 
     add(0)
+    add(3600)
     with pytest.raises(MediaLimitError, match="60 s"):
-        add(3600)
+        track.finish(0.0)
 
 
 @pytest.mark.parametrize(
