@@ -33,11 +33,24 @@ INTERLEAVED_PACKETS = 300
 SAME_JUMP_SEC = 1.0
 """How far jumps of picture and sound at the same join differ: one ends before the other."""
 
+REORDERED_FRAMES = 20
+"""A frame is shown at most so many frames after it is decoded."""
+GUESSED_SEC = 0.3
+"""How far FFmpeg's guesses are off where a stamp is for one frame of several."""
+
+_MPEG = ("mpeg1video", "mpeg2video")
+_PICTURE_START = b"\x00\x00\x01\x00"
+
 
 class Stamps:
-    """Notes what the packets of one stream say of time, in the order of the file."""
+    """Notes what the packets of one stream say of time, in the order of the file.
 
-    def __init__(self) -> None:
+    Args:
+        codec: FFmpeg's name for it, "" where FFmpeg need not guess when its frames are shown.
+    """
+
+    def __init__(self, codec: str = "") -> None:
+        self._codec = codec
         self._values = array("d")
         self._places = array("q")
 
@@ -53,11 +66,12 @@ class Stamps:
         tick = float(packet.time_base)
         for stamp in (packet.dts, packet.pts, packet.duration):
             self._values.append(math.nan if stamp is None else stamp * tick)
-        self._values.append(packet.is_keyframe | packet.is_discard << 1)
+        between = self._codec in _MPEG and _is_between(packet)
+        self._values.append(packet.is_keyframe | packet.is_discard << 1 | between << 2)
         self._places.append(place)
 
     def read(self) -> Packets:
-        """All that was noted; where one stamp is far from both of its neighbours, without it."""
+        """All that was noted, but for stamps that others contradict."""
         values = np.frombuffer(self._values, dtype=np.float64).reshape(-1, 4)
         flags = values[:, 3].astype(np.int64)
         packets = Packets(
@@ -69,8 +83,16 @@ class Stamps:
             hidden=(flags & 2).astype(bool),
             moves=np.zeros(len(values)),
         )
+        if self._codec in _MPEG:
+            packets = packets.steadied((flags & 4).astype(bool))
         wrong = _glitches(packets)
         packets.decoded[wrong] = packets.shown[wrong] = np.nan
+        # At a join FFmpeg guesses when a packet is decoded, by the clock of the part before.
+        late = packets.shown - packets.decoded
+        if not np.isnan(late).all():
+            usual = float(np.nanmedian(late))
+            odd = abs(late - usual) > max(SAME_JUMP_SEC, REORDERED_FRAMES * packets.step)
+            packets.shown[odd] = packets.decoded[odd] + usual
         return packets
 
 
@@ -112,10 +134,40 @@ class Packets:
         return float(np.median(steps[steps > 0])) if np.any(steps > 0) else 0.0
 
     @property
+    def lacks_some(self) -> bool:
+        """Whether frames are missing from the middle of a stream of even ones."""
+        times = np.unique(np.where(np.isnan(self.shown), self.decoded, self.shown).round(6))
+        steps = np.diff(times[~np.isnan(times)])
+        even = np.count_nonzero(abs(steps - self.step) < 0.0015)
+        return bool(even >= 0.9 * len(steps) and np.any(steps > 2.5 * self.step + 0.002))
+
+    @property
     def end(self) -> float:
         """When the last of them is no longer shown, minus infinity without stamps."""
         shown = np.where(np.isnan(self.shown), self.decoded, self.shown)
         return float(np.max(np.nan_to_num(shown + np.nan_to_num(self.lasting), nan=-np.inf)))
+
+    def steadied(self, between: Bools) -> Packets:
+        """The packets of MPEG-1 or 2 pictures whose stamps FFmpeg guessed, timed anew.
+
+        A program stream stamps some frames only, and FFmpeg may take a stamp for one of the next
+        frames'. So frames follow each other as long as they last, unless stamps say otherwise by
+        more than a few frames.
+
+        Args:
+            between: which are B-frames: they are shown when they are decoded, and others after
+                the B-frames behind them.
+        """
+        decoded, due = self.decoded.copy(), math.nan
+        lasting = np.where(self.lasting > 0, self.lasting, self.step)
+        for at, (stamp, length) in enumerate(zip(decoded.tolist(), lasting.tolist(), strict=True)):
+            if math.isnan(stamp) or abs(stamp - due) < GUESSED_SEC:
+                decoded[at] = due
+            due = decoded[at] + length
+        last = np.append(np.flatnonzero(~between)[1:], len(decoded)) - 1
+        shown = decoded.copy()
+        shown[~between] = decoded[last] + lasting[last]
+        return replace(self, decoded=decoded, shown=shown)
 
     def moved(self, joins: Joins) -> Packets:
         """The same packets on the clock that goes through the whole file."""
@@ -159,6 +211,13 @@ def find_joins(picture: Packets | None, sound: Packets | None, *, ahead: bool) -
         far &= np.array([np.any(abs(others - jump) < SAME_JUMP_SEC) for jump in jumps], dtype=bool)
     joined = (jumps < 0) | far
     return Joins(places=places[joined], jumps=jumps[joined])
+
+
+def _is_between(packet: Packet[Any]) -> bool:
+    """Whether the picture of an MPEG-1 or 2 packet is a B-frame, by its header."""
+    data = bytes(packet)
+    at = data.find(_PICTURE_START)
+    return 0 <= at < len(data) - 5 and data[at + 5] >> 3 & 7 == 3
 
 
 def _jumps(packets: Packets) -> tuple[Ints, Floats]:

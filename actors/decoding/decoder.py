@@ -74,6 +74,8 @@ def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Decoded
             _read_sound(source, tables, track)
     else:
         schedule, extent = scan(source, limits, track)
+    if source.last_log():
+        source.warn(f"the file is damaged: {source.last_log()}")
     pictures = decode_pictures(source, schedule, plan) if schedule is not None else None
     start = schedule.start if schedule is not None else header_start(source)
     audio = None

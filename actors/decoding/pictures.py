@@ -142,7 +142,7 @@ def _from_start(source: Source, schedule: Schedule) -> Iterator[tuple[float, Vid
     assert source.video is not None
     packets = _numbered(source, schedule, source.packets(source.video))
     first = None
-    for time, frame in _timed(source, schedule, _frames(source, packets)):
+    for time, frame in _timed(source, schedule, _frames(source, packets, whole=True)):
         if first is None:
             first = time
             if time > 1.5 / schedule.timeline.rate:
@@ -201,7 +201,8 @@ def _by_skipping(
             pass  # read, not decoded
         part = itertools.islice(numbered, run.stop - run.first)
         decoded = _frames(source, itertools.chain(part, [drain(video)]))
-        yield run, _timed(source, schedule, _complete(source, decoded))
+        last = run.targets[-1] + schedule.timeline.tolerance
+        yield run, _timed(source, schedule, _complete(source, decoded), until=last)
         for _ in part:
             pass  # not needed for the run's last moment
         at = run.stop
@@ -234,11 +235,18 @@ def _complete(source: Source, frames: Iterator[VideoFrame]) -> Iterator[VideoFra
 
 
 def _timed(
-    source: Source, schedule: Schedule, frames: Iterable[VideoFrame]
+    source: Source,
+    schedule: Schedule,
+    frames: Iterable[VideoFrame],
+    *,
+    until: float = math.inf,
 ) -> Iterator[tuple[float, VideoFrame]]:
     """Yield (time, frame), times in seconds from the start of the video, increasing.
 
     A frame without a time gets one of an average frame after the last.
+
+    Args:
+        until: the first frame after this moment ends it.
     """
     step = 1.0 / schedule.timeline.rate
     last: float | None = None
@@ -249,7 +257,9 @@ def _timed(
         if time is None or (last is not None and time <= last):
             source.warn("frames without a timestamp, or an earlier one, were timed by the rate")
             time = 0.0 if last is None else last + step
-        elif last is not None and schedule.frames_between(last, time) > 1:
+        if last is not None and time > until:
+            return
+        if last is not None and schedule.frames_between(last, time) > 1:
             source.warn("some of the picture could not be decoded")
         if frame.is_corrupt:
             source.warn("some of the picture is damaged")
@@ -273,13 +283,24 @@ def _time_of(schedule: Schedule, number: int, frame: VideoFrame) -> float | None
     return float(stamp * frame.time_base) - schedule.start
 
 
-def _frames(source: Source, packets: Iterable[Packet[VideoStream]]) -> Iterator[VideoFrame]:
-    """Decode packets; bad ones are skipped with a warning."""
+def _frames(
+    source: Source, packets: Iterable[Packet[VideoStream]], *, whole: bool = False
+) -> Iterator[VideoFrame]:
+    """Decode packets; bad ones are skipped with a warning.
+
+    Args:
+        whole: whether this is all of the video. A part's first packets may refer to what was
+            before it.
+    """
     assert source.video is not None
+    began = whole
     for packet in packets:
         try:
-            yield from source.video.codec_context.decode(packet)
+            for frame in source.video.codec_context.decode(packet):
+                began = True
+                yield frame
         except av.error.EOFError:
             return  # drained already
         except BAD_DATA:
-            source.warn("some of the picture could not be decoded")
+            if began:
+                source.warn("some of the picture could not be decoded")

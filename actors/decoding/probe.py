@@ -154,6 +154,8 @@ class Source:
             except _UNREADABLE as error:
                 self.warn(f"the file cannot be read to its end: {_plain(error)}")
                 return
+            if packet.is_corrupt:
+                self.warn("packets are damaged, or missing between others")
             yield packet
 
     def seek(self, seconds: float) -> bool:

@@ -50,6 +50,8 @@ def scan(
         track.move(streams[audio.index].moves)
     schedule = None
     if video is not None:
+        if streams[video.index].lacks_some:
+            source.warn("the picture has gaps, in which the frame before them stands still")
         schedule = _schedule(source, video, streams[video.index], limits)
     ends = {index: packets.end for index, packets in streams.items() if len(packets)}
     start = header_start(source)
@@ -72,7 +74,14 @@ def scan(
 def _read(source: Source, limits: DecodeLimits, track: SoundTrack | None) -> dict[int, Packets]:
     """Read all packets, and what they say of time, by the index of their stream."""
     streams = source.container.streams
-    stamps = {stream.index: clock.Stamps() for stream in streams}
+    # Program streams stamp some frames only.
+    guessed = source.container.format.name == "mpeg"
+    stamps = {
+        stream.index: clock.Stamps(
+            stream.codec_context.name if guessed and stream.codec_context is not None else ""
+        )
+        for stream in streams
+    }
     pictures = {stream.index for stream in streams.video}
     most = limits.max_duration_sec * _MOST_FRAMES_PER_SEC
     audio = source.audio
@@ -143,8 +152,11 @@ def _frame_times(source: Source, picture: Packets, rate: float) -> tuple[Floats,
         fields = len(length) > 0 and 0 < float(np.median(length)) * rate < 0.75
         count = round(float(length.sum()) * rate) if fields else len(length)
         return np.where(number < count, number / rate, np.nan), True
-    again = np.isnan(picture.decoded) & np.isnan(picture.shown)
-    again[1:] |= picture.shown[1:] == picture.shown[:-1]
+    shown = picture.decoded if source.has_decoding_times_only else picture.shown
+    # Decoding times are those of frames: a second field has none, or its first field's.
+    again = np.isnan(picture.decoded) & np.isnan(shown)
+    once = np.isnan(picture.decoded[1:]) | (picture.decoded[1:] == picture.decoded[:-1])
+    again[1:] |= once & (shown[1:] == shown[:-1])
     at = known[~again[known]]
     # A packet without a stamp that leaves no room for a frame is the second field of one.
     steps = np.diff(stamps[at], append=np.inf) * rate
@@ -153,8 +165,8 @@ def _frame_times(source: Source, picture: Packets, rate: float) -> tuple[Floats,
     fields = again & (owners >= 0) & (steps[owners] < 1.5)
     frames = ~picture.hidden & ~fields
     in_turn = source.reorders and source.has_decoding_times_only
-    if not in_turn and not np.isnan(picture.shown[frames]).any() and not again[frames].any():
-        return np.where(frames, picture.shown, np.nan), False
+    if not in_turn and not np.isnan(shown[frames]).any() and not again[frames].any():
+        return np.where(frames, shown, np.nan), False
     if again[frames].any():
         source.warn("frames without a timestamp were timed by their neighbours")
     step = step or 1.0 / rate
@@ -164,7 +176,7 @@ def _frame_times(source: Source, picture: Packets, rate: float) -> tuple[Floats,
     due[frames] = np.sort(each[frames])
     if source.reorders:
         # The decoder hands a frame out with the packet behind it, or a later one.
-        shown = picture.shown[~np.isnan(picture.shown)]
+        shown = shown[~np.isnan(shown)]
         first = due[frames][0] if in_turn or len(shown) == 0 else float(shown.min())
         due[frames] = np.append(due[frames][1:], due[frames][-1] + step)
         due[frames] += first - due[frames][0]

@@ -20,7 +20,7 @@ from av.packet import Packet
 from actors.decoding.probe import BAD_DATA
 from schemas.errors import MediaLimitError
 
-GAP_SEC = 0.05
+GAP_SEC = 0.02
 """Jumps of the timestamps below this are rounding; above, sound is missing or overlaps."""
 
 
