@@ -52,7 +52,11 @@ _GRACE_SECONDS = 3.0
 
 
 def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> FailureRow:
-    """The failure row for an error. ``row`` holds the columns of ``schemas.blocks.INPUTS``."""
+    """The failure row for an error.
+
+    Args:
+        row: the columns of ``schemas.blocks.INPUTS``, and the ``warnings`` of a decoded video.
+    """
     message = str(error) or repr(error)
     # An error that nobody foresaw may well lie in the machine and not in the video.
     transient = row["attempts"] + 1 < _UNFORESEEN_TRIES
@@ -70,6 +74,7 @@ def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> Fail
         attempts=row["attempts"] + 1,
         metadata=row["metadata"],
         source_version=row["source_version"],
+        warnings=row.get("warnings"),
     )
 
 
@@ -151,7 +156,7 @@ class Captioner:
         return packed(pa.concat_tables(tables or [RESULTS.empty_table()]))
 
     async def _row(self, batch: pa.Table, index: int, begun: int) -> pa.Table:
-        row = {name: batch[name][index].as_py() for name in (*INPUTS.names, "failure")}
+        row = {name: batch[name][index].as_py() for name in (*INPUTS.names, "warnings", "failure")}
         failure: dict[str, Any] | None = row.pop("failure")
         rows: Sequence[CaptionRow] = ()
         failures: list[FailureRow] = []
