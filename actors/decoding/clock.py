@@ -8,6 +8,7 @@ is a still, or silence.
 
 from __future__ import annotations
 
+import itertools
 import math
 from array import array
 from dataclasses import dataclass, replace
@@ -35,6 +36,9 @@ SAME_JUMP_SEC = 1.0
 
 REORDERED_FRAMES = 20
 """A frame is shown at most so many frames after it is decoded."""
+ROUND_SEC = 2**33 / 90_000
+"""After so long the clocks of MPEG's transport and program streams begin again."""
+
 GUESSED_SEC = 0.3
 """How far FFmpeg's guesses are off where a stamp is for one frame of several."""
 
@@ -70,18 +74,34 @@ class Stamps:
         self._values.append(packet.is_keyframe | packet.is_discard << 1 | between << 2)
         self._places.append(place)
 
-    def read(self) -> Packets:
-        """All that was noted, but for stamps that others contradict."""
-        values = np.frombuffer(self._values, dtype=np.float64).reshape(-1, 4)
+    @property
+    def first(self) -> float:
+        """The first stamp, NaN without any."""
+        times = itertools.chain.from_iterable(
+            zip(self._values[0::4], self._values[1::4], strict=True)
+        )
+        return next((time for time in times if not math.isnan(time)), math.nan)
+
+    def read(self, near: float = math.nan) -> Packets:
+        """All that was noted, but for stamps that others contradict.
+
+        Args:
+            near: a stamp, for clocks of 33 bits: none is further from it than half their round.
+        """
+        values = np.frombuffer(self._values, dtype=np.float64).reshape(-1, 4).copy()
         flags = values[:, 3].astype(np.int64)
+        rounds = np.zeros((len(values), 2))
+        if not math.isnan(near):
+            rounds = -np.nan_to_num(np.round((values[:, :2] - near) / ROUND_SEC)) * ROUND_SEC
+            values[:, :2] += rounds
         packets = Packets(
             places=np.frombuffer(self._places, dtype=np.int64),
-            decoded=values[:, 0].copy(),
-            shown=values[:, 1].copy(),
+            decoded=values[:, 0],
+            shown=values[:, 1],
             lasting=values[:, 2],
             keys=(flags & 1).astype(bool),
             hidden=(flags & 2).astype(bool),
-            moves=np.zeros(len(values)),
+            moves=np.where(np.isnan(values[:, 0]), rounds[:, 1], rounds[:, 0]),
         )
         if self._codec in _MPEG:
             packets = packets.steadied((flags & 4).astype(bool))
@@ -172,7 +192,12 @@ class Packets:
     def moved(self, joins: Joins) -> Packets:
         """The same packets on the clock that goes through the whole file."""
         moves = _moves(self, joins)
-        return replace(self, decoded=self.decoded + moves, shown=self.shown + moves, moves=moves)
+        return replace(
+            self,
+            decoded=self.decoded + moves,
+            shown=self.shown + moves,
+            moves=self.moves + moves,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

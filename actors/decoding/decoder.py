@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from actors.decoding.extent import check_complete
+from actors.decoding.extent import check_complete, is_animated_webp
 from actors.decoding.pictures import Pictures, decode_pictures
 from actors.decoding.probe import (
     BAD_DATA,
@@ -20,7 +20,7 @@ from actors.decoding.scan import scan
 from actors.decoding.schedule import Schedule
 from actors.decoding.sound import SoundTrack, decode_sound
 from actors.storage.range_reader import RangeReader
-from schemas.errors import CorruptMediaError, NoMediaStreamError
+from schemas.errors import CorruptMediaError, NoMediaStreamError, UnsupportedCodecError
 from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, VideoInfo
 
 
@@ -84,6 +84,8 @@ def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Decoded
         if audio is None:
             source.warn("not one sample of the sound can be decoded")
     if pictures is not None and not pictures.times:
+        if is_animated_webp(source.reader):
+            raise UnsupportedCodecError("no decoder for animated WebP")
         # A caption of the sound alone would hide the loss.
         raise CorruptMediaError(f"no frame of the picture can be decoded: {_reason(source)}")
     if pictures is None and audio is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 from actors.decoding.probe import Source
@@ -46,6 +47,30 @@ def riff_bytes(reader: RangeReader) -> int:
         end = at + 8 + size
         at = end + size % 2
     return end
+
+
+def index_is_cut(reader: RangeReader) -> bool:
+    """Whether an MP4 or MOV file ends inside its index. Moves the reader."""
+    at = 0
+    while at + 8 <= reader.size:
+        reader.seek(at)
+        size, kind = struct.unpack(">I4s8x", reader.read(16).ljust(16, b"\0"))
+        if size == 1:
+            reader.seek(at + 8)
+            size = int.from_bytes(reader.read(8), "big")
+        if size < 8:
+            break
+        at += size
+        if at > reader.size:
+            return bool(kind == b"moov")
+    return False
+
+
+def is_animated_webp(reader: RangeReader) -> bool:
+    """Whether a file is WebP of several images, of which FFmpeg decodes none. Moves the reader."""
+    reader.seek(0)
+    header = reader.read(21).ljust(21, b"\0")
+    return header[8:16] == b"WEBPVP8X" and bool(header[20] & 2)
 
 
 def check_complete(source: Source, extent: Extent) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from av.video.stream import VideoStream
 
@@ -93,7 +95,9 @@ def _read(source: Source, limits: DecodeLimits, track: SoundTrack | None) -> dic
                 raise MediaLimitError(f"more frames than {limits.max_duration_sec:.0f} s can hold")
         if audio is not None and index == audio.index and track is not None:
             decode_sound(audio, packet, track, source.warn)
-    return {index: noted.read() for index, noted in stamps.items()}
+    lead = source.video or source.audio
+    near = stamps[lead.index].first if lead is not None and source.endless else math.nan
+    return {index: noted.read(near) for index, noted in stamps.items()}
 
 
 def _schedule(

@@ -112,8 +112,9 @@ class FrameConverter:
         width, height = self._size
         source = frame.colorspace
         if source == _UNSPECIFIED:
-            # What players do: BT.709 came with high definition.
-            source = Colorspace.ITU709 if frame.height > 576 else Colorspace.ITU601
+            # What players do: BT.709 came with high definition, which films do not fill.
+            high = frame.height > 576 or frame.width >= 1280
+            source = Colorspace.ITU709 if high else Colorspace.ITU601
         if frame.interlaced_frame:
             frame = self._one_field(frame)
         scaled = self._reformatter.reformat(

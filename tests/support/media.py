@@ -162,7 +162,7 @@ def _add_track(output: Any, sound: Sound) -> AudioStream:
 
 def _write_sound(output: Any, track: AudioStream, sound: Sound) -> None:
     wave = sound.samples()
-    channels = 2 if sound.layout == "stereo" else 1
+    channels = av.AudioLayout(sound.layout).nb_channels
     for at in range(0, len(wave), 1024):
         if sound.gap is not None and sound.gap[0] <= at / sound.rate < sound.gap[1]:
             continue
