@@ -34,8 +34,6 @@ INTERLEAVED_PACKETS = 300
 SAME_JUMP_SEC = 1.0
 """How far jumps of picture and sound at the same join differ: one ends before the other."""
 
-REORDERED_FRAMES = 20
-"""A frame is shown at most so many frames after it is decoded."""
 ROUND_SEC = 2**33 / 90_000
 """After so long the clocks of MPEG's transport and program streams begin again."""
 
@@ -109,10 +107,11 @@ class Stamps:
         packets.decoded[wrong] = packets.shown[wrong] = np.nan
         # At a join FFmpeg guesses when a packet is decoded, by the clock of the part before.
         late = packets.shown - packets.decoded
-        if not np.isnan(late).all():
-            usual = float(np.nanmedian(late))
-            odd = abs(late - usual) > max(SAME_JUMP_SEC, REORDERED_FRAMES * packets.step)
-            packets.shown[odd] = packets.decoded[odd] + usual
+        if not math.isnan(near) and not np.isnan(late).all():
+            late -= np.nanmedian(late)
+            jump = np.diff(packets.decoded, append=np.nan)
+            odd = (abs(late) > AHEAD_SEC) & (abs(late - jump) < SAME_JUMP_SEC)
+            packets.shown[odd] -= late[odd]
         return packets
 
 

@@ -50,8 +50,9 @@ def riff_bytes(reader: RangeReader) -> int:
 
 
 def index_is_cut(reader: RangeReader) -> bool:
-    """Whether an MP4 or MOV file ends inside its index. Moves the reader."""
-    at = 0
+    """Whether an MP4 or MOV file ends inside its index."""
+    at, before = 0, reader.tell()
+    kind = b""
     while at + 8 <= reader.size:
         reader.seek(at)
         size, kind = struct.unpack(">I4s8x", reader.read(16).ljust(16, b"\0"))
@@ -61,9 +62,9 @@ def index_is_cut(reader: RangeReader) -> bool:
         if size < 8:
             break
         at += size
-        if at > reader.size:
-            return bool(kind == b"moov")
-    return False
+    # FFmpeg reads on from where it was.
+    reader.seek(before)
+    return bool(at > reader.size and kind == b"moov")
 
 
 def is_animated_webp(reader: RangeReader) -> bool:

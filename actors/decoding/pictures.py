@@ -11,7 +11,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 from av.packet import Packet
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from actors.decoding.probe import BAD_DATA, Source, drain
@@ -20,12 +20,6 @@ from actors.decoding.schedule import Run, Schedule
 from actors.decoding.upright import FrameConverter
 from schemas.frame_pack import FramePack, FramePacker
 from schemas.media import SamplingPlan
-
-_MAKES_UP = {
-    "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4", "msmpeg4v1", "msmpeg4v2", "h263", "h263p",
-    "flv", "wmv1", "wmv2", "wmv3", "vc1", "hevc", "vvc", "vp8", "vp9", "libdav1d", "av1",
-}  # fmt: skip
-"""Decoders that hand out frames although those that they refer to are not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +164,7 @@ def _by_seeking(
             assert source.video is not None
             packets = _until(last, source.packets(source.video))
             decoded = _frames(source, itertools.chain(packets, [drain(source.video)]))
-            frames = _timed(source, schedule, _complete(source, decoded))
+            frames = _timed(source, schedule, _complete(decoded))
             first = next(frames, None)
             if first is not None:
                 frames = itertools.chain([first], frames)
@@ -202,7 +196,7 @@ def _by_skipping(
         part = itertools.islice(numbered, run.stop - run.first)
         decoded = _frames(source, itertools.chain(part, [drain(video)]))
         last = run.targets[-1] + schedule.timeline.tolerance
-        yield run, _timed(source, schedule, _complete(source, decoded), until=last)
+        yield run, _timed(source, schedule, _complete(decoded), until=last)
         for _ in part:
             pass  # not needed for the run's last moment
         at = run.stop
@@ -221,17 +215,17 @@ def _numbered(
         yield packet
 
 
-def _complete(source: Source, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-    """Leave out the frames before one that refers to no other.
+def _complete(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+    """Leave out the frames before the first that refers to no other.
 
-    Not every packet that is marked as a key frame is one: packed B-frames leave such marks, and
-    recordings that are refreshed little by little. H.264's decoder hands out no frame before all
-    that it refers to has been there; the others make grey up for what is missing.
+    Not every packet that is marked as a key frame is one: packed B-frames leave such marks, and so
+    do pictures that are refreshed little by little. Decoders make grey up for what is missing, or
+    trust that all has been refreshed when it has not.
     """
-    assert source.video is not None
-    if source.video.codec_context.name not in _MAKES_UP:
-        return frames
-    return itertools.dropwhile(lambda frame: frame.is_corrupt or not frame.key_frame, frames)
+    return itertools.dropwhile(
+        lambda frame: frame.is_corrupt or not (frame.key_frame or frame.pict_type == PictureType.I),
+        frames,
+    )
 
 
 def _timed(

@@ -1,4 +1,4 @@
-"""Streams that no encoder at hand writes: fields, packed B-frames, programs, channels in disorder."""
+"""What no encoder at hand writes: fields, packed B-frames, programs, channels in disorder."""
 
 from __future__ import annotations
 

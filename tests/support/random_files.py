@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.support.media import Sound, numbered, render
+from tests.support.media import Image, Sound, numbered, render
 
 RATE = 25
 """Frames per second of evenly timed parts."""
@@ -92,8 +92,10 @@ def make(seed: int, folder: Path) -> RandomFile:
     refresh = codec == "libx264" and chance.random() < 0.2
     options = _options(codec, b_frames, refresh=refresh, open_gop=chance.random() < 0.3)
     uneven = codec in _ANY_TIME and kind.uneven and chance.random() < 0.3
-    data, times, clicks, steps = b"", [], [], []
-    length = 0.0
+    data, length = b"", 0.0
+    times: list[float] = []
+    clicks: list[float] = []
+    steps: list[float] = []
     for part in range(parts):
         count = chance.randint(30, 130)
         gaps = [1 / RATE] * count
@@ -110,12 +112,14 @@ def make(seed: int, folder: Path) -> RandomFile:
         first = len(times)
         path = render(
             folder / f"part.{extension}", count=count, rate=RATE, codec=codec, gop=gop,
-            b_frames=b_frames, times=[begin + time for time in own] if uneven else None, start=begin,
-            pix_fmt="yuvj420p" if codec == "mjpeg" else "yuv420p", image=_shifted(first), codec_options=options, width=160,
+            b_frames=b_frames, times=[begin + time for time in own] if uneven else None,
+            start=begin, pix_fmt="yuvj420p" if codec == "mjpeg" else "yuv420p",
+            image=_shifted(first), codec_options=options, width=160,
             sounds=[
                 Sound(
-                    seconds=lasting, start=begin, codec=sound, rate=48_000, tone=1000.0 + 700 * track,
-                    bursts=bursts, default=track == 0 if tracks > 1 else None,
+                    seconds=lasting, start=begin, codec=sound, rate=48_000,
+                    tone=1000.0 + 700 * track, bursts=bursts,
+                    default=track == 0 if tracks > 1 else None,
                 )
                 for track in range(tracks)
                 if sound is not None
@@ -140,7 +144,7 @@ def make(seed: int, folder: Path) -> RandomFile:
     )
 
 
-def _shifted(first: int) -> Callable[[int], np.ndarray]:
+def _shifted(first: int) -> Callable[[int], Image]:
     return lambda number: numbered(first + number, width=160)
 
 
