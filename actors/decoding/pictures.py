@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from actors.decoding.probe import BAD_DATA, Source, drain
 from actors.decoding.sampling import shown_frames, target_times
 from actors.decoding.schedule import Run, Schedule
+from actors.decoding.streams import crop_of
 from actors.decoding.upright import FrameConverter
 from schemas.frame_pack import FramePack, FramePacker
 from schemas.media import SamplingPlan
@@ -52,6 +53,7 @@ def decode_pictures(source: Source, schedule: Schedule, plan: SamplingPlan) -> P
         aspect=video.sample_aspect_ratio,
         warn=source.warn,
         stretch_to=plan.stretch_to,
+        crop=crop_of(source.container, video.index),
     )
     targets = target_times(plan, schedule.timeline)
     runs = schedule.runs(targets)
@@ -255,8 +257,11 @@ def _timed(
             return
         if last is not None and schedule.frames_between(last, time) > 1:
             source.warn("some of the picture could not be decoded")
-        if frame.is_corrupt:
-            source.warn("some of the picture is damaged")
+        if last is None:
+            # Where decoding begins, FFmpeg misses what was before.
+            source.forget_log()
+        elif frame.is_corrupt or source.last_log():
+            source.warn(f"some of the picture is damaged: {source.last_log()}".rstrip(": "))
         last = time
         yield time, frame
 

@@ -19,6 +19,7 @@ from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from actors.decoding.reading import Ints, ReadingCosts
+from actors.decoding.streams import choose_audio, choose_video, codec_name, dump
 from actors.storage.range_reader import RangeReader
 from schemas.errors import (
     MediaLimitError,
@@ -55,9 +56,6 @@ _ENDLESS = ("mpegts", "mpeg")
 """Containers for recordings without end: their clocks may begin again anywhere, and FFmpeg makes
 their length up from the first stamp and the last."""
 
-_FILM_SHARE = 100
-"""A stream with so many times fewer pictures than another one is its cover or its preview."""
-
 _UNREADABLE: tuple[type[av.error.FFmpegError], ...] = (*BAD_DATA, av.error.MemoryError)
 """While packets are read: a damaged index may well announce one of gigabytes."""
 
@@ -79,7 +77,7 @@ class Source:
         video, audio: the streams to decode, or None.
         warnings: what was noticed so far, one sentence each.
         cut: whether the index names bytes beyond the end of the file.
-        errors_before: how many error lines FFmpeg had written when the file was opened.
+        errors_before: how many error lines FFmpeg had written before :meth:`last_log` counts.
     """
 
     container: InputContainer
@@ -111,22 +109,22 @@ class Source:
         """Return FFmpeg's last error line about this file, "" if there is none."""
         return _last_log(self.errors_before)
 
+    def forget_log(self) -> None:
+        """Let later calls of :meth:`last_log` tell of what comes from now on."""
+        self.errors_before = av.logging.get_last_error()[0]
+
     def take_film(self, counts: Mapping[int, int]) -> None:
         """Take another stream as the picture where the one chosen is its cover or preview.
 
         Args:
             counts: how many packets each stream has, by its index.
         """
-        if self.video is None:
-            return
-        films = [each for each in _moving(self.container) if each.codec_context is not None]
-        film = max(films, key=lambda stream: counts[stream.index])
-        if counts[film.index] > _FILM_SHARE * counts[self.video.index]:
-            self.video = film
+        if self.video is not None:
+            self.video = choose_video(self.container, counts)
 
     def note_late_streams(self) -> None:
         """Warn of streams that began behind the header: PyAV hands out none of their packets."""
-        late = len(re.findall(r"(?m)^  Stream #0:", _dump(self.container)))
+        late = len(re.findall(r"(?m)^  Stream #0:", dump(self.container)))
         if late > len(self.container.streams):
             self.warn("streams that begin in the middle of the file were left out")
 
@@ -218,8 +216,8 @@ def open_source(reader: RangeReader, limits: DecodeLimits, costs: ReadingCosts) 
     """
     before = av.logging.get_last_error()[0]
     container = _open(reader, limits)
-    video = _choose_video(container)
-    audio = _choose_audio(container, video)
+    video = choose_video(container)
+    audio = choose_audio(container, video)
     source = Source(
         container=container,
         reader=reader,
@@ -235,7 +233,7 @@ def open_source(reader: RangeReader, limits: DecodeLimits, costs: ReadingCosts) 
     for stream in undecodable:
         if stream.disposition & Disposition.attached_pic:
             continue
-        name = _codec_name(container, stream.index)
+        name = codec_name(container, stream.index)
         if stream.type == "video" and video is None:
             raise UnsupportedCodecError(f"no decoder for the picture's codec {name}")
         if stream.type == "audio" and audio is None:
@@ -279,78 +277,6 @@ def _refuse_other_files(url: str, _flags: int, _options: dict[str, str]) -> NoRe
 def _plain(error: Exception) -> str:
     strerror = getattr(error, "strerror", None)
     return str(strerror or error or type(error).__name__)
-
-
-def _codec_name(container: InputContainer, index: int) -> str:
-    """Return what FFmpeg prints of a stream without a decoder, such as ``XYZ1 / 0x315A5958``."""
-    for line in _dump(container).splitlines():
-        found = re.search(rf"Stream #0:{index}\b.*?(?:Video|Audio): (.*)", line)
-        if found:
-            text = found.group(1)
-            tag = re.search(r"\((\S{1,16}) / 0x([0-9A-Fa-f]+)\)", text)
-            name = text.split(",")[0].split(" ")[0]
-            if tag:
-                fourcc = f"'{tag.group(1)}' (0x{tag.group(2)})"
-                return fourcc if name == "none" else f"{name}, {fourcc}"
-            return name
-    return "unknown"
-
-
-def _dump(container: InputContainer) -> str:
-    """Return FFmpeg's description of a container, which tells what PyAV does not."""
-    av.logging.set_level(av.logging.INFO)  # the level of what dumps_format captures
-    try:
-        return str(container.dumps_format())  # type: ignore[attr-defined]  # not in the stub
-    finally:
-        av.logging.set_level(av.logging.ERROR)
-
-
-def _programs(container: InputContainer) -> list[set[int]]:
-    """Return the indices of each program's streams; none where the container has no programs."""
-    programs: list[set[int]] = []
-    for line in _dump(container).splitlines():
-        if re.match(r"  (No )?Program\b", line):
-            programs.append(set())
-        elif (found := re.match(r"  Stream #0:(\d+)", line)) and programs:
-            programs[-1].add(int(found.group(1)))
-    return programs
-
-
-def _moving(container: InputContainer) -> list[VideoStream]:
-    """Return the streams of pictures that are no cover art, thumbnails or stills."""
-    stills = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-    return [stream for stream in container.streams.video if not stream.disposition & stills]
-
-
-def _choose_video(container: InputContainer) -> VideoStream | None:
-    """Return the picture: the default one, else the largest, but no cover and no preview."""
-    candidates = [stream for stream in _moving(container) if stream.codec_context is not None]
-    most = max((stream.frames for stream in candidates), default=0)
-    return max(
-        (each for each in candidates if not 0 < each.frames * _FILM_SHARE < most),
-        key=lambda stream: (
-            bool(stream.disposition & Disposition.default),
-            stream.width * stream.height,
-        ),
-        default=None,
-    )
-
-
-def _choose_audio(container: InputContainer, video: VideoStream | None) -> AudioStream | None:
-    """Return the sound of the picture's program: the default one, else the first that decodes."""
-    candidates = [stream for stream in container.streams.audio if stream.codec_context is not None]
-    if video is not None:
-        programs = [each for each in _programs(container) if video.index in each]
-        candidates = [
-            each
-            for each in candidates
-            if not programs or any(each.index in program for program in programs)
-        ]
-    return max(
-        candidates,
-        key=lambda stream: bool(stream.disposition & Disposition.default),
-        default=None,
-    )
 
 
 def _check_limits(source: Source, limits: DecodeLimits) -> None:

@@ -173,3 +173,28 @@ def _grow(data: bytearray, begin: int, end: int, place: int, by: int) -> None:
                 _grow(data, at + inside[kind], at + size, place, by)
             return
         at += max(size, 8)
+
+
+def cropped(path: Path, *, left: int, bottom: int, source: Path) -> Path:
+    """A Matroska file whose header cuts off edges of the picture."""
+    extra = bytes.fromhex("54cc81") + bytes([left]) + bytes.fromhex("54aa81") + bytes([bottom])
+    path.write_bytes(_appended(source.read_bytes(), ("18538067", "1654ae6b", "ae", "e0"), extra))
+    return path
+
+
+def _appended(data: bytes, place: tuple[str, ...], extra: bytes) -> bytes:
+    """EBML elements with bytes added at the end of one, which is named by the way to it."""
+    if not place:
+        return data + extra
+    at = 0
+    while at < len(data):
+        width = 9 - data[at].bit_length()
+        length = 9 - data[at + width].bit_length()
+        body = at + width + length
+        size = int.from_bytes(data[at + width : body], "big") ^ 1 << 7 * length
+        if data[at : at + width].hex() == place[0]:
+            inner = _appended(data[body : body + size], place[1:], extra)
+            header = data[at : at + width] + (len(inner) | 1 << 56).to_bytes(8, "big")
+            return data[:at] + header + inner + data[body + size :]
+        at = body + size
+    raise ValueError(f"there is no element {place[0]}")

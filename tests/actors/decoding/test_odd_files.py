@@ -8,9 +8,9 @@ from typing import Any
 
 import av
 import numpy as np
+import PIL.Image
 import pytest
 from av.stream import Disposition
-from PIL import Image
 
 from actors.decoding.decoder import decode
 from actors.storage.access import open_range
@@ -19,11 +19,12 @@ from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, StorageOptio
 from tests.actors.decoding.test_decoder import SOUND, expected, load
 from tests.support.bitstreams import (
     channels_in_disorder,
+    cropped,
     field_pairs,
     packed_b_frames,
     programs,
 )
-from tests.support.media import Sound, numbered, numbers_of, render
+from tests.support.media import Image, Sound, numbered, numbers_of, render
 
 JOINED = "the clock jumps, as in joined recordings; the parts follow each other"
 
@@ -222,8 +223,20 @@ def test_a_preview_is_not_the_film(tmp_path: Path, extension: str) -> None:
     assert numbers_of(video.frames) == expected(300, 9)
 
 
+def test_edges_that_the_container_cuts_off_are_not_shown(tmp_path: Path) -> None:
+    def framed(number: int) -> Image:
+        return np.pad(numbered(number), ((0, 16), (32, 0), (0, 0)), constant_values=255)
+
+    source = render(tmp_path / "a.mkv", count=50, width=128, height=80, image=framed)
+    video = load(cropped(tmp_path / "b.mkv", left=32, bottom=16, source=source), num_frames=5)
+    assert (video.info.width, video.info.height) == (96, 64)
+    assert numbers_of(video.frames) == expected(50, 5)
+    assert video.frames[:, :, 0].mean() < 160
+    assert load(source, num_frames=5).info.width == 128
+
+
 def test_animated_webp_is_refused_with_its_name(tmp_path: Path) -> None:
-    images = [Image.fromarray(numbered(number)) for number in range(4)]
+    images = [PIL.Image.fromarray(numbered(number)) for number in range(4)]
     path = tmp_path / "a.webp"
     images[0].save(path, save_all=True, append_images=images[1:], duration=100)
     with pytest.raises(UnsupportedCodecError, match="animated WebP"):
