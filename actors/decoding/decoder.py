@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from actors.decoding.extent import check_complete, is_animated_webp
+from actors.decoding.extent import check_complete, check_length, is_animated_webp
 from actors.decoding.pictures import Pictures, decode_pictures
 from actors.decoding.probe import (
     BAD_DATA,
@@ -74,6 +74,8 @@ def _decode(source: Source, plan: SamplingPlan, limits: DecodeLimits) -> Decoded
             _read_sound(source, tables, track)
     else:
         schedule, extent = scan(source, limits, track)
+    if schedule is not None:
+        check_length(source, schedule.timeline.duration)
     if source.last_log():
         source.warn(f"the file is damaged: {source.last_log()}")
     pictures = decode_pictures(source, schedule, plan) if schedule is not None else None
@@ -130,7 +132,7 @@ def _clip(
         width=converter.width if converter is not None else 0,
         height=converter.height if converter is not None else 0,
         has_video=video is not None,
-        has_audio=sound is not None and (audio is not None or plan.audio_rate is None),
+        has_audio=sound is not None,
         container=source.container.format.name,
         video_codec=video.codec_context.name if video is not None else "",
         audio_codec=sound.codec_context.name if sound is not None else "",
