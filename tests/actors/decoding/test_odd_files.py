@@ -16,14 +16,14 @@ from actors.decoding.decoder import decode
 from actors.storage.access import open_range
 from schemas.errors import NotAVideoError, UnsupportedCodecError
 from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, StorageOptions
-from tests.actors.decoding.test_decoder import SOUND, expected, load
-from tests.support.bitstreams import (
+from tests.actors.decoding.bitstreams import (
     channels_in_disorder,
     cropped,
     field_pairs,
     packed_b_frames,
     programs,
 )
+from tests.actors.decoding.test_decoder import SOUND, expected, load
 from tests.support.media import Image, Sound, numbered, numbers_of, render
 
 JOINED = "the clock jumps, as in joined recordings; the parts follow each other"

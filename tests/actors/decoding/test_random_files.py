@@ -11,8 +11,8 @@ from actors.decoding.decoder import decode
 from actors.storage.access import open_range
 from schemas.errors import VideoError
 from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, StorageOptions
+from tests.actors.decoding.random_files import RATE, RandomFile, make
 from tests.support.media import numbers_of
-from tests.support.random_files import RATE, RandomFile, make
 
 SOUND = 16_000
 PLANS = (
