@@ -49,7 +49,11 @@ _GRACE_SECONDS = 3.0
 
 
 def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> FailureRow:
-    """The failure row for an error. ``row`` holds the columns of ``schemas.blocks.INPUTS``."""
+    """The failure row for an error.
+
+    Args:
+        row: the columns of ``schemas.blocks.INPUTS``, and the ``warnings`` of a decoded video.
+    """
     message = str(error) or repr(error)
     if isinstance(error, VideoError):
         stage = error.stage
@@ -67,6 +71,7 @@ def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> Fail
         attempts=attempts,
         metadata=row["metadata"],
         source_version=row["source_version"],
+        warnings=row.get("warnings"),
     )
 
 
@@ -171,7 +176,7 @@ class Captioner:
         return packed(pa.concat_tables(tables or [RESULTS.empty_table()]))
 
     async def _row(self, batch: pa.Table, index: int, standing: Standing) -> pa.Table:
-        row = {name: batch[name][index].as_py() for name in (*INPUTS.names, "failure")}
+        row = {name: batch[name][index].as_py() for name in (*INPUTS.names, "warnings", "failure")}
         failure: dict[str, Any] | None = row.pop("failure")
         rows: Sequence[CaptionRow] = ()
         failures: list[FailureRow] = []

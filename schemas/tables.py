@@ -44,6 +44,10 @@ _SETTINGS_HASH = (
     "16 hex digits that stand for all that decides a caption: recipe, model, prompts, sampling "
     "plan, generation, options, rules; null where it was not recorded"
 )
+_WARNINGS = (
+    "what was wrong with the file but could be worked around, one sentence each; null where that "
+    "is not known"
+)
 _CREATED_AT = "when the row was made"
 
 
@@ -94,6 +98,7 @@ class CaptionRow:
     metadata: Annotated[str | None, _METADATA]
     source_version: Annotated[str | None, _SOURCE_VERSION] = None
     settings_hash: Annotated[str | None, _SETTINGS_HASH] = None
+    warnings: Annotated[list[str] | None, _WARNINGS] = None
     created_at: Annotated[datetime, _CREATED_AT] = field(default_factory=utc_now)
 
 
@@ -116,6 +121,7 @@ class FailureRow:
     metadata: Annotated[str | None, _METADATA]
     source_version: Annotated[str | None, _SOURCE_VERSION] = None
     settings_hash: Annotated[str | None, _SETTINGS_HASH] = None
+    warnings: Annotated[list[str] | None, _WARNINGS] = None
     created_at: Annotated[datetime, _CREATED_AT] = field(default_factory=utc_now)
 
 

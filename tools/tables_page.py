@@ -52,6 +52,8 @@ def _columns(columns: Iterable[Column]) -> str:
 
 
 def _type(column: Column) -> str:
+    if pa.types.is_list(column.type):
+        return f"list of {column.type.value_type}s{' or null' * column.nullable}"
     text = "struct" if pa.types.is_struct(column.type) else re.sub(r"\[.*", "", str(column.type))
     return f"{text} or null" if column.nullable else text
 

@@ -8,14 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.decoding.allowance import Allowance
-from actors.decoding.extent import check_complete
+from actors.decoding.extent import check_complete, check_length, is_animated_webp
 from actors.decoding.pictures import Pictures, decode_pictures
 from actors.decoding.probe import (
     BAD_DATA,
     Source,
     header_duration,
     header_start,
-    last_log,
     open_source,
 )
 from actors.decoding.reading import LIST_PRICES, ReadingCosts
@@ -25,7 +24,7 @@ from actors.decoding.schedule import Schedule
 from actors.decoding.sound import SoundTrack, decode_sound
 from actors.storage.range_reader import RangeReader
 from schemas.budget import SHORTEST_SOUND_SEC, Budget
-from schemas.errors import CorruptMediaError, NoMediaStreamError
+from schemas.errors import CorruptMediaError, NoMediaStreamError, UnsupportedCodecError
 from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, VideoInfo
 
 
@@ -54,7 +53,7 @@ def decode(
     try:
         return _decode(opened, plan, limits, Allowance(opened, plan, limits, budget))
     except BAD_DATA as error:
-        raise CorruptMediaError(f"cannot be decoded: {error.strerror or _reason()}") from None
+        raise CorruptMediaError(f"cannot be decoded: {error.strerror or _reason(opened)}") from None
     finally:
         opened.container.close()
 
@@ -78,14 +77,18 @@ def _decode(
     if tables is not None and source.video is not None:
         schedule = schedule_from(source, source.video, tables[source.video.index])
     if tables is not None and schedule is not None:
+        _check_clock(source, schedule)
         extent = extent_of(source, tables, sound=track is not None)
         fitting = allowance.by_content(expected, schedule, extent)
         if track is not None and fitting.plan.audio_rate is not None:
             _read_sound(source, tables, track)
     else:
         schedule, extent = scan(source, limits, track)
+        _check_clock(source, schedule)
         fitting = allowance.by_content(expected, schedule, extent)
     plan = fitting.plan
+    if source.last_log():
+        source.warn(f"the file is damaged: {source.last_log()}")
     pictures = decode_pictures(source, schedule, plan) if schedule is not None else None
     start = schedule.start if schedule is not None else header_start(source)
     audio = None
@@ -94,10 +97,12 @@ def _decode(
         if audio is None:
             source.warn("not one sample of the sound can be decoded")
     if pictures is not None and not pictures.times:
+        if is_animated_webp(source.reader):
+            raise UnsupportedCodecError("no decoder for animated WebP")
         # A caption of the sound alone would hide the loss.
-        raise CorruptMediaError(f"no frame of the picture can be decoded: {_reason()}")
+        raise CorruptMediaError(f"no frame of the picture can be decoded: {_reason(source)}")
     if pictures is None and audio is None:
-        raise CorruptMediaError(f"no sample of the sound can be decoded: {_reason()}")
+        raise CorruptMediaError(f"no sample of the sound can be decoded: {_reason(source)}")
     check_complete(source, extent)
     if fitting.warning is not None:
         source.warn(fitting.warning)
@@ -125,8 +130,13 @@ def _read_sound(source: Source, tables: dict[int, SampleTable], track: SoundTrac
         decode_sound(source.audio, packet, track, source.warn)
 
 
-def _reason() -> str:
-    return last_log() or "the streams hold no data"
+def _check_clock(source: Source, schedule: Schedule | None) -> None:
+    if schedule is not None:
+        check_length(source, schedule.timeline.duration)
+
+
+def _reason(source: Source) -> str:
+    return source.last_log() or "the streams hold no data"
 
 
 def _clip(
@@ -146,7 +156,7 @@ def _clip(
         width=converter.width if converter is not None else 0,
         height=converter.height if converter is not None else 0,
         has_video=video is not None,
-        has_audio=sound is not None and (audio is not None or plan.audio_rate is None),
+        has_audio=sound is not None,
         container=source.container.format.name,
         video_codec=video.codec_context.name if video is not None else "",
         audio_codec=sound.codec_context.name if sound is not None else "",

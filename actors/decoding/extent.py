@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
+
+import av
 
 from actors.decoding.probe import Source
 from actors.storage.range_reader import RangeReader
-from schemas.errors import TruncatedMediaError
+from schemas.errors import CorruptMediaError, TruncatedMediaError
 
 _ROOM_SEC, _ROOM_SHARE = 0.5, 0.02
 """How far headers and packets differ in whole files: a header may count what an encoder added
 to the sound, or guess how long the last frame is shown."""
+
+_LIE, _LIE_SEC = 10, 60.0
+"""A picture so many times longer than its file, and longer than so many seconds, is a lie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +52,50 @@ def riff_bytes(reader: RangeReader) -> int:
         end = at + 8 + size
         at = end + size % 2
     return end
+
+
+def index_is_cut(reader: RangeReader) -> bool:
+    """Whether an MP4 or MOV file ends inside its index."""
+    at, before = 0, reader.tell()
+    kind = b""
+    while at + 8 <= reader.size:
+        reader.seek(at)
+        size, kind = struct.unpack(">I4s8x", reader.read(16).ljust(16, b"\0"))
+        if size == 1:
+            reader.seek(at + 8)
+            size = int.from_bytes(reader.read(8), "big")
+        if size < 8:
+            break
+        at += size
+    # FFmpeg reads on from where it was.
+    reader.seek(before)
+    return bool(at > reader.size and kind == b"moov")
+
+
+def is_animated_webp(reader: RangeReader) -> bool:
+    """Whether a file is WebP of several images, of which FFmpeg decodes none. Moves the reader."""
+    reader.seek(0)
+    header = reader.read(21).ljust(21, b"\0")
+    return header[8:16] == b"WEBPVP8X" and bool(header[20] & 2)
+
+
+def check_length(source: Source, length: float) -> None:
+    """Tell an MP4 or MOV header that lies about how long the picture is, by its time scale.
+
+    Args:
+        length: of the picture by its own time scale, in seconds.
+
+    Raises:
+        CorruptMediaError: by the same header the file is many times shorter.
+    """
+    if not source.container.format.name.startswith("mov"):
+        return
+    announced = (source.container.duration or 0) / av.time_base
+    if length > _LIE * announced > 0 and length > _LIE_SEC:
+        raise CorruptMediaError(
+            f"the header contradicts itself: the file lasts {announced:.1f} s, "
+            f"its picture {length:.0f} s"
+        )
 
 
 def check_complete(source: Source, extent: Extent) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -10,12 +11,13 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 from av.packet import Packet
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
-from actors.decoding.probe import BAD_DATA, Source, drain, frame_rate
+from actors.decoding.probe import BAD_DATA, Source, drain
 from actors.decoding.sampling import shown_frames, target_times
 from actors.decoding.schedule import Run, Schedule
+from actors.decoding.streams import crop_of
 from actors.decoding.upright import FrameConverter
 from schemas.frame_pack import FramePack, FramePacker
 from schemas.media import SamplingPlan
@@ -51,6 +53,7 @@ def decode_pictures(source: Source, schedule: Schedule, plan: SamplingPlan) -> P
         aspect=video.sample_aspect_ratio,
         warn=source.warn,
         stretch_to=plan.stretch_to,
+        crop=crop_of(source.container, video.index),
     )
     targets = target_times(plan, schedule.timeline)
     runs = schedule.runs(targets)
@@ -109,110 +112,194 @@ def _wanted(
     runs: list[Run],
 ) -> Iterator[tuple[float, VideoFrame]]:
     """Yield (moment, frame) for every moment, or (its time, frame) for every frame."""
-    assert source.video is not None
-    if targets is None or not runs:
-        source.rewind()
-        source.expect(schedule.positions, schedule.sizes)
-        frames = _timed(source, schedule, _frames(source, source.packets(source.video)))
-        if targets is None:
-            yield from frames
-        else:
-            yield from shown_frames(frames, targets.tolist(), schedule.timeline.tolerance)
-    elif len(schedule.positions):
-        needed = schedule.packets_of(runs)
-        source.expect(schedule.positions[needed], schedule.sizes[needed])
-        for run in runs:
-            yield from _run_by_seeking(source, schedule, run)
-    else:
-        source.rewind()
-        yield from _runs_by_skipping(source, schedule, runs)
-
-
-def _run_by_seeking(
-    source: Source, schedule: Schedule, run: Run
-) -> Iterator[tuple[float, VideoFrame]]:
-    """Decode a run from the key frame that the container seeks to.
-
-    A seek that lands too late, because the index gives decoding times only, is repeated
-    from earlier and earlier, in the end from the start.
-    """
+    if targets is None:
+        yield from _from_start(source, schedule)
+        return
     tolerance = schedule.timeline.tolerance
-    last = schedule.start + run.targets[-1] + tolerance
-    keys = schedule.key_times[schedule.key_times <= run.key_time]
-    while True:
-        if len(keys) == 0 or not source.seek(schedule.start + float(keys[-1]) + tolerance):
-            keys = keys[:0]
-            source.rewind()
-        assert source.video is not None
-        packets = itertools.takewhile(
-            lambda packet: packet.dts is None or packet.dts * packet.time_base <= last,
-            source.packets(source.video),
-        )
-        frames = _timed(
-            source, schedule, _frames(source, itertools.chain(packets, [drain(source.video)]))
-        )
-        first = next(frames, None)
-        if first is not None and (first[0] <= run.targets[0] + tolerance or len(keys) == 0):
+    done = 0
+    if runs:
+        begin = _by_seeking if len(schedule.positions) else _by_skipping
+        for run, frames in begin(source, schedule, runs):
+            first = next(frames, None)
+            if first is None or first[0] > run.targets[0] + tolerance:
+                # Decoding could not begin where the container says that it can.
+                break
             yield from shown_frames(itertools.chain([first], frames), run.targets, tolerance)
-            return
-        if len(keys) == 0:
-            return
-        keys = keys[:-1]
+            done += len(run.targets)
+    if done < len(targets):
+        frames = _from_start(source, schedule)
+        yield from shown_frames(frames, targets[done:].tolist(), tolerance)
 
 
-def _runs_by_skipping(
+def _from_start(source: Source, schedule: Schedule) -> Iterator[tuple[float, VideoFrame]]:
+    """Yield (time, frame) for all frames."""
+    source.rewind()
+    source.expect(schedule.positions, schedule.sizes)
+    assert source.video is not None
+    packets = _numbered(source, schedule, source.packets(source.video))
+    first = None
+    for time, frame in _timed(source, schedule, _frames(source, packets, whole=True)):
+        if first is None:
+            first = time
+            if time > 1.5 / schedule.timeline.rate:
+                source.warn("the beginning of the picture cannot be decoded")
+        yield time, frame
+
+
+def _by_seeking(
     source: Source, schedule: Schedule, runs: list[Run]
-) -> Iterator[tuple[float, VideoFrame]]:
-    """Read all packets in order and decode those of the runs."""
+) -> Iterator[tuple[Run, Iterator[tuple[float, VideoFrame]]]]:
+    """Yield each run and its frames, decoded from the key frame that the container seeks to.
+
+    A seek that lands too late, because the index gives decoding times only, is repeated from
+    the key frame before, and the one before that.
+    """
+    needed = schedule.packets_of(runs)
+    source.expect(schedule.positions[needed], schedule.sizes[needed])
+    tolerance = schedule.timeline.tolerance
+    for run in runs:
+        last = schedule.start + run.targets[-1] + tolerance
+        frames: Iterator[tuple[float, VideoFrame]] = iter(())
+        for key_time in schedule.key_times[schedule.key_times <= run.key_time][::-1][:3].tolist():
+            if not source.seek(schedule.start + key_time + tolerance):
+                break
+            assert source.video is not None
+            packets = _until(last, source.packets(source.video))
+            decoded = _frames(source, itertools.chain(packets, [drain(source.video)]))
+            frames = _timed(source, schedule, _complete(decoded))
+            first = next(frames, None)
+            if first is not None:
+                frames = itertools.chain([first], frames)
+                if first[0] <= run.targets[0] + tolerance:
+                    break
+        yield run, frames
+
+
+def _until(last: float, packets: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoStream]]:
+    """Yield packets up to the first that is decoded after a moment on the container's clock."""
+    return itertools.takewhile(
+        lambda packet: packet.dts is None or packet.dts * packet.time_base <= last, packets
+    )
+
+
+def _by_skipping(
+    source: Source, schedule: Schedule, runs: list[Run]
+) -> Iterator[tuple[Run, Iterator[tuple[float, VideoFrame]]]]:
+    """Yield each run and its frames; all packets are read in order, those of runs decoded."""
+    source.rewind()
     video = source.video
     assert video is not None
     packets = (packet for packet in source.packets(video) if packet.size)
+    numbered = _numbered(source, schedule, packets)
     at = 0
     for run in runs:
-        for _ in itertools.islice(packets, run.first - at):
+        for _ in itertools.islice(numbered, run.first - at):
             pass  # read, not decoded
-        part = itertools.islice(packets, run.stop - run.first)
-        frames = _timed(source, schedule, _frames(source, itertools.chain(part, [drain(video)])))
-        yield from shown_frames(frames, run.targets, schedule.timeline.tolerance)
+        part = itertools.islice(numbered, run.stop - run.first)
+        decoded = _frames(source, itertools.chain(part, [drain(video)]))
+        last = run.targets[-1] + schedule.timeline.tolerance
+        yield run, _timed(source, schedule, _complete(decoded), until=last)
         for _ in part:
             pass  # not needed for the run's last moment
         at = run.stop
         video.codec_context.flush_buffers()
 
 
+def _numbered(
+    source: Source, schedule: Schedule, packets: Iterable[Packet[VideoStream]]
+) -> Iterator[Packet[VideoStream]]:
+    """Stamp packets with their numbers, so that a frame tells which packet it came in."""
+    number = 0
+    for packet in packets:
+        if len(schedule.due) and packet.size:
+            packet.pts, packet.dts = number, None
+            number += 1
+        yield packet
+
+
+def _complete(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+    """Leave out the frames before the first that refers to no other.
+
+    Not every packet that is marked as a key frame is one: packed B-frames leave such marks, and so
+    do pictures that are refreshed little by little. Decoders make grey up for what is missing, or
+    trust that all has been refreshed when it has not.
+    """
+    return itertools.dropwhile(
+        lambda frame: frame.is_corrupt or not (frame.key_frame or frame.pict_type == PictureType.I),
+        frames,
+    )
+
+
 def _timed(
-    source: Source, schedule: Schedule, frames: Iterable[VideoFrame]
+    source: Source,
+    schedule: Schedule,
+    frames: Iterable[VideoFrame],
+    *,
+    until: float = math.inf,
 ) -> Iterator[tuple[float, VideoFrame]]:
     """Yield (time, frame), times in seconds from the start of the video, increasing.
 
-    A frame without a presentation time gets its decoding time; without that, or where time
-    does not move on, the time one average frame after the last.
+    A frame without a time gets one of an average frame after the last.
+
+    Args:
+        until: the first frame after this moment ends it.
     """
-    assert source.video is not None
-    step = 1.0 / frame_rate(source.video)
+    step = 1.0 / schedule.timeline.rate
     last: float | None = None
-    for frame in frames:
-        stamp = frame.pts if frame.pts is not None else frame.dts
-        due = 0.0 if last is None else last + step
-        if stamp is None or frame.time_base is None:
-            source.warn("frames without a timestamp were timed by the average frame rate")
-            time = due
-        else:
-            time = float(stamp * frame.time_base) - schedule.start
-            if last is not None and time <= last:
-                source.warn("timestamps that go backwards were replaced")
-                time = due
+    for number, frame in enumerate(frames):
+        time = _time_of(schedule, number, frame)
+        if time is not None and len(schedule.due) and math.isnan(time):
+            continue  # hidden, or the second half of another
+        if time is None or (last is not None and time <= last):
+            source.warn("frames without a timestamp, or an earlier one, were timed by the rate")
+            time = 0.0 if last is None else last + step
+        if last is not None and time > until:
+            return
+        if last is not None and schedule.frames_between(last, time) > 1:
+            source.warn("some of the picture could not be decoded")
+        if last is None:
+            # Where decoding begins, FFmpeg misses what was before.
+            source.forget_log()
+        elif frame.is_corrupt or source.last_log():
+            source.warn(f"some of the picture is damaged: {source.last_log()}".rstrip(": "))
         last = time
         yield time, frame
 
 
-def _frames(source: Source, packets: Iterable[Packet[VideoStream]]) -> Iterator[VideoFrame]:
-    """Decode packets; bad ones are skipped with a warning."""
+def _time_of(schedule: Schedule, number: int, frame: VideoFrame) -> float | None:
+    """When a frame is shown, in seconds from the first, None where nothing says so.
+
+    Args:
+        number: how many frames came before it.
+    """
+    if len(schedule.turns):
+        return float(schedule.turns[number]) if number < len(schedule.turns) else None
+    if len(schedule.due):
+        return None if frame.pts is None else float(schedule.due[frame.pts])
+    stamp = frame.pts if frame.pts is not None else frame.dts
+    if stamp is None or frame.time_base is None:
+        return None
+    return float(stamp * frame.time_base) - schedule.start
+
+
+def _frames(
+    source: Source, packets: Iterable[Packet[VideoStream]], *, whole: bool = False
+) -> Iterator[VideoFrame]:
+    """Decode packets; bad ones are skipped with a warning.
+
+    Args:
+        whole: whether this is all of the video. A part's first packets may refer to what was
+            before it.
+    """
     assert source.video is not None
+    began = whole
     for packet in packets:
         try:
-            yield from source.video.codec_context.decode(packet)
+            for frame in source.video.codec_context.decode(packet):
+                began = True
+                yield frame
         except av.error.EOFError:
             return  # drained already
         except BAD_DATA:
-            source.warn("some of the picture could not be decoded")
+            if began:
+                source.warn("some of the picture could not be decoded")

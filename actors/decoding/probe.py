@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NoReturn, TypeVar, cast
@@ -19,6 +19,7 @@ from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from actors.decoding.reading import Ints, ReadingCosts
+from actors.decoding.streams import choose_audio, choose_video, codec_name, dump
 from actors.storage.range_reader import RangeReader
 from schemas.errors import (
     MediaLimitError,
@@ -51,10 +52,14 @@ BAD_DATA: tuple[type[av.error.FFmpegError], ...] = tuple(
 """FFmpeg's errors that speak of the data. Running out of memory does not, nor does an error
 inside a reader."""
 
+_ENDLESS = ("mpegts", "mpeg")
+"""Containers for recordings without end: their clocks may begin again anywhere, and FFmpeg makes
+their length up from the first stamp and the last."""
+
 _UNREADABLE: tuple[type[av.error.FFmpegError], ...] = (*BAD_DATA, av.error.MemoryError)
 """While packets are read: a damaged index may well announce one of gigabytes."""
 
-# PyAV keeps FFmpeg's last error line only above level None; see last_log. Without a handler
+# PyAV keeps FFmpeg's last error line only above level None; see Source.last_log. Without a handler
 # Python would print every line.
 av.logging.set_level(av.logging.ERROR)
 logging.getLogger("libav").addHandler(logging.NullHandler())
@@ -72,6 +77,7 @@ class Source:
         video, audio: the streams to decode, or None.
         warnings: what was noticed so far, one sentence each.
         cut: whether the index names bytes beyond the end of the file.
+        errors_before: how many error lines FFmpeg had written before :meth:`last_log` counts.
     """
 
     container: InputContainer
@@ -82,6 +88,45 @@ class Source:
     audio: AudioStream | None
     warnings: list[str] = field(default_factory=list)
     cut: bool = False
+    errors_before: int = 0
+
+    @property
+    def endless(self) -> bool:
+        """Whether the container is one for recordings without end, whose clock may jump."""
+        return self.container.format.name in _ENDLESS
+
+    @property
+    def reorders(self) -> bool:
+        """Whether the picture's frames are shown in another order than they are stored in."""
+        return self.video is not None and self.video.codec_context.has_b_frames
+
+    @property
+    def has_decoding_times_only(self) -> bool:
+        """Whether the container tells when a frame is decoded, and not when it is shown."""
+        return self.container.format.name == "avi"
+
+    def last_log(self) -> str:
+        """Return FFmpeg's last error line about this file, "" if there is none."""
+        return _last_log(self.errors_before)
+
+    def forget_log(self) -> None:
+        """Let later calls of :meth:`last_log` tell of what comes from now on."""
+        self.errors_before = av.logging.get_last_error()[0]
+
+    def take_film(self, counts: Mapping[int, int]) -> None:
+        """Take another stream as the picture where the one chosen is its cover or preview.
+
+        Args:
+            counts: how many packets each stream has, by its index.
+        """
+        if self.video is not None:
+            self.video = choose_video(self.container, counts)
+
+    def note_late_streams(self) -> None:
+        """Warn of streams that began behind the header: PyAV hands out none of their packets."""
+        late = len(re.findall(r"(?m)^  Stream #0:", dump(self.container)))
+        if late > len(self.container.streams):
+            self.warn("streams that begin in the middle of the file were left out")
 
     def warn(self, sentence: str) -> None:
         """Note what was wrong but could be worked around, once."""
@@ -101,11 +146,14 @@ class Source:
         while True:
             try:
                 packet = next(iterator)
-            except StopIteration:
+            except (StopIteration, IndexError):
+                # PyAV fails on streams that appeared behind the header, once all is read.
                 return
             except _UNREADABLE as error:
                 self.warn(f"the file cannot be read to its end: {_plain(error)}")
                 return
+            if packet.is_corrupt:
+                self.warn("packets are damaged, or missing between others")
             yield packet
 
     def seek(self, seconds: float) -> bool:
@@ -151,10 +199,10 @@ def drain(stream: AnyStream) -> Packet[AnyStream]:
     return packet
 
 
-def last_log() -> str:
-    """Return FFmpeg's last error line in this process, "" if there is none."""
+def _last_log(before: int) -> str:
+    """Return FFmpeg's last error line in this process unless it is one of the first so many."""
     count, line = av.logging.get_last_error()
-    return " ".join(str(line[2]).split()) if count and line else ""
+    return " ".join(str(line[2]).split()) if count > before and line else ""
 
 
 def open_source(reader: RangeReader, limits: DecodeLimits, costs: ReadingCosts) -> Source:
@@ -166,16 +214,26 @@ def open_source(reader: RangeReader, limits: DecodeLimits, costs: ReadingCosts) 
         UnsupportedCodecError: no decoder for the picture, or for the only sound.
         MediaLimitError: larger or longer than allowed, by the header.
     """
+    before = av.logging.get_last_error()[0]
     container = _open(reader, limits)
-    video, audio = _choose_video(container), _choose_audio(container)
+    video = choose_video(container)
+    audio = choose_audio(container, video)
     source = Source(
-        container=container, reader=reader, limits=limits, costs=costs, video=video, audio=audio
+        container=container,
+        reader=reader,
+        limits=limits,
+        costs=costs,
+        video=video,
+        audio=audio,
+        errors_before=before,
     )
+    if audio is None and any(each.codec_context is not None for each in container.streams.audio):
+        source.warn("the only sound belongs to another program than the picture")
     undecodable = [stream for stream in container.streams if stream.codec_context is None]
     for stream in undecodable:
         if stream.disposition & Disposition.attached_pic:
             continue
-        name = _codec_name(container, stream.index)
+        name = codec_name(container, stream.index)
         if stream.type == "video" and video is None:
             raise UnsupportedCodecError(f"no decoder for the picture's codec {name}")
         if stream.type == "audio" and audio is None:
@@ -205,8 +263,7 @@ def _open(reader: RangeReader, limits: DecodeLimits) -> InputContainer:
             io_open=_refuse_other_files,
         )
     except BAD_DATA as error:
-        count, _ = av.logging.get_last_error()
-        reason = last_log() if count > before else _plain(error)
+        reason = _last_log(before) or _plain(error)
         if "whitelist" in reason:
             reason = "it is a playlist or a text"
         raise NotAVideoError(f"not a media file, or its header is broken: {reason}") from None
@@ -220,54 +277,6 @@ def _refuse_other_files(url: str, _flags: int, _options: dict[str, str]) -> NoRe
 def _plain(error: Exception) -> str:
     strerror = getattr(error, "strerror", None)
     return str(strerror or error or type(error).__name__)
-
-
-def _codec_name(container: InputContainer, index: int) -> str:
-    """Return what FFmpeg prints of a stream without a decoder, such as ``XYZ1 / 0x315A5958``."""
-    av.logging.set_level(av.logging.INFO)  # the level of what dumps_format captures
-    try:
-        described: str = container.dumps_format()  # type: ignore[attr-defined]  # not in the stub
-    finally:
-        av.logging.set_level(av.logging.ERROR)
-    for line in described.splitlines():
-        found = re.search(rf"Stream #0:{index}\b.*?(?:Video|Audio): (.*)", line)
-        if found:
-            text = found.group(1)
-            tag = re.search(r"\((\S{1,16}) / 0x([0-9A-Fa-f]+)\)", text)
-            name = text.split(",")[0].split(" ")[0]
-            if tag:
-                fourcc = f"'{tag.group(1)}' (0x{tag.group(2)})"
-                return fourcc if name == "none" else f"{name}, {fourcc}"
-            return name
-    return "unknown"
-
-
-def _choose_video(container: InputContainer) -> VideoStream | None:
-    """Return the picture: the default one, else the largest, but not cover art."""
-    candidates = [
-        stream
-        for stream in container.streams.video
-        if stream.codec_context is not None
-        and not stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails)
-    ]
-    return max(
-        candidates,
-        key=lambda stream: (
-            bool(stream.disposition & Disposition.default),
-            stream.width * stream.height,
-        ),
-        default=None,
-    )
-
-
-def _choose_audio(container: InputContainer) -> AudioStream | None:
-    """Return the sound: the default one, else the first that can be decoded."""
-    candidates = [stream for stream in container.streams.audio if stream.codec_context is not None]
-    return max(
-        candidates,
-        key=lambda stream: bool(stream.disposition & Disposition.default),
-        default=None,
-    )
 
 
 def _check_limits(source: Source, limits: DecodeLimits) -> None:
@@ -286,6 +295,8 @@ def _check_limits(source: Source, limits: DecodeLimits) -> None:
 
 def header_duration(source: Source) -> float:
     """Return the length by the container's header in seconds, 0.0 if it does not say."""
+    if source.endless:
+        return 0.0
     lengths = [(source.container.duration or 0) / av.time_base]
     for stream in (source.video, source.audio):
         if stream is not None and stream.duration is not None and stream.time_base:

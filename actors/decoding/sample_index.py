@@ -9,7 +9,7 @@ import numpy.typing as npt
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from actors.decoding.extent import Extent
+from actors.decoding.extent import Extent, index_is_cut
 from actors.decoding.probe import Source, frame_rate
 from actors.decoding.reading import Ints
 from actors.decoding.sampling import Timeline
@@ -56,6 +56,8 @@ def read_tables(source: Source) -> dict[int, SampleTable] | None:
     if any(table.there < table.length for table in tables.values()):
         source.cut = True
         source.warn("the file is cut off; what is there was decoded")
+    if index_is_cut(source.reader):
+        source.warn("the file's index is cut off; what it still tells of was decoded")
     covered = sum(int(table.sizes.sum()) for table in tables.values())
     wanted = [stream for stream in (source.video, source.audio) if stream is not None]
     if covered < COMPLETE_SHARE * source.reader.size:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from av.packet import Packet
 from av.video.stream import VideoStream
 
+from actors.decoding import clock
+from actors.decoding.clock import Floats, Packets
 from actors.decoding.extent import Extent, riff_bytes
 from actors.decoding.probe import Source, frame_rate, header_duration, header_start
 from actors.decoding.sampling import Timeline
@@ -20,76 +20,14 @@ from schemas.media import DecodeLimits
 _MOST_FRAMES_PER_SEC = 1000
 
 
-class _Stamps:
-    """Timestamps of the picture's packets, in decoding order."""
-
-    def __init__(self, video: VideoStream, limits: DecodeLimits) -> None:
-        self._video = video
-        self._limit = limits.max_duration_sec
-        self._shown: list[float] = []
-        self._stored: list[float] = []
-        self._keys: list[tuple[int, float]] = []
-        self._last = -math.inf
-        self._hold = 0.0
-        self._count = 0
-        self._hidden = 0
-
-    def add(self, packet: Packet[Any]) -> None:
-        number = self._count
-        self._count += 1
-        if self._count > self._limit * _MOST_FRAMES_PER_SEC:
-            raise MediaLimitError(f"more frames than {self._limit:.0f} s can hold")
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is None:
-            return
-        time = float(stamp * packet.time_base)
-        self._stored.append(time)
-        if packet.is_discard:
-            self._hidden += 1
-        else:
-            self._shown.append(time)
-            if time >= self._last:
-                self._last, self._hold = time, float((packet.duration or 0) * packet.time_base)
-        if packet.is_keyframe:
-            self._keys.append((number, time))
-
-    def schedule(self) -> Schedule:
-        rate = frame_rate(self._video)
-        times = np.unique(np.array(self._shown, dtype=np.float64))
-        start = float(times[0]) if len(times) else 0.0
-        if len(times) < 2 or len(times) + self._hidden != self._count:
-            # Stamps are missing or come twice: count frames at the average rate.
-            timeline = self._timeline(max(0, self._count - 1) / rate, self._count, rate)
-            return Schedule(timeline=timeline, start=start)
-        span = float(times[-1] - times[0])
-        timeline = self._timeline(span, len(times), (len(times) - 1) / span)
-        stored = np.array(self._stored, dtype=np.float64) - start
-        # Nothing from a packet on is shown before this.
-        shown_from = np.minimum.accumulate(stored[::-1])[::-1]
-        keys = np.array([number for number, _ in self._keys], dtype=np.int64)
-        key_times = np.array([time for _, time in self._keys], dtype=np.float64) - start
-        if np.any(np.diff(key_times) <= 0):
-            return Schedule(timeline=timeline, start=start)
-        return Schedule(
-            timeline=timeline, start=start, shown_from=shown_from, keys=keys, key_times=key_times
-        )
-
-    def _timeline(self, last: float, count: int, rate: float) -> Timeline:
-        # Not every container says how long the last frame is shown.
-        duration = last + (self._hold or 1.0 / rate)
-        if duration > self._limit:
-            raise MediaLimitError(f"{duration:.0f} s long, more than {self._limit:.0f} s")
-        tick = float(self._video.time_base or 0)
-        return Timeline(last=last, duration=duration, count=count, rate=rate, tick=tick)
-
-
 def scan(
     source: Source, limits: DecodeLimits, track: SoundTrack | None
 ) -> tuple[Schedule | None, Extent]:
     """Read the file once from its current position to the end.
 
     Args:
-        source: the open container.
+        source: the open container. Its picture may turn out to be another stream, see
+            :meth:`Source.take_film`.
         limits: checked against what is really there.
         track: gets the sound, unless None.
 
@@ -99,21 +37,25 @@ def scan(
     Raises:
         MediaLimitError: longer than allowed.
     """
-    video, audio = source.video, source.audio
-    stamps = _Stamps(video, limits) if video is not None else None
-    ends: dict[int, float] = {}
     # Of all streams: the header announces the end of the longest one.
-    for packet in source.packets(*source.container.streams):
-        index = packet.stream_index
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if packet.size and stamp is not None:
-            end = float((stamp + (packet.duration or 0)) * packet.time_base)
-            ends[index] = max(end, ends.get(index, end))
-        if audio is not None and index == audio.index and track is not None:
-            decode_sound(audio, packet, track, source.warn)
-        elif stamps is not None and video is not None and index == video.index and packet.size:
-            stamps.add(packet)
-    schedule = stamps.schedule() if stamps is not None else None
+    streams = _read(source, limits, track)
+    source.take_film({index: len(packets) for index, packets in streams.items()})
+    source.note_late_streams()
+    video, audio = source.video, source.audio
+    picture = streams[video.index] if video is not None else None
+    sound = streams[audio.index] if audio is not None else None
+    joins = clock.find_joins(picture, sound, ahead=source.endless)
+    if len(joins.places):
+        source.warn("the clock jumps, as in joined recordings; the parts follow each other")
+    streams = {index: packets.moved(joins) for index, packets in streams.items()}
+    if track is not None and audio is not None:
+        track.move(streams[audio.index].moves)
+    schedule = None
+    if video is not None:
+        if streams[video.index].lacks_some:
+            source.warn("the picture has gaps, in which the frame before them stands still")
+        schedule = _schedule(source, video, streams[video.index], limits)
+    ends = {index: packets.end for index, packets in streams.items() if len(packets)}
     start = header_start(source)
     counted = 0.0 if schedule is None else schedule.start + schedule.timeline.duration
     announced = header_duration(source)
@@ -129,3 +71,117 @@ def scan(
         sound_end=ends.get(audio.index) if audio is not None else None,
     )
     return schedule, extent
+
+
+def _read(source: Source, limits: DecodeLimits, track: SoundTrack | None) -> dict[int, Packets]:
+    """Read all packets, and what they say of time, by the index of their stream."""
+    streams = source.container.streams
+    # Program streams stamp some frames only.
+    guessed = source.container.format.name == "mpeg"
+    stamps = {
+        stream.index: clock.Stamps(
+            stream.codec_context.name if guessed and stream.codec_context is not None else ""
+        )
+        for stream in streams
+    }
+    pictures = {stream.index for stream in streams.video}
+    most = limits.max_duration_sec * _MOST_FRAMES_PER_SEC
+    audio = source.audio
+    for place, packet in enumerate(source.packets(*streams)):
+        index = packet.stream_index
+        if packet.size:
+            stamps[index].add(packet, place)
+            if index in pictures and len(stamps[index]) > most:
+                raise MediaLimitError(f"more frames than {limits.max_duration_sec:.0f} s can hold")
+        if audio is not None and index == audio.index and track is not None:
+            decode_sound(audio, packet, track, source.warn)
+    lead = source.video or source.audio
+    near = stamps[lead.index].first if lead is not None and source.endless else math.nan
+    return {index: noted.read(near) for index, noted in stamps.items()}
+
+
+def _schedule(
+    source: Source, video: VideoStream, picture: Packets, limits: DecodeLimits
+) -> Schedule:
+    rate = frame_rate(video)
+    due, in_turn = _frame_times(source, picture, rate)
+    times = np.unique(due[~np.isnan(due)])
+    start = float(times[0]) if len(times) else 0.0
+    last = float(times[-1]) - start if len(times) else 0.0
+    # Not every container says how long the last frame is shown, nor is a field all of a frame.
+    held = picture.lasting[int(np.nanargmax(due))] if len(times) else 0.0
+    fields = len(times) < len(picture) - np.count_nonzero(picture.hidden)
+    duration = last + (held if held > 0 and not fields else 1.0 / rate)
+    if duration > limits.max_duration_sec:
+        raise MediaLimitError(f"{duration:.0f} s long, more than {limits.max_duration_sec:.0f} s")
+    timeline = Timeline(
+        last=last,
+        duration=duration,
+        count=len(times),
+        rate=(len(times) - 1) / last if last > 0 else rate,
+        tick=float(video.time_base or 0),
+    )
+    if in_turn:
+        return Schedule(timeline=timeline, start=start, turns=times - start)
+    due -= start
+    # A packet without a frame of its own belongs to the frame before. Nothing from a packet on
+    # is shown before this.
+    owners = np.maximum.accumulate(np.where(np.isnan(due), 0, np.arange(len(due))))
+    shown_from = np.minimum.accumulate(np.nan_to_num(due[owners])[::-1])[::-1]
+    keys = np.flatnonzero(picture.keys & ~np.isnan(due))
+    if np.any(np.diff(due[keys]) <= 0):
+        keys = keys[:0]
+    return Schedule(
+        timeline=timeline, start=start, due=due, shown_from=shown_from, keys=keys,
+        key_times=due[keys],
+    )  # fmt: skip
+
+
+def _frame_times(source: Source, picture: Packets, rate: float) -> tuple[Floats, bool]:
+    """Work out when the packets' frames are shown.
+
+    Returns:
+        Seconds on the file's one clock, shape (P,), NaN for packets without a frame of their
+        own; and whether the frames take these times in turn, as they leave the decoder, since
+        nothing says which is whose.
+    """
+    assert source.video is not None
+    stamps, step = picture.stamps, picture.step
+    known = np.flatnonzero(~np.isnan(stamps))
+    number = np.arange(len(stamps), dtype=np.float64)
+    if len(known) == 0:
+        source.warn("frames without a timestamp were timed by the average frame rate")
+        length = np.nan_to_num(picture.lasting)
+        # A field lasts for half a frame.
+        fields = len(length) > 0 and 0 < float(np.median(length)) * rate < 0.75
+        count = round(float(length.sum()) * rate) if fields else len(length)
+        return np.where(number < count, number / rate, np.nan), True
+    shown = picture.decoded if source.has_decoding_times_only else picture.shown
+    # Decoding times are those of frames: a second field has none, or its first field's.
+    again = np.isnan(picture.decoded) & np.isnan(shown)
+    once = np.isnan(picture.decoded[1:]) | (picture.decoded[1:] == picture.decoded[:-1])
+    again[1:] |= once & (shown[1:] == shown[:-1])
+    at = known[~again[known]]
+    # A packet without a stamp that leaves no room for a frame is the second field of one.
+    steps = np.diff(stamps[at], append=np.inf) * rate
+    steps[-1] = 0.0 if np.any(steps[:-1][np.diff(at) > 1] < 1.5) else np.inf
+    owners = np.searchsorted(at, number, side="right") - 1
+    fields = again & (owners >= 0) & (steps[owners] < 1.5)
+    frames = ~picture.hidden & ~fields
+    in_turn = source.reorders and source.has_decoding_times_only
+    if not in_turn and not np.isnan(shown[frames]).any() and not again[frames].any():
+        return np.where(frames, shown, np.nan), False
+    if again[frames].any():
+        source.warn("frames without a timestamp were timed by their neighbours")
+    step = step or 1.0 / rate
+    each = np.interp(number, at, stamps[at])
+    each += (np.minimum(number - at[0], 0) + np.maximum(number - at[-1], 0)) * step
+    due = np.full(len(stamps), np.nan)
+    due[frames] = np.sort(each[frames])
+    if source.reorders:
+        # The decoder hands a frame out with the packet behind it, or a later one.
+        shown = shown[~np.isnan(shown)]
+        first = due[frames][0] if in_turn or len(shown) == 0 else float(shown.min())
+        due[frames] = np.append(due[frames][1:], due[frames][-1] + step)
+        due[frames] += first - due[frames][0]
+    return due, source.reorders

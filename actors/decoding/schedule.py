@@ -44,9 +44,14 @@ class Schedule:
     Attributes:
         timeline: the frames' times.
         start: time of the first frame on the container's clock.
+        due: when the packets' frames are shown, by their numbers in decoding order, float64,
+            shape (P,), NaN for packets without a frame of their own. Empty where the frames
+            bear their times themselves.
+        turns: the times of all frames in order, float64, shape (F,), where nothing says which
+            frame is due when: they take them in turn, from the first on. Empty elsewhere.
         shown_from: for every packet in decoding order, a time before which neither it nor
             any later packet is shown, float64, shape (P,), not decreasing. Empty where
-            timestamps are missing: then only decoding from the start is safe.
+            the frames take turns: then only decoding from the start is safe.
         keys: numbers of the key packets, int64, shape (K,), increasing.
         key_times: when those are shown, float64, shape (K,), increasing.
         positions, sizes: where the packets are in the file, int64, shape (P,). Empty where
@@ -56,6 +61,8 @@ class Schedule:
 
     timeline: Timeline
     start: float
+    due: Floats = field(default_factory=lambda: _NO_FLOATS)
+    turns: Floats = field(default_factory=lambda: _NO_FLOATS)
     shown_from: Floats = field(default_factory=lambda: _NO_FLOATS)
     keys: Ints = field(default_factory=lambda: _NO_INTS)
     key_times: Floats = field(default_factory=lambda: _NO_FLOATS)
@@ -92,6 +99,12 @@ class Schedule:
             else:
                 runs.append(run)
         return runs
+
+    def frames_between(self, one: float, other: float) -> int:
+        """How many frames are due between two moments, as far as that is known."""
+        if len(self.due) == 0:
+            return 0
+        return int(np.count_nonzero((self.due > one) & (self.due < other)))
 
     def packets_of(self, runs: list[Run]) -> Ints:
         """Return the numbers of the packets that decoding some runs reads, increasing."""

@@ -17,6 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from actors.decoding.sampling import fit_size
+from actors.decoding.streams import Crop
 
 Image = npt.NDArray[np.uint8]
 """RGB, shape (H, W, 3)."""
@@ -76,6 +77,7 @@ class FrameConverter:
         max_pixels: largest width x height of an image.
         stretch_to: width and height of every image, whatever its shape was; overrides the budget.
         aspect: sample aspect ratio, the width of a pixel over its height.
+        crop: pixels at the edges that are not shown.
         warn: called with a sentence about what was worked around.
 
     Attributes:
@@ -90,20 +92,28 @@ class FrameConverter:
         aspect: Fraction | None,
         warn: Callable[[str], None],
         stretch_to: tuple[int, int] | None = None,
+        crop: Crop | None = None,
     ) -> None:
         self.width = self.height = self.rotation = 0
         self._max_pixels = max_pixels
         self._stretch_to = stretch_to
+        self._crop = crop
         self._aspect = float(aspect) if aspect is not None and 0.1 <= aspect <= 10 else 1.0
         self._warn = warn
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None
         self._coded = (0, 0)
         self._orientation = Orientation()
-        self._field_graphs: dict[tuple[int, int, str], Graph] = {}
+        self._graphs: dict[str, tuple[tuple[int, int, str], Graph]] = {}
 
     def convert(self, frame: VideoFrame) -> Image:
         """Return the image of a frame, uint8 RGB of shape (H, W, 3)."""
+        high = frame.height > 576 or frame.width >= 1280
+        if self._crop is not None:
+            left, right, top, bottom = self._crop
+            if left + right < frame.width and top + bottom < frame.height:
+                shape = f"iw-{left + right}:ih-{top + bottom}:{left}:{top}"
+                frame = self._filtered(frame, "crop", shape)
         if self._size is None:
             self._learn(frame)
             assert self._size is not None
@@ -112,10 +122,13 @@ class FrameConverter:
         width, height = self._size
         source = frame.colorspace
         if source == _UNSPECIFIED:
-            # What players do: BT.709 came with high definition.
-            source = Colorspace.ITU709 if frame.height > 576 else Colorspace.ITU601
+            # What players do: BT.709 came with high definition, which films do not fill.
+            source = Colorspace.ITU709 if high else Colorspace.ITU601
         if frame.interlaced_frame:
-            frame = self._one_field(frame)
+            # Of the two moments in an interlaced frame's odd and even lines one is shown. Scaled
+            # to the pixel budget, mostly below a field's own height, it needs no neighbouring
+            # frames, unlike yadif or bwdif, and so works after a seek.
+            frame = self._filtered(frame, "field", "top")
         scaled = self._reformatter.reformat(
             frame,
             width=width,
@@ -142,16 +155,11 @@ class FrameConverter:
         if self._orientation.transpose:
             self.width, self.height = self.height, self.width
 
-    def _one_field(self, frame: VideoFrame) -> VideoFrame:
-        """Return the upper field, half as high.
-
-        An interlaced frame holds two moments in its odd and even lines. One of them, scaled
-        to the pixel budget, needs no neighbouring frames, unlike yadif or bwdif, so it works
-        after a seek; and the budget is mostly below a field's own height anyway.
-        """
-        key = (frame.width, frame.height, frame.format.name)
-        graph = self._field_graphs.get(key)
-        if graph is None:
+    def _filtered(self, frame: VideoFrame, name: str, arguments: str) -> VideoFrame:
+        """Return a frame after one of FFmpeg's filters."""
+        shape = (frame.width, frame.height, frame.format.name)
+        known, graph = self._graphs.get(name, (None, Graph()))
+        if known != shape:
             graph = Graph()
             source = graph.add_buffer(
                 width=frame.width,
@@ -159,8 +167,8 @@ class FrameConverter:
                 format=frame.format,
                 time_base=frame.time_base or Fraction(1, av.time_base),
             )
-            graph.link_nodes(source, graph.add("field", "top"), graph.add("buffersink"))
+            graph.link_nodes(source, graph.add(name, arguments), graph.add("buffersink"))
             graph.configure()
-            self._field_graphs = {key: graph}
+            self._graphs[name] = (shape, graph)
         graph.vpush(frame)
         return graph.vpull()

@@ -248,6 +248,7 @@ class BaseRecipe:
             prompt_hash=self.prompt_hash,
             metadata=video.metadata,
             source_version=video.source_version,
+            warnings=None if video.decoded is None else list(video.decoded.warnings),
         )
 
     def _text(self, attribute: str, default: str, file: str | None) -> str:

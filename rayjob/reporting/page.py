@@ -95,6 +95,11 @@ def make_page(runs: Sequence[Run], request: Request) -> str:
             for position, each in enumerate(read)
             for reason, count in each.statistics.reasons.most_common(_MAX_REASONS)
         ],
+        warnings=[
+            (position, kind, count)
+            for position, each in enumerate(read)
+            for kind, count in each.statistics.warnings.most_common(_MAX_REASONS)
+        ],
         failures=[
             (position, each.statistics, kind, count)
             for position, each in enumerate(read)

@@ -21,6 +21,9 @@ _BATCH_ROWS = 8192
 KEYS = {"captions": "recipe", "fused": "task", "failures": "recipe"}
 """Tables of an output, and the partition key that says how their rows were made."""
 
+LATER = {"warnings"}
+"""Columns that not every version wrote."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -59,12 +62,16 @@ def list_parts(store: TableStore, table: str) -> list[Part]:
 def batches(store: TableStore, entry: Entry, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The named columns of a file, some thousand rows at a time.
 
+    Columns that earlier versions did not write (:data:`LATER`) are left out where they are not
+    there.
+
     Raises:
         SourceError: the file is damaged, or lacks one of the columns.
         OutputUnavailableError: the storage failed in spite of retries.
     """
     with _opened(store, entry, columns) as file:
-        yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=[*columns])
+        there = [name for name in columns if name in file.schema_arrow.names]
+        yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=there)
 
 
 def rows_of(
@@ -93,7 +100,7 @@ def rows_of(
 def _opened(store: TableStore, entry: Entry, columns: Sequence[str]) -> Iterator[pq.ParquetFile]:
     try:
         with store.open_parquet(entry.path, size=entry.size) as file:
-            missing = set(columns) - set(file.schema_arrow.names)
+            missing = set(columns) - set(file.schema_arrow.names) - LATER
             if missing:
                 raise SourceError(
                     f"{store.url_of(entry.path)} has no column {', '.join(sorted(missing))}: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,9 +33,9 @@ _MAX_KINDS = 500
 
 _CAPTION_COLUMNS = (
     "video_id", "level", "caption", "caption_status", "status_reason", "output_tokens",
-    "duration_sec", "model", "prompt_hash", "created_at",
+    "duration_sec", "model", "prompt_hash", "created_at", "warnings",
 )  # fmt: skip
-_FAILURE_COLUMNS = ("video_id", "stage", "error", "message", "attempts", "created_at")
+_FAILURE_COLUMNS = ("video_id", "stage", "error", "message", "attempts", "created_at", "warnings")
 
 _K = TypeVar("_K")
 _Counts = npt.NDArray[np.int64]
@@ -69,6 +70,7 @@ class Statistics:
         videos: videos with captions, each recipe's counted.
         seconds: videos by length in whole seconds, shape (MAX_SECONDS + 1,).
         reasons: why captions are not "ok".
+        warnings: videos by what was odd about their files.
         models: (model, prompt hash) of the captions.
         captioned_at, failed_at: videos by whole second since 1970 in which their rows were made.
         errors: failures by (stage, error).
@@ -82,6 +84,7 @@ class Statistics:
         self.videos = self.output_tokens = 0
         self.seconds: _Counts = np.zeros(MAX_SECONDS + 1, np.int64)
         self.reasons: Counter[str] = Counter()
+        self.warnings: Counter[str] = Counter()
         self.models: Counter[tuple[str, str]] = Counter()
         self.captioned_at: Counter[int] = Counter()
         self.failed_at: Counter[int] = Counter()
@@ -146,6 +149,7 @@ class Statistics:
         whole = np.clip(np.nan_to_num(lengths), 0, MAX_SECONDS).astype(np.int64)
         self.seconds += np.bincount(whole, minlength=MAX_SECONDS + 1)
         self.captioned_at.update(_seconds(batch.column("created_at").filter(mask)))
+        _add_bounded(self.warnings, _kinds_of_warnings(batch.filter(mask)))
 
         self.sample.offer(dict.fromkeys(batch.column("video_id").filter(mask).to_pylist()))
         for status, smallest in self.flagged.items():
@@ -157,6 +161,7 @@ class Statistics:
     def add_failures(self, batch: pa.RecordBatch) -> None:
         """Count failures."""
         self.failed_at.update(_seconds(batch.column("created_at")))
+        _add_bounded(self.warnings, _kinds_of_warnings(batch))
         errors = _pairs(batch, "stage", "error")
         _add_bounded(self.errors, errors)
         for stage, error in errors:
@@ -196,6 +201,19 @@ def _counts(column: pa.Array) -> dict[Any, int]:
     """How often each value stands in a column; nulls left out."""
     counted = pc.value_counts(column.drop_null())
     return {item["values"]: item["counts"] for item in counted.to_pylist()}
+
+
+def _kinds_of_warnings(batch: pa.RecordBatch) -> Counter[str]:
+    """How many rows bear each kind of warning: the sentence without its figures and details."""
+    if "warnings" not in batch.schema.names:
+        return Counter()
+    return Counter(
+        kind
+        for sentences in batch.column("warnings").to_pylist()
+        for kind in {
+            re.sub(r"\d+(\.\d+)?", "N", sentence.split(": ")[0]) for sentence in sentences or ()
+        }
+    )
 
 
 def _pairs(batch: pa.RecordBatch, first: str, second: str) -> dict[tuple[str, str], int]:

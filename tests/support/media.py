@@ -92,6 +92,7 @@ def render(
     gop: int = 12,
     b_frames: int = 0,
     times: Sequence[float] | None = None,
+    start: float = 0.0,
     image: Callable[[int], Image] | None = None,
     sounds: Sequence[Sound] = (),
     codec_options: Mapping[str, str] | None = None,
@@ -108,6 +109,7 @@ def render(
         rate: frames per second.
         codec: encoder, or None for a clip without a picture.
         times: when each frame is shown, in seconds; evenly by default.
+        start: when the first of evenly timed frames is shown, in seconds.
         image: makes the RGB image of a number; :func:`numbered` by default.
         sounds: sound tracks.
         configure: last changes to the stream before it is opened.
@@ -139,7 +141,7 @@ def render(
                     frame.pts = round(times[number] * 90_000)
                     frame.time_base = Fraction(1, 90_000)
                 else:
-                    frame.pts, frame.time_base = number, Fraction(1, rate)
+                    frame.pts, frame.time_base = number + round(start * rate), Fraction(1, rate)
                 output.mux(video.encode(prepare(frame)))
             output.mux(video.encode(None))
         for track, sound in zip(tracks, sounds, strict=True):
@@ -160,7 +162,7 @@ def _add_track(output: Any, sound: Sound) -> AudioStream:
 
 def _write_sound(output: Any, track: AudioStream, sound: Sound) -> None:
     wave = sound.samples()
-    channels = 2 if sound.layout == "stereo" else 1
+    channels = av.AudioLayout(sound.layout).nb_channels
     for at in range(0, len(wave), 1024):
         if sound.gap is not None and sound.gap[0] <= at / sound.rate < sound.gap[1]:
             continue

@@ -217,8 +217,9 @@ def test_sound_is_not_spread_out_before_its_length_is_checked() -> None:
         track.add(frame)
 
     add(0)
+    add(3600)
     with pytest.raises(MediaLimitError, match="too long"):
-        add(3600)
+        track.finish(0.0)
 
 
 @pytest.mark.parametrize(

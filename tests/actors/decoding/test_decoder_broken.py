@@ -314,6 +314,23 @@ def test_too_long(tmp_path: Path, extension: str) -> None:
     assert isinstance(error, MediaLimitError)
 
 
+@pytest.mark.parametrize("edited", ["0", "1"])
+def test_a_time_scale_that_lies(tmp_path: Path, edited: str) -> None:
+    path = render(tmp_path / "a.mp4", count=100, container_options={"use_editlist": edited})
+    data = bytearray(path.read_bytes())
+    at = box(b"mdhd", at=0, data=bytes(data)) + 12
+    data[at : at + 4] = b"\xff\xff\xff\xff"
+    path = write(tmp_path, bytes(data))
+    try:
+        video = load(path, num_frames=8)
+    except (CorruptMediaError, MediaLimitError) as error:
+        assert "header" in str(error)
+    else:
+        # The edit list cuts the picture off after four seconds of the wrong scale.
+        assert edited == "1"
+        assert any("time scale" in warning for warning in video.warnings)
+
+
 def test_missing_file(tmp_path: Path) -> None:
     assert isinstance(error_of(tmp_path / "nothing.mp4"), NotFoundError)
 

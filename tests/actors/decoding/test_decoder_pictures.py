@@ -130,9 +130,20 @@ def test_colours_survive_matrix_range_and_depth(
     assert_colours(clip)
 
 
-@pytest.mark.parametrize(("height", "space"), [(480, "ITU601"), (720, "ITU709")])
-def test_untagged_colours_go_by_the_size(tmp_path: Path, height: int, space: str) -> None:
-    width = height * 4 // 3
+@pytest.mark.parametrize(
+    ("width", "height", "space"),
+    [
+        (640, 480, "ITU601"),
+        (720, 576, "ITU601"),
+        (1024, 576, "ITU601"),
+        (960, 720, "ITU709"),
+        (1280, 536, "ITU709"),  # a wide film without its bars
+        (720, 1280, "ITU709"),
+    ],
+)
+def test_untagged_colours_go_by_the_size(
+    tmp_path: Path, width: int, height: int, space: str
+) -> None:
     path = render(
         tmp_path / "clip.mkv",
         count=1,

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -242,3 +243,33 @@ def test_throughput_from_the_timeline(store: TableStore) -> None:
     assert "there is no timeline" not in page
     assert "decode 2, caption 2" in page
     assert "decode 6, caption 6" in page
+
+
+def test_warnings_are_counted_by_kind(store: TableStore) -> None:
+    odd = [
+        caption("a.mp4", warnings=["the header announces 9.0 s, 8.0 s are there", "odd"]),
+        caption("b.mp4", warnings=["the header announces 4.0 s, 3.5 s are there"]),
+        caption("c.mp4", warnings=["the file is damaged: error at 17"]),
+        caption("d.mp4"),
+    ]
+    make_run(store, "r1", captions={"omni": odd}, failures=[failure("e.mp4", warnings=["odd"])])
+    report("--input", store.url, "--no-pictures")
+    page = store.read_bytes("runs/r1/report.html").decode()
+    counted = dict(
+        (kind, int(count)) for count, kind in re.findall(r"<li><b>(\d+)</b> ([^<]+)</li>", page)
+    )
+    assert counted == {
+        "the header announces N s, N s are there": 2,
+        "odd": 2,
+        "the file is damaged": 1,
+    }
+
+
+def test_tables_without_warnings_are_read_as_they_are(store: TableStore) -> None:
+    make_run(store, "r1", captions={"omni": [caption("a.mp4")]}, failures=[failure("b.mp4")])
+    for entry in [*store.list("captions"), *store.list("failures")]:
+        path = Path(store.url) / entry.path
+        pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["warnings"]), path)
+    done = report("--input", store.url, "--no-pictures")
+    assert done.exit_code == 0, done.output
+    assert 'id="warnings"' not in store.read_bytes("runs/r1/report.html").decode()
