@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.machinery
 import io
 import json
+import mmap
 import os
 import resource
 import select
@@ -55,6 +56,8 @@ def main() -> None:
     os.dup2(2, 1)
     os.close(nothing)
     setup = json.loads(requests.readline())
+    window = mmap.mmap(setup["window"], 0, prot=mmap.PROT_READ)
+    os.close(setup["window"])
     limits = DecodeLimits.model_validate(setup["limits"])
     costs = ReadingCosts(**setup["costs"])
     most = (limits.memory_mb + BACKSTOP_MB) << 20
@@ -65,7 +68,7 @@ def main() -> None:
     threading.Thread(target=_die_with_parent, args=(requests.fileno(),), daemon=True).start()
     send(answers, READY, json.dumps(layers).encode())
     while line := requests.readline():
-        _Server(requests, answers, limits, costs).serve(json.loads(line))
+        _Server(requests, answers, window, limits, costs).serve(json.loads(line))
 
 
 def _import_no_more(limits: DecodeLimits, costs: ReadingCosts) -> None:
@@ -104,13 +107,23 @@ def _small_clip(container: str) -> bytes:
 
 
 class _Server:
-    """Answers one request over the pipes to and from the parent."""
+    """Answers one request over the pipes to and from the parent.
+
+    Args:
+        window: memory that the parent writes ranges of the file to.
+    """
 
     def __init__(
-        self, requests: BinaryIO, answers: BinaryIO, limits: DecodeLimits, costs: ReadingCosts
+        self,
+        requests: BinaryIO,
+        answers: BinaryIO,
+        window: mmap.mmap,
+        limits: DecodeLimits,
+        costs: ReadingCosts,
     ) -> None:
         self._requests = requests
         self._answers = answers
+        self._window = window
         self._limits = limits
         self._costs = costs
 
@@ -139,7 +152,7 @@ class _Server:
         if kind != DATA:
             # The parent has the error itself, and does not need this one.
             raise StorageUnavailableError("the file cannot be read")
-        return self._requests.read(size)
+        return self._window[:size]
 
 
 def _die_with_parent(requests: int) -> None:
