@@ -18,7 +18,7 @@ _MOST_DESCRIPTORS = 64
 
 
 def confine() -> dict[str, str]:
-    """Give up all that decoding bytes from a pipe does not need, for good.
+    """Give up all that decoding bytes which a parent hands over does not need, for good.
 
     The process must have a single thread and have imported all that it will use.
 

@@ -28,7 +28,8 @@ from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, VideoInfo
 HEADER = struct.Struct("<cQ")
 READY, ROW, ERROR, BYTES = b"+", b"R", b"E", b"B"
 DATA, NO_DATA = b"D", b"N"
-"""What the parent says to BYTES: the range, or that it cannot be had."""
+"""What the parent says to BYTES: that the range is in the shared window, or cannot be had. As many
+bytes as it announces lie at the window's start; nothing follows in the pipe."""
 
 SPAN = struct.Struct("<QQ")
 """A range: its first byte and the one after its last."""

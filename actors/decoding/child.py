@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.machinery
 import io
 import json
+import mmap
 import os
 import resource
 import select
@@ -56,6 +57,8 @@ def main() -> None:
     os.dup2(2, 1)
     os.close(nothing)
     setup = json.loads(requests.readline())
+    window = mmap.mmap(setup["window"], 0, prot=mmap.PROT_READ)
+    os.close(setup["window"])
     limits = DecodeLimits.model_validate(setup["limits"])
     costs = ReadingCosts(**setup["costs"])
     budget = None if setup["budget"] is None else Budget.model_validate(setup["budget"])
@@ -67,7 +70,7 @@ def main() -> None:
     threading.Thread(target=_die_with_parent, args=(requests.fileno(),), daemon=True).start()
     send(answers, READY, json.dumps(layers).encode())
     while line := requests.readline():
-        _Server(requests, answers, limits, costs, budget).serve(json.loads(line))
+        _Server(requests, answers, window, limits, costs, budget).serve(json.loads(line))
 
 
 def _import_no_more(limits: DecodeLimits, costs: ReadingCosts) -> None:
@@ -106,18 +109,24 @@ def _small_clip(container: str) -> bytes:
 
 
 class _Server:
-    """Answers one request over the pipes to and from the parent."""
+    """Answers one request over the pipes to and from the parent.
+
+    Args:
+        window: memory that the parent writes ranges of the file to.
+    """
 
     def __init__(
         self,
         requests: BinaryIO,
         answers: BinaryIO,
+        window: mmap.mmap,
         limits: DecodeLimits,
         costs: ReadingCosts,
         budget: Budget | None,
     ) -> None:
         self._requests = requests
         self._answers = answers
+        self._window = window
         self._limits = limits
         self._costs = costs
         self._budget = budget
@@ -147,7 +156,7 @@ class _Server:
         if kind != DATA:
             # The parent has the error itself, and does not need this one.
             raise StorageUnavailableError("the file cannot be read")
-        return self._requests.read(size)
+        return self._window[:size]
 
 
 def _die_with_parent(requests: int) -> None:

@@ -1,7 +1,7 @@
 """A child process that decodes, so that a hostile file costs one row and never an actor.
 
 The parent opens the file, with its credentials and its network, and hands over the bytes that the
-child asks for; the child has neither.
+child asks for, in memory that both see; the child has neither.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import fcntl
 import functools
 import json
 import logging
+import mmap
 import os
 import select
 import signal
@@ -44,6 +45,7 @@ from actors.decoding.answers import (
 )
 from actors.decoding.reading import ReadingCosts
 from actors.storage.access import StoredFile, open_file
+from actors.storage.range_reader import MAX_REQUEST_BYTES
 from schemas.budget import Budget
 from schemas.errors import (
     DecoderCrashedError,
@@ -175,26 +177,36 @@ class _Child:
         self._deadline = time.monotonic() + _START_SEC
         self._storage_sec = 0.0
         self._failure: OpenError | None = None
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env=_ENVIRONMENT,
-        )
+        window = os.memfd_create("file", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.truncate(window, MAX_REQUEST_BYTES)
+            # Memory that the child could take away would end this process when it writes there.
+            fcntl.fcntl(window, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+            self._window = mmap.mmap(window, MAX_REQUEST_BYTES)
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                env=_ENVIRONMENT,
+                pass_fds=(window,),
+            )
+        finally:
+            os.close(window)
         assert self._process.stdin is not None and self._process.stdout is not None
         self.pid = self._process.pid
         self._requests = self._process.stdin.fileno()
         self._answers = self._process.stdout.fileno()
         for pipe in (self._requests, self._answers):
             os.set_blocking(pipe, False)
-            with contextlib.suppress(OSError, AttributeError):
-                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        with contextlib.suppress(OSError, AttributeError):
+            fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._look_at = 0.0
         setup = {
             "limits": limits.model_dump(),
             "costs": asdict(costs),
             "budget": None if budget is None else budget.model_dump(),
+            "window": window,
         }
         try:
             self._ask(setup)
@@ -242,6 +254,7 @@ class _Child:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
+        self._window.close()
 
     def _ask(self, request: dict[str, Any]) -> None:
         self._write(json.dumps(request).encode() + b"\n")
@@ -257,8 +270,8 @@ class _Child:
             return
         finally:
             self._storage_sec += time.monotonic() - began
+        self._window[: len(data)] = data
         self._write(HEADER.pack(DATA, len(data)))
-        self._write(data)
 
     def _answer(self, most: dict[bytes, int]) -> tuple[bytes, pa.Buffer]:
         """Read an answer, its kind and its payload; an error that stands in its place is raised.

@@ -59,7 +59,7 @@ def test_a_child_that_reads_without_end(monkeypatch: pytest.MonkeyPatch, good: P
         monkeypatch,
         "os.write(1, b'+' + (2).to_bytes(8, 'little') + b'{}')\n"
         "sys.stdin.readline(); sys.stdin.readline()\n"
-        f"while True: os.write(1, {SPAN_ASKED.format(0, 1000)}); sys.stdin.buffer.read(1009)",
+        f"while True: os.write(1, {SPAN_ASKED.format(0, 1000)}); sys.stdin.buffer.read(9)",
     )
     monkeypatch.setattr("actors.decoding.sandbox.most_read", lambda size: 3 * size)
     with DecodeSandbox(DecodeLimits(), StorageOptions()) as sandbox:
