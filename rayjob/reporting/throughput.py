@@ -43,7 +43,9 @@ def throughput_charts(runs: Sequence[RunTables]) -> list[Chart]:
                 for position, each in enumerate(runs)
                 if each.run.timeline
             ]
-        series = [Series(name=name, css=css, values=line) for name, css, line in looks if line.any()]
+        series = [
+            Series(name=name, css=css, values=line) for name, css, line in looks if line.any()
+        ]
         if series:
             charts.append(line_chart(title, unit, series, seconds=seconds))
     return charts

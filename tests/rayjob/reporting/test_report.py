@@ -20,7 +20,6 @@ from rayjob.evaluation.outcome import Evaluation, GroupFigures, Unscored, save
 from rayjob.output.store import TableStore
 from rayjob.output.timeline import Timeline
 from rayjob.reporting.pictures import pictures_of, take_pictures, watching
-from rayjob.reporting.reading import list_parts
 from rayjob.reporting.runs import find_runs, read_config
 from rayjob.settings.redaction import HIDDEN
 from schemas.blocks import video_of
@@ -114,18 +113,9 @@ def test_a_fusion_shows_the_frames_its_captions_were_made_from(
     assert "as the model saw them" not in page
 
 
-def test_without_a_plan_of_its_own_a_run_has_its_recipes(store: TableStore) -> None:
-    make_run(store, "r1", captions={"omni": [caption("a.mp4")]},
-             config={"recipe": {"name": "omni", "plan": None}})  # fmt: skip
-    (run,) = find_runs([store], ["r1"])
-    how = watching(run, list_parts(store, "captions"))
-    assert how.exact
-    assert how.plan.audio_rate == 16_000
-
-
 def test_a_report_knows_what_the_recipe_made_of_the_plan(store: TableStore) -> None:
     make_run(store, "r1", captions={"structured": [caption("a.mp4")]}, config={
-        "recipe": {"name": "structured", "options": {"published_size": True}}
+        "recipe": {"name": "structured", "plan": {"num_frames": 16, "stretch_to": [360, 420]}}
     })  # fmt: skip
     (run,) = find_runs([store], ["r1"])
     assert watching(run, ()).plan.stretch_to == (360, 420)
