@@ -18,7 +18,7 @@ from rayjob.evaluation.endpoint import Endpoint
 from rayjob.evaluation.engine_judge import EngineJudge, judge_name
 from rayjob.evaluation.inputs import Item, load_items, one_per_video
 from rayjob.evaluation.labels import load_quiz, load_references, load_structured_labels
-from rayjob.evaluation.measures import CONFIDENCE, Bootstrap, figure
+from rayjob.evaluation.measures import CONFIDENCE, Bootstrap, figures_of
 from rayjob.evaluation.outcome import (
     ALL_RUNS,
     EXIT_TOO_MANY_UNSCORED,
@@ -87,8 +87,8 @@ def run(config: EvaluateConfig, *, console: Console) -> int:
         show_evaluation(evaluations[-1], where, console)
     result: Evaluation | Comparison = evaluations[0]
     if config.compare is not None:
-        result = comparison(evaluations, sides[0].suite.measures(sides[0].scores),
-                            [side.scores for side in sides], bootstrap)  # fmt: skip
+        scores = [side.scores for side in sides]
+        result = comparison(evaluations, sides[0].suite.measures, scores, bootstrap)
         show_comparison(result, save(sides[1].store, result), console)
     print(result.model_dump_json(), flush=True)
     too_many = any(each.unscored.rate > config.max_unscored_rate for each in evaluations)
@@ -258,7 +258,7 @@ def _evaluation(
     if config.suite == "basic":
         figures = all_figures(groups)
     else:
-        figures = [figure(each, scores, bootstrap) for each in side.suite.measures(scores)]
+        figures = figures_of(side.suite.measures, scores, bootstrap)
     return Evaluation(
         suite=config.suite,
         run_id=side.name,
