@@ -52,15 +52,13 @@ def night_id(store: TableStore, name: str, day: date) -> str:
     return run_id
 
 
-def run(config: NightConfig, *, dry_run: bool, console: Console) -> int:
-    """One night.
+def run(config: NightConfig, console: Console, *, dry_run: DryRun = False) -> int:
+    """Caption what appeared or changed since the last night.
 
-    Returns:
-        the exit code: 0, 3, or 4 where another run holds the output.
-
-    Raises:
-        UsageError: something is wrong before the first actor starts.
-        RayjobError: the night could not account for every input.
+    Takes the options of rayjob caption; --run-id is the name before the date. Exit codes:
+    0 every input is accounted for, 2 usage or configuration, 3 the share of failures passed
+    --max-failure-rate, 4 another run holds the output (nothing was started), 1 anything
+    else.
     """
     name = config.run_id
     if re.search(r"-\d{8}(-\d+)?$", name):
@@ -100,16 +98,7 @@ def _write(report: NightReport, console: Console, *, error: RayjobError | None =
         console.print(Text(f"report: {report.url}"), soft_wrap=True)
 
 
-@settings_command(NightConfig)
-def command(config: NightConfig, console: Console, *, dry_run: DryRun = False) -> int:
-    """Caption what appeared or changed since the last night.
-
-    Takes the options of rayjob caption; --run-id is the name before the date. Exit codes:
-    0 every input is accounted for, 2 usage or configuration, 3 the share of failures passed
-    --max-failure-rate, 4 another run holds the output (nothing was started), 1 anything
-    else.
-    """
-    return run(config, dry_run=dry_run, console=console)
+command = settings_command(NightConfig)(run)
 
 
 if __name__ == "__main__":

@@ -61,15 +61,11 @@ class _Side:
     asked: int = 0
 
 
-def run(config: EvaluateConfig, *, console: Console) -> int:
-    """Evaluate, print the figures, and the same as JSON in the last line of stdout.
+def run(config: EvaluateConfig, console: Console) -> int:
+    """Evaluate captions: basic statistics, judged suites, accuracy against labels.
 
-    Returns:
-        the exit code, 0 or 3.
-
-    Raises:
-        UsageError: something is wrong with the inputs, or the judge cannot be asked.
-        RayjobError: the storage of the scores failed.
+    Exit codes: 0 done, 2 usage, 3 the share of unscored passed --max-unscored-rate, 1
+    anything else. The last line on stdout is one line of JSON with all figures.
     """
     judge = _judge_name(config)
     sides = _sides(config, judged=judge is not None)
