@@ -32,9 +32,9 @@ _MAX_KINDS = 500
 
 _CAPTION_COLUMNS = (
     "video_id", "level", "caption", "caption_status", "status_reason", "output_tokens",
-    "duration_sec", "model", "prompt_hash", "created_at",
+    "duration_sec", "model", "prompt_hash",
 )  # fmt: skip
-_FAILURE_COLUMNS = ("video_id", "stage", "error", "message", "attempts", "created_at")
+_FAILURE_COLUMNS = ("video_id", "stage", "error", "message", "attempts")
 
 _K = TypeVar("_K")
 _Counts = npt.NDArray[np.int64]
@@ -70,7 +70,6 @@ class Statistics:
         seconds: videos by length in whole seconds, shape (MAX_SECONDS + 1,).
         reasons: why captions are not "ok".
         models: (model, prompt hash) of the captions.
-        captioned_at, failed_at: videos by whole second since 1970 in which their rows were made.
         errors: failures by (stage, error).
         sample: ids to show.
         flagged: by status, ids to show because a caption of theirs has it.
@@ -83,8 +82,6 @@ class Statistics:
         self.seconds: _Counts = np.zeros(MAX_SECONDS + 1, np.int64)
         self.reasons: Counter[str] = Counter()
         self.models: Counter[tuple[str, str]] = Counter()
-        self.captioned_at: Counter[int] = Counter()
-        self.failed_at: Counter[int] = Counter()
         self.errors: Counter[tuple[str, str]] = Counter()
         self.sample: Smallest[None] = Smallest(sample, seed)
         self.flagged: dict[str, Smallest[None]] = {
@@ -145,7 +142,6 @@ class Statistics:
         lengths = pc.fill_null(batch.column("duration_sec"), 0.0).filter(mask).to_numpy()
         whole = np.clip(np.nan_to_num(lengths), 0, MAX_SECONDS).astype(np.int64)
         self.seconds += np.bincount(whole, minlength=MAX_SECONDS + 1)
-        self.captioned_at.update(_seconds(batch.column("created_at").filter(mask)))
 
         self.sample.offer(dict.fromkeys(batch.column("video_id").filter(mask).to_pylist()))
         for status, smallest in self.flagged.items():
@@ -156,7 +152,6 @@ class Statistics:
 
     def add_failures(self, batch: pa.RecordBatch) -> None:
         """Count failures."""
-        self.failed_at.update(_seconds(batch.column("created_at")))
         errors = _pairs(batch, "stage", "error")
         _add_bounded(self.errors, errors)
         for stage, error in errors:
@@ -202,11 +197,6 @@ def _pairs(batch: pa.RecordBatch, first: str, second: str) -> dict[tuple[str, st
     """How often each pair of values stands in two columns."""
     table = pa.Table.from_batches([batch]).group_by([first, second]).aggregate([([], "count_all")])
     return {(row[first], row[second]): row["count_all"] for row in table.to_pylist()}
-
-
-def _seconds(column: pa.Array) -> dict[int, int]:
-    """How often each whole second since 1970 stands in a column of times."""
-    return _counts(pc.divide(column.cast(pa.int64()), 1_000_000))
 
 
 def _add_bounded(counter: Counter[_K], counts: Mapping[_K, int]) -> None:
