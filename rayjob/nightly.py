@@ -8,6 +8,7 @@ the next night otherwise.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from datetime import UTC, date, datetime
@@ -45,11 +46,8 @@ def night_id(store: TableStore, name: str, day: date) -> str:
         for entry in store.list("runs", suffix="/_SUCCESS")
         if entry.path.startswith(run_folder(first))
     }
-    number, run_id = 1, first
-    while run_id in finished:
-        number += 1
-        run_id = f"{first}-{number}"
-    return run_id
+    names = itertools.chain([first], (f"{first}-{number}" for number in itertools.count(2)))
+    return next(name for name in names if name not in finished)
 
 
 def run(config: NightConfig, console: Console, *, dry_run: DryRun = False) -> int:

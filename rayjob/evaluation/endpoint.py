@@ -56,13 +56,17 @@ def read_key(config: JudgeConfig) -> str | None:
 class Endpoint:
     """A :class:`schemas.recipe.Asker` over ``POST {url}/chat/completions``; text only.
 
+    Attributes:
+        name: the judge's model, as scores record it.
+
     Raises:
         ConfigError: from the constructor, if the URL is not one or the key is missing; from
             :meth:`ask`, if nothing listens there, the key is refused or the model unknown.
     """
 
     def __init__(self, config: JudgeConfig) -> None:
-        assert config.url is not None
+        assert config.url is not None and config.model is not None
+        self.name = config.model
         base = config.url.rstrip("/").removesuffix("/chat/completions")
         try:
             self._url = httpx.URL(f"{base}/chat/completions")
@@ -164,7 +168,7 @@ class Endpoint:
         if "max_tokens" in self._refused:
             # The name of newer models of OpenAI for the same limit.
             kept["max_completion_tokens"] = chosen.max_tokens
-        return {"model": self._config.model, "messages": messages, **kept}
+        return {"model": self.name, "messages": messages, **kept}
 
     def _give_up(self, code: int, body: bytes, sent: dict[str, Any]) -> bool:
         """Whether to ask again at once, without a parameter that the endpoint refuses.
@@ -183,7 +187,7 @@ class Endpoint:
             )
         if code in (404, 405):
             raise ConfigError(
-                f"{self._shown()} does not know this API or the model {self._config.model!r} "
+                f"{self._shown()} does not know this API or the model {self.name!r} "
                 f"(HTTP {code}): check --judge-url and --judge-model. It says: {said}"
             )
         if code in (400, 422):
