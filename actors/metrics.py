@@ -15,8 +15,6 @@ from actors.engine.stats import EngineStats
 from schemas.blocks import video_of
 from schemas.tables import CaptionRow, FailureRow
 
-_RECIPE = ("recipe",)
-
 
 class DecodeMetrics:
     """What one decode actor counts."""
@@ -32,9 +30,9 @@ class DecodeMetrics:
         """Count one video, and how long it took."""
         failed = isinstance(outcome, FailureRow)
         self._videos.inc(tags={"outcome": "failed" if failed else "decoded"})
-        _add(self._seconds, seconds, {})
+        _add(self._seconds, seconds)
         if not isinstance(outcome, FailureRow):
-            _add(self._bytes, video_of(outcome).info.bytes_read, {})
+            _add(self._bytes, video_of(outcome).info.bytes_read)
 
 
 class CaptionMetrics:
@@ -46,48 +44,49 @@ class CaptionMetrics:
     """
 
     def __init__(self, *, recipe: str, capacity: int) -> None:
-        self._videos = Counter("rayjob_videos", "Videos finished", ("recipe", "outcome"))
-        self._captions = Counter("rayjob_captions", "Caption rows", ("recipe", "status"))
-        self._failures = Counter("rayjob_failures", "Failure rows", ("recipe", "stage", "error"))
-        self._prompt_tokens = Counter("rayjob_prompt_tokens", "Tokens read", _RECIPE)
-        self._output_tokens = Counter("rayjob_output_tokens", "Tokens written", _RECIPE)
-        self._video_seconds = Counter(
-            "rayjob_video_seconds", "Length of the captioned videos", _RECIPE
-        )
-        self._busy = Counter(
-            "rayjob_engine_busy_seconds", "Time with a request in the engine", _RECIPE
-        )
-        self._running = Gauge("rayjob_engine_running", "Requests in the engine", _RECIPE)
-        self._waiting = Gauge(
-            "rayjob_engine_waiting", "Requests that wait for their preparation", _RECIPE
-        )
-        self._capacity = Gauge("rayjob_engine_capacity", "Requests that a batch holds", _RECIPE)
-        self._tags = {"recipe": recipe}
+        def counter(name: str, meaning: str, *tags: str) -> Counter:
+            made = Counter(name, meaning, ("recipe", *tags))
+            made.set_default_tags({"recipe": recipe})
+            return made
+
+        def gauge(name: str, meaning: str) -> Gauge:
+            made = Gauge(name, meaning, ("recipe",))
+            made.set_default_tags({"recipe": recipe})
+            return made
+
+        self._videos = counter("rayjob_videos", "Videos finished", "outcome")
+        self._captions = counter("rayjob_captions", "Caption rows", "status")
+        self._failures = counter("rayjob_failures", "Failure rows", "stage", "error")
+        self._prompt_tokens = counter("rayjob_prompt_tokens", "Tokens read")
+        self._output_tokens = counter("rayjob_output_tokens", "Tokens written")
+        self._video_seconds = counter("rayjob_video_seconds", "Length of the captioned videos")
+        self._busy = counter("rayjob_engine_busy_seconds", "Time with a request in the engine")
+        self._running = gauge("rayjob_engine_running", "Requests in the engine")
+        self._waiting = gauge("rayjob_engine_waiting", "Requests that wait for their preparation")
+        self._capacity = gauge("rayjob_engine_capacity", "Requests that a batch holds")
         self._slots = capacity
         self._counted_busy = 0.0
 
     def finished(self, captions: Sequence[CaptionRow], failures: Sequence[FailureRow]) -> None:
         """Count one video with all its rows."""
-        outcome = "captioned" if captions else "failed"
-        self._videos.inc(tags=self._tags | {"outcome": outcome})
+        self._videos.inc(tags={"outcome": "captioned" if captions else "failed"})
         for row in captions:
-            self._captions.inc(tags=self._tags | {"status": row.caption_status})
+            self._captions.inc(tags={"status": row.caption_status})
         for failure in failures:
-            self._failures.inc(tags=self._tags | {"stage": failure.stage, "error": failure.error})
-        _add(self._prompt_tokens, sum(row.prompt_tokens or 0 for row in captions), self._tags)
-        _add(self._output_tokens, sum(row.output_tokens or 0 for row in captions), self._tags)
-        length = max((row.duration_sec or 0.0 for row in captions), default=0.0)
-        _add(self._video_seconds, length, self._tags)
+            self._failures.inc(tags={"stage": failure.stage, "error": failure.error})
+        _add(self._prompt_tokens, sum(row.prompt_tokens or 0 for row in captions))
+        _add(self._output_tokens, sum(row.output_tokens or 0 for row in captions))
+        _add(self._video_seconds, max((row.duration_sec or 0.0 for row in captions), default=0.0))
 
     def engine(self, stats: EngineStats) -> None:
         """Bring the engine's series up to date."""
-        self._running.set(stats.running, tags=self._tags)
-        self._waiting.set(stats.waiting, tags=self._tags)
-        self._capacity.set(self._slots, tags=self._tags)
-        _add(self._busy, stats.busy_sec - self._counted_busy, self._tags)
+        self._running.set(stats.running)
+        self._waiting.set(stats.waiting)
+        self._capacity.set(self._slots)
+        _add(self._busy, stats.busy_sec - self._counted_busy)
         self._counted_busy = stats.busy_sec
 
 
-def _add(counter: Counter, value: float, tags: dict[str, str]) -> None:
+def _add(counter: Counter, value: float) -> None:
     if value > 0:  # Ray refuses to add nothing
-        counter.inc(value, tags=tags)
+        counter.inc(value)

@@ -8,6 +8,7 @@ the next night otherwise.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from datetime import UTC, date, datetime
@@ -45,22 +46,17 @@ def night_id(store: TableStore, name: str, day: date) -> str:
         for entry in store.list("runs", suffix="/_SUCCESS")
         if entry.path.startswith(run_folder(first))
     }
-    number, run_id = 1, first
-    while run_id in finished:
-        number += 1
-        run_id = f"{first}-{number}"
-    return run_id
+    names = itertools.chain([first], (f"{first}-{number}" for number in itertools.count(2)))
+    return next(name for name in names if name not in finished)
 
 
-def run(config: NightConfig, *, dry_run: bool, console: Console) -> int:
-    """One night.
+def run(config: NightConfig, console: Console, *, dry_run: DryRun = False) -> int:
+    """Caption what appeared or changed since the last night.
 
-    Returns:
-        the exit code: 0, 3, or 4 where another run holds the output.
-
-    Raises:
-        UsageError: something is wrong before the first actor starts.
-        RayjobError: the night could not account for every input.
+    Takes the options of rayjob caption; --run-id is the name before the date. Exit codes:
+    0 every input is accounted for, 2 usage or configuration, 3 the share of failures passed
+    --max-failure-rate, 4 another run holds the output (nothing was started), 1 anything
+    else.
     """
     name = config.run_id
     if re.search(r"-\d{8}(-\d+)?$", name):
@@ -100,16 +96,7 @@ def _write(report: NightReport, console: Console, *, error: RayjobError | None =
         console.print(Text(f"report: {report.url}"), soft_wrap=True)
 
 
-@settings_command(NightConfig)
-def command(config: NightConfig, console: Console, *, dry_run: DryRun = False) -> int:
-    """Caption what appeared or changed since the last night.
-
-    Takes the options of rayjob caption; --run-id is the name before the date. Exit codes:
-    0 every input is accounted for, 2 usage or configuration, 3 the share of failures passed
-    --max-failure-rate, 4 another run holds the output (nothing was started), 1 anything
-    else.
-    """
-    return run(config, dry_run=dry_run, console=console)
+command = settings_command(NightConfig)(run)
 
 
 if __name__ == "__main__":

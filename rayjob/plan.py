@@ -95,15 +95,13 @@ def command(
         sizes = _check(job, specs, cluster=cluster, gpu_gb=sizes)
         notes.append(f"{cluster} holds the job")
     gpus = context.params["engine_gpus_per_engine"]
-    table = _table(
-        _rows(
-            specs,
-            sizes=sizes or _GPU_SIZES,
-            gpus=None if gpus is None else [gpus],
-            best_only=best_only,
-        ),
-        markdown=markdown,
-    )
+    table = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
+    for column in _COLUMNS:
+        table.add_column(column, justify="left" if column in ("model", "") else "right")
+    for row in _rows(
+        specs, sizes=sizes or _GPU_SIZES, gpus=None if gpus is None else [gpus], best_only=best_only
+    ):
+        table.add_row(*row)
     notes += _cost(job, videos_per_sec=videos_per_sec, summary=summary)
     # A narrow terminal wraps lines rather than words, and a document's table nothing.
     Console(width=max(Console().width, _WIDTH), soft_wrap=True).print(table)
@@ -184,15 +182,6 @@ def _row(fit: Fit, *, chosen: bool) -> tuple[str, ...]:
         f"{fit.sequences_per_gpu:g}",
         "best" if chosen else "",
     )
-
-
-def _table(rows: Iterable[tuple[str, ...]], *, markdown: bool) -> Table:
-    table = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
-    for number, column in enumerate(_COLUMNS):
-        table.add_column(column, justify="left" if number in (0, len(_COLUMNS) - 1) else "right")
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
 def _cost(job: JobConfig, *, videos_per_sec: float | None, summary: str | None) -> Sequence[str]:

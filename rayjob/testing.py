@@ -41,7 +41,8 @@ class ScriptedEngine:
     """
 
     def __init__(self, script: Script | Iterable[str], *, max_model_len: int = 1 << 30) -> None:
-        self._script = script if callable(script) else _in_turn(script)
+        answers = iter(() if callable(script) else script)
+        self._script = script if callable(script) else lambda _: next(answers, None)
         self.max_model_len = max_model_len
         self.requests: list[Request] = []
 
@@ -58,6 +59,7 @@ class ScriptedEngine:
         self.requests.append(request)
         await asyncio.sleep(0)
         text = self._script(request)
+        assert text is not None, "the engine is asked more often than it has answers"
         assert limit is None or tokens(text) <= limit, "the script says more than it may"
         return Answer(
             text=text,
@@ -69,16 +71,6 @@ class ScriptedEngine:
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many words and marks each text has."""
         return [tokens(text) for text in texts]
-
-
-def _in_turn(answers: Iterable[str]) -> Script:
-    waiting = list(answers)
-
-    def script(_request: Request) -> str:
-        assert waiting, "the engine is asked more often than it has answers"
-        return waiting.pop(0)
-
-    return script
 
 
 def tokens(text: str) -> int:

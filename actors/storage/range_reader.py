@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -106,7 +105,8 @@ class RangeReader(io.RawIOBase):
             start = 0 if small else self._position
             stop = self.size if small else self._request_end(start, size)
             chunk = self._fetch(start, stop)
-            self._count(chunk)
+            self.bytes_read += len(chunk)
+            self.requests += 1
             self._cache.put(start, chunk)
             self._fetched_to = stop
             data = chunk[self._position - start :][:size]
@@ -130,10 +130,6 @@ class RangeReader(io.RawIOBase):
         self._cache = _SpanCache(0)
         super().close()
 
-    def _count(self, chunk: bytes) -> None:
-        self.bytes_read += len(chunk)
-        self.requests += 1
-
     def _request_end(self, start: int, size: int) -> int:
         at = bisect_right(self._expected, (start, self.size + 1)) - 1
         if at >= 0 and start < self._expected[at][1]:
@@ -155,7 +151,6 @@ class _SpanCache:
         self.used = 0
         self._starts: list[int] = []
         self._chunks: dict[int, bytes] = {}
-        self._order: deque[int] = deque()
 
     def get(self, start: int, size: int) -> bytes | None:
         """Return up to ``size`` bytes at ``start``, or None."""
@@ -177,9 +172,8 @@ class _SpanCache:
             return
         self._starts.insert(bisect_right(self._starts, start), start)
         self._chunks[start] = chunk
-        self._order.append(start)
         self.used += len(chunk)
         while self.used > self.capacity:
-            oldest = self._order.popleft()
+            oldest = next(iter(self._chunks))
             self.used -= len(self._chunks.pop(oldest))
             del self._starts[bisect_right(self._starts, oldest) - 1]

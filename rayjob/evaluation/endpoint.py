@@ -1,7 +1,7 @@
 """A judge behind an OpenAI-compatible API: retries, rate limit, guided decoding.
 
-Nothing that an endpoint sends is trusted: bodies are bounded before and after decompression,
-waits are finite, and what is not a chat completion costs one answer.
+Nothing that an endpoint sends is trusted: bodies are bounded and never decompressed, waits are
+finite, and what is not a chat completion costs one answer.
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ import math
 import os
 import random
 import time
-import zlib
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
@@ -25,7 +22,7 @@ from schemas.errors import CaptionError, ConfigError, RequestRejectedError
 from schemas.recipe import Answer, Request
 
 MOST_BYTES = 4 << 20
-"""Of a body, compressed or not; a judge's answer has some thousand."""
+"""Of a body; a judge's answer has some thousand."""
 
 _FIRST_WAIT_SEC = 0.5
 _LONGEST_WAIT_SEC = 60.0
@@ -59,13 +56,17 @@ def read_key(config: JudgeConfig) -> str | None:
 class Endpoint:
     """A :class:`schemas.recipe.Asker` over ``POST {url}/chat/completions``; text only.
 
+    Attributes:
+        name: the judge's model, as scores record it.
+
     Raises:
         ConfigError: from the constructor, if the URL is not one or the key is missing; from
             :meth:`ask`, if nothing listens there, the key is refused or the model unknown.
     """
 
     def __init__(self, config: JudgeConfig) -> None:
-        assert config.url is not None
+        assert config.url is not None and config.model is not None
+        self.name = config.model
         base = config.url.rstrip("/").removesuffix("/chat/completions")
         try:
             self._url = httpx.URL(f"{base}/chat/completions")
@@ -75,7 +76,7 @@ class Endpoint:
             raise ConfigError(f"--judge-url {config.url!r} is not an http:// or https:// URL")
         self._config = config
         self._key = read_key(config)
-        headers = {"Accept-Encoding": "gzip"}
+        headers = {"Accept-Encoding": "identity"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         limits = httpx.Limits(max_connections=config.concurrency)
@@ -102,14 +103,15 @@ class Endpoint:
             wait: float | None = None
             try:
                 async with asyncio.timeout(self._config.timeout_sec):
-                    reply = await self._post(sent)
+                    reply, body = await self._post(sent)
                 self._heard = True
-                if 200 <= reply.status < 300:
+                if reply.is_success:
                     self._guided = self._guided or "response_format" in sent
-                    return _answer(reply.body)
-                if self._give_up(reply, sent):
+                    return _answer(body)
+                if self._give_up(reply.status_code, body, sent):
                     continue
-                reason, wait = f"HTTP {reply.status}", _retry_after(reply.retry_after)
+                reason = f"HTTP {reply.status_code}"
+                wait = _retry_after(reply.headers.get("retry-after", ""))
             except (TimeoutError, httpx.TimeoutException):
                 reason = f"no answer within {self._config.timeout_sec:g} s"
             except httpx.ConnectError as error:
@@ -137,19 +139,17 @@ class Endpoint:
             self._next_turn = at + 60.0 / self._config.requests_per_minute
             await asyncio.sleep(at - now)
 
-    async def _post(self, sent: dict[str, Any]) -> _Reply:
+    async def _post(self, sent: dict[str, Any]) -> tuple[httpx.Response, bytes]:
         body = bytearray()
         async with self._client.stream("POST", self._url, json=sent) as response:
+            encoding = response.headers.get("content-encoding", "identity").strip().lower()
+            if encoding != "identity":
+                raise _MalformedError(f"the body is encoded as {encoding!r}")
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > MOST_BYTES:
                     raise _MalformedError(f"the body is longer than {MOST_BYTES:,} bytes")
-        headers = response.headers
-        return _Reply(
-            status=response.status_code,
-            body=_plain(bytes(body), headers.get("content-encoding", "identity").strip().lower()),
-            retry_after=headers.get("retry-after", "").strip(),
-        )
+        return response, bytes(body)
 
     def _payload(self, request: Request) -> dict[str, Any]:
         messages = [{"role": "user", "content": request.prompt}]
@@ -168,18 +168,17 @@ class Endpoint:
         if "max_tokens" in self._refused:
             # The name of newer models of OpenAI for the same limit.
             kept["max_completion_tokens"] = chosen.max_tokens
-        return {"model": self._config.model, "messages": messages, **kept}
+        return {"model": self.name, "messages": messages, **kept}
 
-    def _give_up(self, reply: _Reply, sent: dict[str, Any]) -> bool:
+    def _give_up(self, code: int, body: bytes, sent: dict[str, Any]) -> bool:
         """Whether to ask again at once, without a parameter that the endpoint refuses.
 
         Raises:
             ConfigError, RequestRejectedError: asking again cannot help.
         """
-        code = reply.status
         if code in _TRANSIENT:
             return False
-        text = reply.body.decode("utf-8", "replace")
+        text = body.decode("utf-8", "replace")
         said = self._clean(" ".join(text.split()))
         if code in (401, 403):
             raise ConfigError(
@@ -188,7 +187,7 @@ class Endpoint:
             )
         if code in (404, 405):
             raise ConfigError(
-                f"{self._shown()} does not know this API or the model {self._config.model!r} "
+                f"{self._shown()} does not know this API or the model {self.name!r} "
                 f"(HTTP {code}): check --judge-url and --judge-model. It says: {said}"
             )
         if code in (400, 422):
@@ -217,14 +216,6 @@ class _MalformedError(Exception):
     """What came is not a chat completion."""
 
 
-class _Reply(NamedTuple):
-    """An HTTP response; ``body`` is decompressed, ``retry_after`` the header, "" without."""
-
-    status: int
-    body: bytes
-    retry_after: str
-
-
 class _Message(BaseModel):
     content: str | None = None
     refusal: str | None = None
@@ -237,21 +228,6 @@ class _Choice(BaseModel):
 
 class _Completion(BaseModel):
     choices: Annotated[list[_Choice], Field(min_length=1)]
-
-
-def _plain(body: bytes, encoding: str) -> bytes:
-    """The body without its compression."""
-    if encoding == "identity" or not body:
-        return body
-    if encoding != "gzip":
-        raise _MalformedError(f"the body is encoded as {encoding!r}")
-    try:
-        data = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(body, MOST_BYTES + 1)
-    except zlib.error as error:
-        raise _MalformedError(f"the body is not gzip: {error}") from error
-    if len(data) > MOST_BYTES:
-        raise _MalformedError(f"the body is longer than {MOST_BYTES:,} bytes")
-    return data
 
 
 def _answer(body: bytes) -> Answer:
@@ -276,9 +252,5 @@ def _retry_after(value: str) -> float | None:
     try:
         wait = float(value)
     except ValueError:
-        try:
-            until = parsedate_to_datetime(value).astimezone(UTC)
-        except (ValueError, OverflowError, OSError):
-            return None
-        wait = (until - datetime.now(UTC)).total_seconds()
+        return None
     return None if math.isnan(wait) else min(max(wait, 0.0), _LONGEST_WAIT_SEC)

@@ -24,18 +24,6 @@ _COMPACT = {"structured_outputs_config": {"backend": "xgrammar", "disable_any_wh
 never stop writing it."""
 
 
-def judge_name(config: EngineConfig) -> str:
-    """The judge as scores record it: ``model@revision``.
-
-    Raises:
-        ModelError: there is no such model.
-    """
-    assert config.model is not None
-    check_model(config.model, config)
-    revision = model_revision(config.model, config.revision)
-    return f"{config.model}@{revision}" if revision else config.model
-
-
 def judge_engine(config: EngineConfig) -> EngineSpec:
     """The judge's engine: of texts alone.
 
@@ -57,12 +45,20 @@ class EngineJudge:
 
     The engines start with the first question: where every answer is stored, none starts.
 
+    Attributes:
+        name: as scores record it, ``model@revision``.
+
     Raises:
         ConfigError: from the constructor, see :func:`judge_engine`.
+        ModelError: from the constructor, if there is no such model.
     """
 
     def __init__(self, config: EngineConfig) -> None:
         self._spec = judge_engine(config)
+        model = self._spec.model
+        check_model(model, config)
+        revision = model_revision(model, config.revision)
+        self.name = f"{model}@{revision}" if revision else model
         self._engines: list[Any] = []
         self._turn = itertools.count()
 

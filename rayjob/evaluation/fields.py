@@ -46,9 +46,9 @@ def parse(text: str | None) -> dict[str, Any] | None:
 
 
 def field_of(structure: Mapping[str, Any], name: str) -> Any:
-    """The value at a dotted name in nested mappings, None without one."""
+    """The value at a dotted name, of a key or in nested mappings; None without one."""
     value: Any = structure
-    for part in name.split("."):
+    for part in [name] if name in structure else name.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
 
@@ -88,15 +88,11 @@ def match_subjects(
         for row, label in enumerate(labels)
         for column, answer in enumerate(answers)
     )
-    matched: list[Mapping[str, Any] | None] = [None] * len(labels)
-    rows: set[int] = set()
-    columns: set[int] = set()
+    matched: dict[int, int] = {}
     for _, row, column in pairs:
-        if row not in rows and column not in columns:
-            rows.add(row)
-            columns.add(column)
-            matched[row] = answers[column]
-    return matched
+        if row not in matched and column not in matched.values():
+            matched[row] = column
+    return [answers[matched[row]] if row in matched else None for row in range(len(labels))]
 
 
 _TEXT_WEIGHTS = {

@@ -72,17 +72,10 @@ def _from_columns(row: Row) -> dict[str, Any]:
     if subjects is not None:
         whole = _object(f'{{"subjects": {subjects}}}' if isinstance(subjects, str) else given)
         return label | {"subjects": (whole or {}).get("subjects")}
-    subject: dict[str, Any] = {}
-    for name in SUBJECT_FIELDS:
-        value = given.get(name, given.get(name.replace(".", "_")))
-        if value is None:
-            continue
-        if name.startswith("TYPES."):
-            subject.setdefault("TYPES", {})[name.removeprefix("TYPES.")] = value
-        elif name == "is_main_subject":
-            subject[name] = value if isinstance(value, bool) else str(value).lower() == "true"
-        else:
-            subject[name] = value
+    columns = {name: given.get(name, given.get(name.replace(".", "_"))) for name in SUBJECT_FIELDS}
+    subject = {name: value for name, value in columns.items() if value is not None}
+    if "is_main_subject" in subject:
+        subject["is_main_subject"] = str(subject["is_main_subject"]).lower() == "true"
     return label | ({"subjects": [subject]} if subject else {})
 
 

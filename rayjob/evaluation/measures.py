@@ -169,6 +169,21 @@ class _Sums:
         return float(self.mean(np.ones((1, len(self.sums))))[0])
 
 
+def figures_of(
+    measures: Iterable[Measure], scores: Sequence[Score], bootstrap: Bootstrap
+) -> list[Figure]:
+    """The figure of each measure that takes any of the scores."""
+    return [figure(each, scores, bootstrap) for each in _with_scores(measures, scores)]
+
+
+def _with_scores(measures: Iterable[Measure], scores: Sequence[Score]) -> list[Measure]:
+    return [
+        each
+        for each in measures
+        if any(score.dimension in each.dimensions and each.takes(score) for score in scores)
+    ]
+
+
 def figure(measure: Measure, scores: Iterable[Score], bootstrap: Bootstrap) -> Figure:
     """The measure over all scored scores, with its interval."""
     taken = _taken(measure, scores)
@@ -212,8 +227,8 @@ def median_figure(name: str, values: Sequence[float], bootstrap: Bootstrap, *, u
 def compare(
     measures: Sequence[Measure], a: Sequence[Score], b: Sequence[Score], bootstrap: Bootstrap
 ) -> list[Difference]:
-    """Each measure's difference over the videos that both runs have, judged together."""
-    return _judged([_difference(measure, a, b, bootstrap) for measure in measures])
+    """The difference of each measure of A over the videos that both runs have, judged together."""
+    return _judged([_difference(each, a, b, bootstrap) for each in _with_scores(measures, a)])
 
 
 def _difference(

@@ -46,14 +46,13 @@ class Scale:
 
     def read(self, value: Any) -> Reading:
         """The value, or what is wrong with it. Numbers and truth values are read as floats."""
-        if self.type == "boolean":
-            if isinstance(value, bool):
+        if not self.options:
+            if self.type == "boolean" and isinstance(value, bool):
                 return Reading(float(value))
-            return Reading(None, f"{_short(value)} is neither true nor false")
-        if self.type == "string" and not self.options:
-            if isinstance(value, str):
+            if self.type == "string" and isinstance(value, str):
                 return Reading(value)
-            return Reading(None, f"{_short(value)} is not a text")
+            wanted = "neither true nor false" if self.type == "boolean" else "not a text"
+            return Reading(None, f"{_short(value)} is {wanted}")
         # Without guided decoding a letter may come in lower case or with its mark, and a
         # number as text.
         if isinstance(value, float) and value.is_integer():

@@ -15,10 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rayjob.evaluation.config import EvaluateConfig, Selection
 from rayjob.evaluation.endpoint import Endpoint
-from rayjob.evaluation.engine_judge import EngineJudge, judge_name
+from rayjob.evaluation.engine_judge import EngineJudge
 from rayjob.evaluation.inputs import Item, load_items, one_per_video
 from rayjob.evaluation.labels import load_quiz, load_references, load_structured_labels
-from rayjob.evaluation.measures import CONFIDENCE, Bootstrap, figure
+from rayjob.evaluation.measures import CONFIDENCE, Bootstrap, figures_of
 from rayjob.evaluation.outcome import (
     ALL_RUNS,
     EXIT_TOO_MANY_UNSCORED,
@@ -39,7 +39,7 @@ from rayjob.evaluation.suites.structured import StructuredSuite
 from rayjob.evaluation.suites.ugc import UgcSuite
 from rayjob.evaluation.tablefiles import is_table
 from rayjob.output.store import TableStore
-from schemas.config import RUN_ID, EngineConfig
+from schemas.config import RUN_ID
 from schemas.errors import ConfigError
 
 
@@ -61,23 +61,21 @@ class _Side:
     asked: int = 0
 
 
-def run(config: EvaluateConfig, *, console: Console) -> int:
-    """Evaluate, print the figures, and the same as JSON in the last line of stdout.
+def run(config: EvaluateConfig, console: Console) -> int:
+    """Evaluate captions: basic statistics, judged suites, accuracy against labels.
 
-    Returns:
-        the exit code, 0 or 3.
-
-    Raises:
-        UsageError: something is wrong with the inputs, or the judge cannot be asked.
-        RayjobError: the storage of the scores failed.
+    Exit codes: 0 done, 2 usage, 3 the share of unscored passed --max-unscored-rate, 1
+    anything else. The last line on stdout is one line of JSON with all figures.
     """
-    judge = _judge_name(config)
-    sides = _sides(config, judged=judge is not None)
+    judged = config.judge.model is not None or config.judge.engine is not None
+    sides = _sides(config, judged=judged)
+    asker = _judge(config)
+    judge = config.judge.model if asker is None else asker.name
     with Progress(
         TextColumn("judging"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=console, transient=True, disable=not console.is_terminal,
     ) as progress:  # fmt: skip
-        asyncio.run(_judge(config, judge, sides, progress))
+        asyncio.run(_ask(config, asker, judge or "", sides, progress))
     bootstrap = Bootstrap(resamples=config.resamples, seed=config.seed)
     evaluations = []
     for side in sides:
@@ -87,8 +85,8 @@ def run(config: EvaluateConfig, *, console: Console) -> int:
         show_evaluation(evaluations[-1], where, console)
     result: Evaluation | Comparison = evaluations[0]
     if config.compare is not None:
-        result = comparison(evaluations, sides[0].suite.measures(sides[0].scores),
-                            [side.scores for side in sides], bootstrap)  # fmt: skip
+        scores = [side.scores for side in sides]
+        result = comparison(evaluations, sides[0].suite.measures, scores, bootstrap)
         show_comparison(result, save(sides[1].store, result), console)
     print(result.model_dump_json(), flush=True)
     too_many = any(each.unscored.rate > config.max_unscored_rate for each in evaluations)
@@ -98,17 +96,12 @@ def run(config: EvaluateConfig, *, console: Console) -> int:
 # ---- before anything is asked
 
 
-def _judge_name(config: EvaluateConfig) -> str | None:
+def _judge(config: EvaluateConfig) -> Endpoint | EngineJudge | None:
+    if config.judge.url is not None:
+        return Endpoint(config.judge)
     if config.judge.engine is not None:
-        return judge_name(_judge_engine(config))
-    if config.suite == "ugc" and config.judge.model is None:
-        raise ConfigError("--suite ugc needs a judge: --judge-url and --judge-model, or "
-                          "--judge-engine")  # fmt: skip
-    return config.judge.model
-
-
-def _judge_engine(config: EvaluateConfig) -> EngineConfig:
-    return config.engine.model_copy(update={"model": config.judge.engine})
+        return EngineJudge(config.engine.model_copy(update={"model": config.judge.engine}))
+    return None
 
 
 def _sides(config: EvaluateConfig, *, judged: bool) -> list[_Side]:
@@ -172,6 +165,9 @@ def _suite(
         )
         quiz = load_quiz(config.questions, config.storage) if config.questions is not None else []
         if config.suite == "ugc":
+            if not judged:
+                raise ConfigError("--suite ugc needs a judge: --judge-url and --judge-model, or "
+                                  "--judge-engine")  # fmt: skip
             if not references and not quiz:
                 raise ConfigError(
                     "--suite ugc needs --labels (reference captions), --questions, or both"
@@ -206,8 +202,12 @@ def _name(where: str, items: Sequence[Item]) -> str:
 # ---- asking
 
 
-async def _judge(
-    config: EvaluateConfig, judge: str | None, sides: Sequence[_Side], progress: Progress
+async def _ask(
+    config: EvaluateConfig,
+    asker: Endpoint | EngineJudge | None,
+    judge: str,
+    sides: Sequence[_Side],
+    progress: Progress,
 ) -> None:
     """Fill in the scores of each side."""
     for side in sides:
@@ -220,18 +220,13 @@ async def _judge(
         total = (progress.tasks[task].total or 0) + new
         progress.update(task, total=total, advance=settled)
 
-    asker: Endpoint | EngineJudge | None = None
-    if config.judge.url is not None:
-        asker = Endpoint(config.judge)
-    elif config.judge.engine is not None:
-        asker = EngineJudge(_judge_engine(config))
     async with contextlib.nullcontext() if asker is None else contextlib.aclosing(asker):
         for side in sides:
             panel = Panel(
                 judge=asker,
-                name=judge or "",
+                name=judge,
                 config=config.judge,
-                answers=side.table.load_answers(judge or ""),
+                answers=side.table.load_answers(judge),
                 keep=side.table.add,
                 step=step,
             )
@@ -258,7 +253,7 @@ def _evaluation(
     if config.suite == "basic":
         figures = all_figures(groups)
     else:
-        figures = [figure(each, scores, bootstrap) for each in side.suite.measures(scores)]
+        figures = figures_of(side.suite.measures, scores, bootstrap)
     return Evaluation(
         suite=config.suite,
         run_id=side.name,

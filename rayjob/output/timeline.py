@@ -64,7 +64,7 @@ class Timeline:
         self, store: TableStore, run_id: str, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._store = store
-        self._path = _path(run_id)
+        self._path = f"{run_folder(run_id)}/timeline.jsonl"
         self._clock = clock
         self._points = read_timeline(store, run_id)
         self._before = self._points[-1] if self._points else None
@@ -118,7 +118,7 @@ class Timeline:
 
 def read_timeline(store: TableStore, run_id: str) -> list[Point]:
     """The points of a run, oldest first; empty where the timeline is missing or damaged."""
-    path = _path(run_id)
+    path = f"{run_folder(run_id)}/timeline.jsonl"
     try:
         lines = store.read_bytes(path).splitlines()
     except FileNotFoundError:
@@ -128,7 +128,3 @@ def read_timeline(store: TableStore, run_id: str) -> list[Point]:
     except ValidationError as error:
         logger.warning("%s is damaged and left out: %s", store.url_of(path), error)
         return []
-
-
-def _path(run_id: str) -> str:
-    return f"{run_folder(run_id)}/timeline.jsonl"

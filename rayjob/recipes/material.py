@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
 
 from schemas.errors import UnusableMaterialError
 from schemas.media import VideoInfo
 from schemas.recipe import Video
 
 FACTS = ("duration_sec", "fps", "width", "height", "has_audio")
-"""What travels of :class:`schemas.media.VideoInfo`."""
+"""What captions know of :class:`schemas.media.VideoInfo`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +42,11 @@ class Material:
     def read(cls, video: Video) -> Material:
         """The material that an input carries."""
         assert video.material is not None
-        document = json.loads(video.material)
-        facts = document["info"]
-        return cls(
-            rows=tuple(SourceRow(**row) for row in document["rows"]),
-            info=None if facts is None else VideoInfo(has_video=bool(facts["width"]), **facts),
-        )
+        return TypeAdapter(cls).validate_json(video.material)
 
     def to_json(self) -> str:
         """As an input carries it."""
-        info = None if self.info is None else {name: getattr(self.info, name) for name in FACTS}
-        return json.dumps({"info": info, "rows": [asdict(row) for row in self.rows]})
+        return TypeAdapter(Material).dump_json(self).decode()
 
     def video_caption(self) -> SourceRow:
         """The caption of the whole video.

@@ -1,21 +1,18 @@
-"""Charts: geometry only. The templates draw it as inline SVG, where all that comes from the
-data is escaped; labels are HTML beside it, so that they stay legible on a phone, and colours
-are the style sheet's, by class.
+"""Charts: series over places, and scales. The templates draw them as inline SVG in the units of the
+data, where all that comes from the data is escaped; labels are HTML beside it, so that they stay
+legible on a phone, and colours are the style sheet's, by class.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from rayjob import counts
-
-WIDTH, HEIGHT = 1000, 240
 
 _NICE = (1.0, 1.2, 1.6, 2.0, 2.4, 3.2, 4.0, 6.0, 8.0, 10.0)
 """Steps of the scales: a quarter of each is a number one can read."""
@@ -38,38 +35,29 @@ class Series:
     values: npt.NDArray[np.float64]
 
 
-class Box(NamedTuple):
-    """A rectangle of WIDTH by HEIGHT: a bar, or the part of a line chart that tells a value."""
-
-    css: str
-    x: float
-    y: float
-    width: float
-    height: float
-    title: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class Chart:
     """A chart to draw.
 
     Attributes:
-        lines: (css class, points from left to right).
-        boxes: the bars, or what tells the values of the lines.
-        y_labels: from the top down.
+        places: what each place on the horizontal axis stands for, N.
+        top: upper end of the scale, which begins with 0.
         x_labels: from left to right, evenly spaced.
-        legend: (name, css class); empty where one series needs none.
-        note: a sentence under the chart.
+        bars: as bars; else as lines.
     """
 
     title: str
     unit: str
-    lines: Sequence[tuple[str, Sequence[tuple[float, float]]]] = ()
-    boxes: Sequence[Box]
-    y_labels: Sequence[str]
+    series: Sequence[Series]
+    places: Sequence[str]
+    top: float
     x_labels: Sequence[str]
-    legend: Sequence[tuple[str, str]] = ()
-    note: str = ""
+    bars: bool = False
+
+    @property
+    def y_labels(self) -> list[str]:
+        """From the top down."""
+        return _labels(self.top)[::-1]
 
 
 def nice(value: float) -> float:
@@ -96,42 +84,18 @@ def clock(seconds: float) -> str:
     return counts.clock(seconds)
 
 
-def line_chart(
-    title: str, unit: str, series: Sequence[Series], *, seconds: float, note: str = ""
-) -> Chart:
+def line_chart(title: str, unit: str, series: Sequence[Series], *, seconds: float) -> Chart:
     """Lines over time; every series has one value per equal part of ``seconds``."""
-    top = nice(max((float(each.values.max(initial=0)) for each in series), default=0))
-    count = max(len(each.values) for each in series)
+    part = seconds / len(series[0].values)
     whole = seconds >= 2 * _TICKS
     ticks = [seconds * tick / _TICKS for tick in range(_TICKS + 1)]
-    lines = [
-        (
-            each.css,
-            [
-                (WIDTH * (index + 0.5) / count, HEIGHT * (1 - value / top))
-                for index, value in enumerate(each.values)
-            ],
-        )
-        for each in series
-    ]
-    boxes = []
-    for index in range(count):
-        said = ", ".join(
-            f"{each.name} {number(each.values[index])}"
-            for each in series
-            if index < len(each.values)
-        )
-        title_ = f"{clock(seconds * (index + 0.5) / count)}: {said}"
-        boxes.append(Box("hit", WIDTH * index / count, 0, WIDTH / count, HEIGHT, title_))
     return Chart(
         title=title,
         unit=unit,
-        lines=lines,
-        boxes=boxes,
-        y_labels=_labels(top)[::-1],
+        series=series,
+        places=[clock(part * (index + 0.5)) for index in range(len(series[0].values))],
+        top=_top(series),
         x_labels=[clock(round(tick) if whole else tick) for tick in ticks],
-        legend=_legend(series),
-        note=note,
     )
 
 
@@ -141,65 +105,39 @@ def histogram(
     """Bars over counts by whole number: ``values[k]`` of a series is how many have k.
 
     Args:
-        of: what is counted, for the tooltips.
+        of: what is counted.
         percent: show each series as shares, which compares runs of different size.
     """
-    upper = _upper(sum((each.values for each in series), np.zeros(1)))
-    step = next((step for step in _STEPS if step >= math.ceil(upper / 40)), _STEPS[-1])
-    bins = _TICKS * math.ceil((upper + 1) / step / _TICKS)
-    heights = [_binned(each.values, step, bins, percent=percent) for each in series]
-    top = nice(max(float(values.max(initial=0)) for values in heights))
-    if not percent:
-        top = _TICKS * math.ceil(top / _TICKS)
-    boxes = []
-    width = WIDTH / bins
-    gap = min(2.0, width * 0.12)
-    for each, values in zip(series, heights, strict=True):
-        for index in np.flatnonzero(values > 0):
-            height = max(1.5, HEIGHT * values[index] / top)
-            low = f"{index * step:,}"
-            span = low if step == 1 else f"{low} to {index * step + step - 1:,}"
-            if index == bins - 1 and bins * step < len(each.values):
-                span = f"{low} or more"
-            name = f"{each.name}, " if len(series) > 1 else ""
-            share = f"{values[index]:.1f} %" if percent else f"{values[index]:,.0f}"
-            boxes.append(
-                Box(
-                    f"bar {each.css}", index * width + gap, HEIGHT - height, width - 2 * gap,
-                    height, f"{name}{span} {unit}: {share} {of}",
-                )
-            )  # fmt: skip
+    every = np.sum([each.values for each in series], axis=0)
+    # All but half a percent, with a little room; the last bar holds the rest.
+    shown = max(1, int(np.searchsorted(np.cumsum(every) / every.sum(), 0.995) * 1.05))
+    step = next((step for step in _STEPS if step >= math.ceil(shown / 40)), _STEPS[-1])
+    bins = _TICKS * math.ceil((shown + 1) / step / _TICKS)
+    at = np.minimum(np.arange(len(every)) // step, bins - 1)
+    bars = []
+    for each in series:
+        heights = np.bincount(at, weights=each.values, minlength=bins)
+        scale = 100 / max(1.0, each.values.sum()) if percent else 1.0
+        bars.append(replace(each, values=heights * scale))
+    top = _top(bars)
+    lows = [f"{index * step:,}" for index in range(bins)]
+    spans = [low if step == 1 else f"{low} to {(i + 1) * step - 1:,}" for i, low in enumerate(lows)]
+    if bins * step < len(every):
+        spans[-1] = f"{lows[-1]} or more"
     return Chart(
         title=title,
         unit=f"{'% of ' if percent else ''}{of} by {unit}",
-        boxes=boxes,
-        y_labels=_labels(top)[::-1],
+        series=bars,
+        places=[f"{span} {unit}" for span in spans],
+        top=top if percent else _TICKS * math.ceil(top / _TICKS),
         x_labels=_labels(bins * step),
-        legend=_legend(series),
+        bars=True,
     )
+
+
+def _top(series: Sequence[Series]) -> float:
+    return nice(max(float(each.values.max(initial=0)) for each in series))
 
 
 def _labels(top: float) -> list[str]:
     return [number(top * tick / _TICKS) for tick in range(_TICKS + 1)]
-
-
-def _legend(series: Sequence[Series]) -> list[tuple[str, str]]:
-    return [(each.name, each.css) for each in series] if len(series) > 1 else []
-
-
-def _upper(counts: npt.NDArray[np.float64]) -> int:
-    """The number up to which bars are drawn: all but half a percent, with a little room."""
-    if not counts.sum():
-        return 1
-    cumulated = np.cumsum(counts) / counts.sum()
-    return max(1, int(np.searchsorted(cumulated, 0.995) * 1.05))
-
-
-def _binned(
-    counts: npt.NDArray[np.float64], step: int, bins: int, *, percent: bool
-) -> npt.NDArray[np.float64]:
-    padded = np.zeros(max(len(counts), bins * step))
-    padded[: len(counts)] = counts
-    values: npt.NDArray[np.float64] = padded[: bins * step].reshape(bins, step).sum(axis=1)
-    values[-1] += padded[bins * step :].sum()
-    return 100 * values / max(1.0, counts.sum()) if percent else values

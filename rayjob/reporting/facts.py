@@ -28,14 +28,9 @@ def tiles_of(each: RunTables) -> list[Tile]:
     # Only numbers: a summary may have been written by hand, or by another version.
     flat = {**each.run.summary, **(each.run.summary.get("cost") or {})}
     summary = {name: value for name, value in flat.items() if isinstance(value, int | float)}
-    done, failed, tokens = (
-        summary.get(name, counted)
-        for name, counted in (
-            ("videos_captioned", statistics.videos),
-            ("videos_failed", statistics.failures),
-            ("output_tokens", statistics.output_tokens),
-        )
-    )
+    done = summary.get("videos_captioned", statistics.videos)
+    failed = summary.get("videos_failed", statistics.failures)
+    tokens = summary.get("output_tokens", statistics.output_tokens)
     inputs = f"of {number(summary['videos_in'])}" if "videos_in" in summary else ""
     if inputs and summary.get("videos_skipped"):
         inputs += f", {number(summary['videos_skipped'])} done before"
@@ -77,20 +72,15 @@ def comparison(runs: Sequence[RunTables]) -> list[tuple[str, list[str]]]:
 def facts_of(each: RunTables) -> list[tuple[str, str]]:
     """What was asked of a run: (name, value)."""
     run, config = each.run, each.run.config
-    facts: list[tuple[str, Any]] = [("recipe", field_of(config, "recipe.name"))]
-    if not facts[0][1]:
-        facts = [("recipe", ", ".join(each.statistics.kinds))]
     models = [model for (model, _), _ in each.statistics.models.most_common()]
     hashes = [prompt for (_, prompt), _ in each.statistics.models.most_common()]
-    facts += [
+    facts: list[tuple[str, Any]] = [
+        ("recipe", field_of(config, "recipe.name") or ", ".join(each.statistics.kinds)),
         ("model", _few(models) or field_of(config, "engine.model")),
         ("sampling", _plan(each)),
         ("generation", _pairs(field_of(config, "recipe.generation"))),
         ("prompt", _few(hashes)),
-        (
-            "engines",
-            field_of(config, "engine.engines") or ("all that fit" if config else None),
-        ),
+        ("engines", field_of(config, "engine.engines") or ("all that fit" if config else None)),
         ("input", _inputs(field_of(config, "input"))),
         ("output", display_uri(run.store.url)),
     ]

@@ -18,7 +18,7 @@ from pydantic import Field
 
 import rayjob
 from actors.storage.uris import display_uri
-from rayjob.reporting.charts import HEIGHT, WIDTH, Chart, Series, clock, histogram, number
+from rayjob.reporting.charts import Chart, Series, clock, histogram, number
 from rayjob.reporting.facts import comparison, facts_of, tiles_of
 from rayjob.reporting.gallery import MAX_CHARS, RunTables, make_gallery
 from rayjob.reporting.pictures import Thumbnail, watching
@@ -70,9 +70,7 @@ def make_page(runs: Sequence[Run], request: Request) -> str:
         "clock": clock, "number": number, "uri": display_uri, "columns": _columns,
         "chips": chip_groups,
     }  # fmt: skip
-    environment.globals |= {
-        "WIDTH": WIDTH, "HEIGHT": HEIGHT, "MAX_CHARS": MAX_CHARS, "make_track": make_track,
-    }  # fmt: skip
+    environment.globals |= {"MAX_CHARS": MAX_CHARS, "make_track": make_track}
     # By name, with which the ids of its elements begin.
     cards = {f"v{index}": video for index, video in enumerate(videos)}
     return environment.get_template("page.html.j2").render(

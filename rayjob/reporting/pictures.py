@@ -23,7 +23,6 @@ from rayjob.recipes import find_recipe
 from rayjob.reporting.reading import Part
 from rayjob.reporting.runs import Run, read_config
 from schemas.blocks import video_of
-from schemas.config import RecipeConfig
 from schemas.errors import ConfigError, DecoderFaultError, VideoError
 from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, StorageOptions
 
@@ -128,18 +127,11 @@ def watching(run: Run, related: Sequence[Part]) -> Watching:
 
 
 def _plan(run_id: str, config: dict[str, Any]) -> SamplingPlan | None:
-    """A run's plan; None where it has none, or where it cannot be told.
-
-    A run stores its recipe's plan. Where it did not, the recipe is made again.
-    """
+    """The plan that a run stored; None where it has none, or where it cannot be read."""
+    plan = field_of(config, "recipe.plan")
     try:
-        if field_of(config, "recipe.plan"):
-            return SamplingPlan.model_validate(field_of(config, "recipe.plan"))
-        if not field_of(config, "recipe.name"):
-            return None
-        recipe = RecipeConfig.model_validate(field_of(config, "recipe"))
-        return find_recipe(recipe.name)(recipe).plan
-    except (ValueError, ConfigError) as error:
+        return SamplingPlan.model_validate(plan) if plan else None
+    except ValidationError as error:
         logger.warning("how run %s sampled its videos is unknown: %s", run_id, error)
         return None
 

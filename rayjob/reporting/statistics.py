@@ -33,9 +33,9 @@ _MAX_KINDS = 500
 
 _CAPTION_COLUMNS = (
     "video_id", "level", "caption", "caption_status", "status_reason", "output_tokens",
-    "duration_sec", "model", "prompt_hash", "created_at", "warnings",
+    "duration_sec", "model", "prompt_hash", "warnings",
 )  # fmt: skip
-_FAILURE_COLUMNS = ("video_id", "stage", "error", "message", "attempts", "created_at", "warnings")
+_FAILURE_COLUMNS = ("video_id", "stage", "error", "message", "attempts", "warnings")
 
 _K = TypeVar("_K")
 _Counts = npt.NDArray[np.int64]
@@ -72,7 +72,6 @@ class Statistics:
         reasons: why captions are not "ok".
         warnings: videos by what was odd about their files.
         models: (model, prompt hash) of the captions.
-        captioned_at, failed_at: videos by whole second since 1970 in which their rows were made.
         errors: failures by (stage, error).
         sample: ids to show.
         flagged: by status, ids to show because a caption of theirs has it.
@@ -86,8 +85,6 @@ class Statistics:
         self.reasons: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
         self.models: Counter[tuple[str, str]] = Counter()
-        self.captioned_at: Counter[int] = Counter()
-        self.failed_at: Counter[int] = Counter()
         self.errors: Counter[tuple[str, str]] = Counter()
         self.sample: Smallest[None] = Smallest(sample, seed)
         self.flagged: dict[str, Smallest[None]] = {
@@ -148,7 +145,6 @@ class Statistics:
         lengths = pc.fill_null(batch.column("duration_sec"), 0.0).filter(mask).to_numpy()
         whole = np.clip(np.nan_to_num(lengths), 0, MAX_SECONDS).astype(np.int64)
         self.seconds += np.bincount(whole, minlength=MAX_SECONDS + 1)
-        self.captioned_at.update(_seconds(batch.column("created_at").filter(mask)))
         _add_bounded(self.warnings, _kinds_of_warnings(batch.filter(mask)))
 
         self.sample.offer(dict.fromkeys(batch.column("video_id").filter(mask).to_pylist()))
@@ -160,7 +156,6 @@ class Statistics:
 
     def add_failures(self, batch: pa.RecordBatch) -> None:
         """Count failures."""
-        self.failed_at.update(_seconds(batch.column("created_at")))
         _add_bounded(self.warnings, _kinds_of_warnings(batch))
         errors = _pairs(batch, "stage", "error")
         _add_bounded(self.errors, errors)
@@ -220,11 +215,6 @@ def _pairs(batch: pa.RecordBatch, first: str, second: str) -> dict[tuple[str, st
     """How often each pair of values stands in two columns."""
     table = pa.Table.from_batches([batch]).group_by([first, second]).aggregate([([], "count_all")])
     return {(row[first], row[second]): row["count_all"] for row in table.to_pylist()}
-
-
-def _seconds(column: pa.Array) -> dict[int, int]:
-    """How often each whole second since 1970 stands in a column of times."""
-    return _counts(pc.divide(column.cast(pa.int64()), 1_000_000))
 
 
 def _add_bounded(counter: Counter[_K], counts: Mapping[_K, int]) -> None:

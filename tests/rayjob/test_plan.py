@@ -211,21 +211,26 @@ def test_a_head_with_cores_holds_the_decoders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "where"),
     [
-        "max_workers: many",
-        "available_node_types: {a: {resources: {CPU: x}}}",
-        "available_node_types: {a: {resources: {CPU: .nan}}}",
-        "available_node_types: {a: {resources: {CPU: 1}, max_workers: [1]}}",
+        ("max_workers: many", "max_workers"),
+        (
+            "available_node_types: {a: {resources: {CPU: x}}}",
+            "available_node_types.a.resources.CPU",
+        ),
+        ("available_node_types: {a: {resources: {CPU: .nan}}}", "a.resources.CPU"),
+        ("available_node_types: {a: {resources: {CPU: -1}}}", "a.resources.CPU"),
+        ("available_node_types: {a: {resources: {CPU: 1}, max_workers: [1]}}", "a.max_workers"),
+        ("available_node_types: {}", "available_node_types"),
     ],
 )
-def test_what_is_not_a_number_has_exit_code_2(tmp_path: Path, wrong: str) -> None:
+def test_what_cannot_be_has_exit_code_2(tmp_path: Path, wrong: str, where: str) -> None:
     path = tmp_path / "cluster.yaml"
     types = "" if "types" in wrong else "available_node_types: {a: {resources: {CPU: 1}}}\n"
     path.write_text(f"{types}{wrong}\n")
     result = plan("--cluster", path)
     assert result.exit_code == 2, result.output
-    assert "is not a finite number of 0 or more" in " ".join(result.stderr.split())
+    assert f"{where}: " in " ".join(result.stderr.split())
 
 
 def test_a_node_type_must_say_what_it_has(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rayjob.evaluation import fields
 from rayjob.evaluation.inputs import Item
-from rayjob.evaluation.measures import Bootstrap, Figure, Measure, figure, median_figure
+from rayjob.evaluation.measures import Bootstrap, Figure, Measure, figures_of, median_figure
 from rayjob.evaluation.outcome import GroupFigures
 from rayjob.evaluation.scores import Score
 from rayjob.evaluation.suites import Suite
@@ -40,15 +40,12 @@ class BasicSuite(Suite):
             self._vocabulary[group].update(tokens)
             self._scores[group] += _scores(item, tokens)
         self.computed = [score for scores in self._scores.values() for score in scores]
-
-    def measures(self, scores: Sequence[Score]) -> list[Measure]:
-        """Each property, by recipe and level where there are several."""
-        kinds = sorted({(score.recipe, _level(score)) for score in scores})
-        return [
+        kinds = sorted({(recipe, level) for recipe, _, level in self._scores})
+        self.measures = [
             measure
             for recipe, level in kinds
             for measure in _measures(
-                scores, recipe, level, prefix=f"{recipe} {level}: " if len(kinds) > 1 else ""
+                recipe, level, prefix=f"{recipe} {level}: " if len(kinds) > 1 else ""
             )
         ]
 
@@ -56,7 +53,7 @@ class BasicSuite(Suite):
         """The figures of each recipe, model and level."""
         found = []
         for (recipe, model, level), scores in sorted(self._scores.items()):
-            figures = [figure(each, scores, bootstrap) for each in _measures(scores, recipe, level)]
+            figures = figures_of(_measures(recipe, level), scores, bootstrap)
             counts = [score.score or 0.0 for score in scores if score.dimension == "words"]
             figures.insert(1, median_figure("words median", counts, bootstrap, unit="words"))
             # Without an interval: a resample holds fewer different words by construction.
@@ -81,21 +78,13 @@ def all_figures(groups: Sequence[GroupFigures]) -> list[Figure]:
     ]
 
 
-def _level(score: Score) -> str:
-    return score.item.split()[0]
-
-
-def _measures(
-    scores: Sequence[Score], recipe: str, level: str, *, prefix: str = ""
-) -> list[Measure]:
+def _measures(recipe: str, level: str, *, prefix: str = "") -> list[Measure]:
     def takes(score: Score) -> bool:
-        return score.recipe == recipe and _level(score) == level
+        return score.recipe == recipe and score.item.split()[0] == level
 
-    there = {score.dimension for score in scores if takes(score)}
     return [
         Measure(name=f"{prefix}{name}", dimensions=(name,), factor=factor, unit=unit, takes=takes)
         for name, factor, unit in _MEASURES
-        if name in there
     ]
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.measures import Measure
@@ -59,7 +60,13 @@ class LongSuite(Suite):
         judged: bool,
     ) -> None:
         super().__init__(_timed(item, references.get(item.video_id)) for item in items)
-        self._edges = edges
+        kinds = [("length", ("length",), 1.0), ("quality", _QUALITY, 20.0),
+                 ("relevance", ("relevance",), 1.0)]  # fmt: skip
+        self.measures = [
+            Measure(name=f"{name}{bucket}", dimensions=names, factor=factor, takes=inside)
+            for bucket, inside in [("", lambda _: True), *_buckets(edges)]
+            for name, names, factor in kinds
+        ] + each_alone(_QUALITY, factor=20.0)
         self.note_uncaptioned("reference captions", references)
         if not references:
             self.notes.append("no --labels: neither length nor relevance")
@@ -71,34 +78,6 @@ class LongSuite(Suite):
                 self.computed.append(_length(item, reference))
             if judged:
                 self.questions += _questions(item, reference)
-
-    def measures(self, scores: Sequence[Score]) -> list[Measure]:
-        """Length, quality and relevance over all and by bucket, then quality's dimensions."""
-        there = {score.dimension for score in scores}
-        kinds: list[tuple[str, tuple[str, ...], float]] = [
-            ("length", ("length",), 1.0),
-            ("quality", _QUALITY, 20.0),
-            ("relevance", ("relevance",), 1.0),
-        ]
-        kinds = [kind for kind in kinds if there.intersection(kind[1])]
-        measures = [
-            Measure(name=name, dimensions=names, factor=factor) for name, names, factor in kinds
-        ]
-        for bucket, inside in self._buckets(scores):
-            measures += [
-                Measure(name=f"{name} {bucket}", dimensions=names, factor=factor, takes=inside)
-                for name, names, factor in kinds
-            ]
-        return measures + each_alone(_QUALITY, scores, factor=20.0)
-
-    def _buckets(self, scores: Sequence[Score]) -> Iterator[tuple[str, Callable[[Score], bool]]]:
-        """The buckets that hold a video, by their names."""
-        for low, high in itertools.pairwise([-math.inf, *self._edges, math.inf]):
-            inside = _between(low, high)
-            if any(map(inside, scores)):
-                first, last = low == -math.inf, high == math.inf
-                between = f"from {low:g}s" if last else f"[{low:g}s, {high:g}s)"
-                yield f"under {high:g}s" if first else between, inside
 
 
 def _length(item: Item, reference: Item) -> Score:
@@ -119,8 +98,16 @@ def _questions(item: Item, reference: Item | None) -> Iterator[Question]:
         yield RELEVANCE.question(item, parts, {"relevance": "relevance"})
 
 
-def _between(low: float, high: float) -> Callable[[Score], bool]:
-    return lambda score: score.duration_sec is not None and low <= score.duration_sec < high
+def _buckets(edges: Sequence[float]) -> Iterator[tuple[str, Callable[[Score], bool]]]:
+    """The buckets of durations: what their figures' names end in, and which scores they hold."""
+    for low, high in itertools.pairwise([-math.inf, *edges, math.inf]):
+        between = f"[{low:g}s, {high:g}s)" if high < math.inf else f"from {low:g}s"
+        name = between if low > -math.inf else f"under {high:g}s"
+        yield f" {name}", partial(_is_between, low, high)
+
+
+def _is_between(low: float, high: float, score: Score) -> bool:
+    return score.duration_sec is not None and low <= score.duration_sec < high
 
 
 def _timed(item: Item, reference: Item | None) -> Item:

@@ -14,7 +14,7 @@ from rayjob.evaluation import fields
 from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.measures import Measure
 from rayjob.evaluation.rubrics import VERDICT, Rubric
-from rayjob.evaluation.scores import Method, Score
+from rayjob.evaluation.scores import Method
 from rayjob.evaluation.suites import Suite, each_alone
 
 RUBRIC = Rubric(name="field", scales={"same": VERDICT})
@@ -47,6 +47,10 @@ class StructuredSuite(Suite):
     ) -> None:
         super().__init__(items)
         self._judged = judged
+        self.measures = [
+            *each_alone(fields.FIELDS, factor=100, unit="%"),
+            Measure(name="average", dimensions=fields.FIELDS, factor=100, unit="%"),
+        ]
         self.note_uncaptioned("labelled videos", labels)
         surplus = broken = 0
         for video_id, label in labels.items():
@@ -93,9 +97,3 @@ class StructuredSuite(Suite):
         self.computed.append(
             item.score(name, float(right), part=part, reason=reason, method=method)
         )
-
-    def measures(self, scores: Sequence[Score]) -> list[Measure]:
-        """The thirteen rows of the table, and their average."""
-        rows = each_alone(fields.FIELDS, scores, factor=100, unit="%")
-        every = tuple(each.name for each in rows)
-        return [*rows, Measure(name="average", dimensions=every, factor=100, unit="%")]

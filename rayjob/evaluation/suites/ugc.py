@@ -36,6 +36,11 @@ class UgcSuite(Suite):
         self, items: Sequence[Item], references: Mapping[str, Item], quiz: Sequence[Quiz]
     ) -> None:
         super().__init__(items)
+        self.measures = [
+            *each_alone(DIMENSIONS, factor=_PERCENT, unit="%"),
+            Measure(name="average", dimensions=DIMENSIONS, factor=_PERCENT, unit="%"),
+            *each_alone((*_QUESTIONS, ANSWERED), factor=100, unit="%"),
+        ]
         self._quiz = {(each.video_id, each.id): each for each in quiz}
         self.note_uncaptioned("reference captions", references)
         self.note_uncaptioned("videos with questions", [each.video_id for each in quiz])
@@ -69,15 +74,6 @@ class UgcSuite(Suite):
             else:
                 settled.append(_settled(item, score, quiz, answer))
         return asked, settled
-
-    def measures(self, scores: Sequence[Score]) -> list[Measure]:
-        """The table's columns, then the accuracy of the answers by the questions' type."""
-        columns = each_alone(DIMENSIONS, scores, factor=_PERCENT, unit="%")
-        if columns:
-            columns.append(
-                Measure(name="average", dimensions=DIMENSIONS, factor=_PERCENT, unit="%")
-            )
-        return columns + each_alone((*_QUESTIONS, ANSWERED), scores, factor=100, unit="%")
 
 
 def _letters(quiz: Quiz) -> tuple[str, ...]:

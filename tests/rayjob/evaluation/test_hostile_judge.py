@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import tracemalloc
 from collections.abc import Callable
@@ -32,27 +31,15 @@ def said(content: Any) -> str:
     return completion(choices=[{"message": {"content": content}}])
 
 
-def gzipped(data: bytes) -> Reply:
-    return Reply(body=gzip.compress(data), headers={"Content-Encoding": "gzip"})
-
-
 def encoded(name: str, body: str) -> Reply:
     return Reply(body=body, headers={"Content-Encoding": name})
 
 
 HOSTILE: dict[str, tuple[Reply, str | None]] = {
     # Bodies: (the reply, the reason why its video has no score; None if it has).
-    "compressed": (gzipped(completion().encode()), None),
-    "a bomb": (gzipped(bytes(200 << 20)), TOO_LONG),
-    "a bomb that fails": (
-        Reply(status=500, body=gzip.compress(bytes(200 << 20)),
-              headers={"Content-Encoding": "gzip"}), TOO_LONG),
     "too long": (Reply(body=b" " * (MOST_BYTES + 1)), TOO_LONG),
-    "gzip that is not": (encoded("gzip", completion()), "the body is not gzip"),
+    "compressed": (encoded("gzip", completion()), "the body is encoded as 'gzip'"),
     "another encoding": (encoded("br", completion()), "the body is encoded as 'br'"),
-    "gzip cut short": (
-        Reply(body=gzip.compress(completion().encode())[:-20],
-              headers={"Content-Encoding": "gzip"}), MALFORMED),
     "empty": (Reply(body=""), MALFORMED),
     "not UTF-8": (Reply(body=b"\xff\xfe{"), MALFORMED),
     "no such charset": (
@@ -125,9 +112,8 @@ def test_an_answer(ask: Callable[..., Done], tmp_path: Path, name: str) -> None:
     ("value", "wait"),
     [
         ("nan", None), ("soon", None), ("", None), ("1, 2", None), ("0x1p3", None),
-        ("Fri, 32 Dec 1999 99:99:99 GMT", None), ("Fri, 31 Dec 9999 23:59:59 -2359", None),
-        ("-5", 0), ("-inf", 0), ("1e-400", 0), ("Mon, 01 Jan 0001 00:00:00 +2359", 0), ("2", 2),
-        ("61", 60), ("inf", 60), ("1e999", 60), ("Fri, 31 Dec 9999 23:59:59 GMT", 60),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", None),
+        ("-5", 0), ("-inf", 0), ("1e-400", 0), ("2", 2), ("61", 60), ("inf", 60), ("1e999", 60),
     ],
 )  # fmt: skip
 def test_a_time_to_wait(
@@ -164,12 +150,11 @@ def test_what_nobody_foresaw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return Answer(text=GOOD.text, finish_reason="stop", prompt_tokens=0, output_tokens=0)
 
     monkeypatch.setattr(EngineJudge, "ask", broken)
-    monkeypatch.setattr("rayjob.evaluation.run.judge_name", lambda config: "engine")
     rows = [{"video_id": f"v{at}", "caption": f"Caption {at}."} for at in range(3)]
     inputs = jsonl(tmp_path / "c.jsonl", rows)
     done = evaluate(
         "--suite", "ugc", "--input", inputs, "--labels", inputs, "--scores", tmp_path / "out",
-        "--judge-engine", "any", "--max-unscored-rate", 0.5,
+        "--judge-engine", "models/tiny-omni", "--max-unscored-rate", 0.5,
     )  # fmt: skip
     assert done.code == 0, done.stderr
     assert done.result["unscored"]["reasons"] == {"unexpected ZeroDivisionError: by nought": 3}

@@ -143,7 +143,7 @@ def test_unusable_inputs(
         (("--judge-url", "http://x"), "--judge-url needs --judge-model"),
         (("--judge-url", "x", "--judge-model", "m"), "needs --labels"),
         (("--judge-model", "m", "--labels", "none.csv"), "none.csv cannot be read"),
-        (("--judge-engine", "no/such/folder"), "no folder no/such/folder"),
+        (("--suite", "long", "--judge-engine", "no/such/folder"), "no folder no/such/folder"),
         (("--suite", "structured"), "needs --labels"),
         (("--suite", "long"), "needs --labels .* a judge .* or both"),
         (("--suite", "nonsense"), "suite: Input should be"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from rayjob.evaluation.measures import Bootstrap, Measure, figure
+from rayjob.evaluation.measures import Bootstrap, Measure, figure, figures_of
 from rayjob.evaluation.scores import SCORES, Score, ScoreStore
 from rayjob.evaluation.suites.long import QUALITY_DIMENSIONS, LongSuite, length_score
 from rayjob.evaluation.suites.ugc import DIMENSIONS, UgcSuite
@@ -30,7 +30,7 @@ def through_a_file(folder: Path, suite: str, rows: list[Score]) -> list[Score]:
 
 
 def table(measures: Sequence[Measure], rows: list[Score], digits: int) -> dict[str, float]:
-    found = [figure(measure, rows, FEW) for measure in measures]
+    found = figures_of(measures, rows, FEW)
     return {each.name: round(each.value, digits) for each in found if each.value is not None}
 
 
@@ -63,17 +63,13 @@ def test_ugc(
         for index, value in enumerate([*grades(mean, scored), *[None] * (1000 - scored)])
     ]
     kept = through_a_file(tmp_path, "ugc", rows)
-    found = {each.name: each for each in _figures(kept)}
+    found = {each.name: each for each in figures_of(UgcSuite((), {}, ()).measures, kept, FEW)}
     values = [found[name].value for name in (*DIMENSIONS, "average")]
     assert [round(value or 0, 1) for value in values[:3]] == list(published[:3])
     assert round(values[3] or 0, 2) == published[3]
     assert found["average"].n == scored
     assert found["average"].unscored == 3 * (1000 - scored)
     assert (found["average"].low or 0) < published[3] < (found["average"].high or 0)
-
-
-def _figures(rows: list[Score]) -> Iterator:  # type: ignore[type-arg]
-    return (figure(each, rows, FEW) for each in UgcSuite((), {}, ()).measures(rows))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +140,7 @@ def test_long(
             ]
     kept = through_a_file(tmp_path, "long", rows)
     suite = LongSuite((), {}, edges=(300, 600, 900, 1200, 1800), judged=True)
-    found = table(suite.measures(kept), kept, 4)
+    found = table(suite.measures, kept, 4)
     names = ("length", "quality", "relevance")
     digits = dict(zip(names, (1, 1, 2), strict=True))
     for bucket, expected in zip(["", *(f" {name}" for name in BUCKETS)], [overall, *buckets],
