@@ -14,10 +14,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from tests.support import watching
 from tests.support.jobs import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -34,6 +36,21 @@ from tinyworld.world import sample_scenes
 folder = pathlib.Path("out/clips")
 for name in render_clips(sample_scenes({CLIPS}, seed=19), folder):
     boto3.client("s3").upload_file(str(folder / name), "videos", f"clips/{{name}}")
+"""
+
+SCRAPE = """
+scrape_configs:
+  - job_name: ray
+    scrape_interval: 2s
+    file_sd_configs: [{files: [/home/ubuntu/services.json], refresh_interval: 2s}]
+global: {evaluation_interval: 2s}
+rule_files: [ALERTS]
+""".replace("ALERTS", str(watching.ALERTS))
+
+QUERY = """
+import sys, httpx
+url = "http://127.0.0.1:9090/api/v1/query"
+print(httpx.get(url, params={"query": sys.argv[1]}).raise_for_status().text)
 """
 
 CAPTIONED = """
@@ -80,6 +97,20 @@ class Machine:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(timeout=60)
+
+
+def ssh(address: str, command: str) -> str:
+    return (
+        "ssh -q -i ~/.ssh/rayjob.pem -o StrictHostKeyChecking=no "
+        f"ubuntu@{address} {shlex.quote(command)}"
+    )
+
+
+def query(machine: Machine, expression: str) -> list[Any]:
+    """What Prometheus answers, which must understand the question."""
+    answer = json.loads(machine.expect(python(QUERY, expression)))
+    result: list[Any] = answer["data"]["result"]
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +165,17 @@ def test_nothing_is_done_without_the_token(machine: Machine) -> None:
     assert found["done"] == []
 
 
-def test_a_worker_dies_and_nothing_is_lost(machine: Machine) -> None:
+@pytest.fixture
+def prometheus(machine: Machine) -> None:
+    """Scrapes all nodes that Ray names, and evaluates the alerts."""
+    services = ssh(HEAD, "cat /tmp/ray/prom_metrics_service_discovery.json")
+    machine.expect(f"{services} > ~/services.json; echo {shlex.quote(SCRAPE)} > ~/prometheus.yaml")
+    run = f"{watching.program('prometheus')} --config.file ../prometheus.yaml"
+    run += " --storage.tsdb.path /tmp/prometheus --web.listen-address 127.0.0.1:9090"
+    machine.expect(f"nohup {run} > ../prometheus.log 2>&1 &")
+
+
+def test_a_worker_dies_and_nothing_is_lost(machine: Machine, prometheus: None) -> None:
     job = "python -m rayjob.caption --config job.yaml --output s3://captions/killed"
     job += " --set shards.seconds=0.5 --set engine.videos_in_flight=2"
     submit = f"rayjob submit --address http://localhost:8265 -- {job}"
@@ -149,12 +190,18 @@ def test_a_worker_dies_and_nothing_is_lost(machine: Machine) -> None:
     log = machine.expect("cat ../log")
     assert machine.expect("cat ../code").strip() == "0", log
     assert captioned(machine, "killed") == names()
+    # What the dashboard shows of the last minutes; a cause of idle time need not be there.
+    shown = {expression: query(machine, expression) for expression in watching.dashboard_queries()}
+    missing = [each for each, result in shown.items() if not result and "and on()" not in each]
+    assert missing == []
+    (lost,) = query(machine, "sum(ray_node_failure_total)")
+    assert lost["value"][1] == "1"
+    assert query(machine, 'max_over_time(ALERTS{alertname="NodeLost"}[10m])')
 
 
 def test_ray_down_leaves_nothing_running(machine: Machine) -> None:
     machine.expect("ray down -y cluster.yaml")
     for address in (HEAD, STAYS):
-        ssh = f"ssh -i ~/.ssh/rayjob.pem -o StrictHostKeyChecking=no ubuntu@{address}"
-        left = machine.expect(f"{ssh} ps -e -o args=")
+        left = machine.expect(ssh(address, "ps -e -o args="))
         assert "sshd" in left
         assert not re.search(r"ray|rayjob", left.replace("/rayjob.pem", "")), left

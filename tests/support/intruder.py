@@ -13,12 +13,13 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import httpx
 
 JOB = {"entrypoint": "touch /tmp/somebody-was-here"}
-REQUESTS = (
+REQUESTS: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/api/jobs/", JOB),
     ("POST", "/api/job_agent/jobs/", JOB),
     ("GET", "/api/jobs/", None),
