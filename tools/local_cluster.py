@@ -85,7 +85,10 @@ def main() -> int:
 
 
 def check_namespaces() -> None:
-    done = subprocess.run([*NAMESPACES, "true"], capture_output=True, text=True)
+    try:
+        done = subprocess.run([*NAMESPACES, "true"], capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise Unavailable("namespaces are Linux's, by `unshare` of util-linux") from error
     if done.returncode:
         raise Unavailable(f"namespaces need root: {done.stderr.strip()}")
 
