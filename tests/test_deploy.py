@@ -24,7 +24,7 @@ from rayjob.capacity.placement import check_places, engines_asked
 from rayjob.graph import DecodePool
 from rayjob.settings.loading import read_config
 from schemas.config import JobConfig
-from tests.support.manifests import check, documents, nightly_manifest, pods, specs
+from tests.support.deployment.manifests import check, documents, nightly_manifest, pods, specs
 
 JOB = read_config(JobConfig, "deploy/job.yaml", flags={"input": ["-"], "output": "-"})
 HEAD_IP = "10.0.0.1"

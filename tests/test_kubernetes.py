@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.manifests import broken_rules, documents, pods, schema, specs
+from tests.support.deployment.manifests import broken_rules, documents, pods, schema, specs
 
 MULTIKUEUE = "kueue.x-k8s.io/multikueue"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support import watching
+from tests.support.deployment import watching
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from rayjob.output.store import TableStore
-from tests.support import jobs, watching
+from tests.support import jobs
+from tests.support.deployment import watching
 from tests.support.outputs import ids_in
 from tests.support.ray_nodes import RayCluster, samples
 from tests.support.recipes import GATE

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support import watching
+from tests.support.deployment import watching
 from tests.support.jobs import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -155,7 +155,7 @@ def captioned(machine: Machine, output: str) -> Counter[str]:
 def test_nothing_is_done_without_the_token(machine: Machine) -> None:
     """By a port scan of all nodes from a machine beside them, and by the way to the dashboard."""
     machine.expect("nohup ray dashboard cluster.yaml > /dev/null 2>&1 & sleep 5")
-    scan = f"{sys.executable} -m tests.support.intruder {HEAD} {STAYS} {DIES} localhost:8265"
+    scan = f"{sys.executable} -m tests.support.deployment.intruder {HEAD} {STAYS} {DIES} localhost:8265"
     found = json.loads(machine.expect(f"HOME=/tmp/nobody {scan}").splitlines()[-2])
     ports = {(host, port) for host, port in found["open"]}
     # Ray's own port and that of its clients answer, the dashboard to the head alone.

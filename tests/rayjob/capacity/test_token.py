@@ -118,7 +118,7 @@ def scanned(cluster: RayCluster) -> dict[str, list[Any]]:
     """What somebody without the token gets of all ports of a cluster."""
     ports = [f"127.0.0.1:{port}" for port in cluster.ports()]
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
-    command = [sys.executable, "-m", "tests.support.intruder", *ports]
+    command = [sys.executable, "-m", "tests.support.deployment.intruder", *ports]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     found: dict[str, list[Any]] = json.loads(done.stdout)

@@ -1,6 +1,6 @@
 """What somebody without the token gets done on a Ray cluster, by every port that answers.
 
-    python -m tests.support.intruder HOST[:PORT] ...
+    python -m tests.support.deployment.intruder HOST[:PORT] ...
 
 Prints JSON: `open` are the ports that answered, `done` is what was not refused. A host without a
 port is scanned from 1 to 65535.
