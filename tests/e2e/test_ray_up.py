@@ -155,8 +155,9 @@ def captioned(machine: Machine, output: str) -> Counter[str]:
 def test_nothing_is_done_without_the_token(machine: Machine) -> None:
     """By a port scan of all nodes from a machine beside them, and by the way to the dashboard."""
     machine.expect("nohup ray dashboard cluster.yaml > /dev/null 2>&1 & sleep 5")
-    scan = f"{sys.executable} -m tests.support.deployment.intruder {HEAD} {STAYS} {DIES} localhost:8265"
-    found = json.loads(machine.expect(f"HOME=/tmp/nobody {scan}").splitlines()[-2])
+    scan = f"HOME=/tmp/nobody {sys.executable} -m tests.support.deployment.intruder"
+    printed = machine.expect(f"{scan} {HEAD} {STAYS} {DIES} localhost:8265")
+    found = json.loads(printed.strip().splitlines()[-1])
     ports = {(host, port) for host, port in found["open"]}
     # Ray's own port and that of its clients answer, the dashboard to the head alone.
     assert {(HEAD, 6379), (HEAD, 10001), ("localhost", 8265)} <= ports
