@@ -117,12 +117,15 @@ def wheels() -> None:
         raise Unavailable(f"the packages of constraints.txt cannot be had: {done.stderr[-1000:]}")
     for own in folder.glob("rayjob-*.whl"):
         own.unlink()  # each machine builds it from what it was sent
-    write_borrowed_vllm(folder, pinned("vllm", CONSTRAINTS.read_text()))
+    write_borrowed_vllm(folder, f"{pinned('vllm', CONSTRAINTS.read_text())}+cpu")
     stamp.write_text(wanted)
 
 
 def write_borrowed_vllm(folder: Path, version: str) -> None:
-    """A wheel by that name that puts the packages of this environment behind one's own."""
+    """A wheel by that name that puts the packages of this environment behind one's own.
+
+    vLLM tells from its version that it is the build for the CPU.
+    """
     here = [path for path in sys.path if path.endswith("site-packages")]
     info = f"vllm-{version}.dist-info"
     with zipfile.ZipFile(folder / f"vllm-{version}-py3-none-any.whl", "w") as wheel:
