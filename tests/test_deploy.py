@@ -1,7 +1,5 @@
 """Deployment files: valid by the schemas of Ray, KubeRay and Kubernetes, and fit for the job."""
 
-import gzip
-import json
 import re
 import shlex
 from pathlib import Path
@@ -27,10 +25,9 @@ from rayjob.capacity.placement import check_places, engines_asked
 from rayjob.graph import DecodePool
 from rayjob.settings.loading import read_config
 from schemas.config import JobConfig
+from tests.support.deployment.manifests import check, documents, nightly_manifest, pods, specs
 
 JOB = read_config(JobConfig, "deploy/job.yaml", flags={"input": ["-"], "output": "-"})
-KUBERNETES = "1.33"
-CRDS = Path("tests/data/kuberay-1.7.0")
 HEAD_IP = "10.0.0.1"
 
 
@@ -155,51 +152,11 @@ def test_decoders_leave_the_nodes_of_engines_alone(how: str) -> None:
     }
 
 
-def documents(path: str) -> list[dict[str, Any]]:
-    return [each for each in yaml.safe_load_all(Path(path).read_text()) if each]
-
-
-def schema(kind: str) -> dict[str, Any]:
-    """A definition as the API server applies it: fields that it does not know are refused."""
-    data: dict[str, Any] = json.loads(
-        gzip.decompress((CRDS / f"{kind.lower()}.schema.json.gz").read_bytes())
-    )
-    data["properties"]["metadata"]["x-kubernetes-preserve-unknown-fields"] = True
-    return closed(data)
-
-
-def closed(node: Any) -> Any:
-    if isinstance(node, list):
-        return [closed(each) for each in node]
-    if not isinstance(node, dict):
-        return node
-    result = {key: closed(value) for key, value in node.items()}
-    known = isinstance(node.get("properties"), dict) and node.get("type") == "object"
-    if known and not node.get("x-kubernetes-preserve-unknown-fields"):
-        result.setdefault("additionalProperties", False)
-    return result
-
-
-def check(document: dict[str, Any]) -> None:
-    if document["apiVersion"].startswith("ray.io/"):
-        jsonschema.Draft7Validator(schema(document["kind"])).validate(document)
-        assert {"name", "generateName"} & set(document["metadata"])
-    else:
-        kubernetes_validate.validate(document, KUBERNETES, strict=True)
-
-
-def nightly_manifest() -> dict[str, Any]:
-    (config_map,) = (
-        each for each in documents("deploy/nightly.yaml") if each["kind"] == "ConfigMap"
-    )
-    data: dict[str, Any] = yaml.safe_load(config_map["data"]["rayjob.yaml"])
-    return data
-
-
 @pytest.mark.parametrize(
     ("path", "kinds"),
     [
         ("deploy/service-account.yaml", ["ServiceAccount"]),
+        ("deploy/network-policy.yaml", ["NetworkPolicy"]),
         # Created as often as there are jobs, so that it holds nothing with a name of its own.
         ("deploy/rayjob.yaml", ["RayJob"]),
         (
@@ -253,14 +210,6 @@ def test_a_misspelt_field_is_found(place: str) -> None:
         check(cron)
 
 
-def specs() -> dict[str, dict[str, Any]]:
-    return {
-        "once": documents("deploy/rayjob.yaml")[0]["spec"],
-        "nightly": nightly_manifest()["spec"],
-        "raycronjob": documents("deploy/nightly-raycronjob.yaml")[0]["spec"]["jobTemplate"],
-    }
-
-
 def test_all_manifests_run_the_same_job() -> None:
     once, nightly, by_kuberay = (dict(spec) for spec in specs().values())
     assert nightly == by_kuberay
@@ -283,15 +232,6 @@ def test_no_second_try_and_an_end_before_the_next_night() -> None:
     assert (job["backoffLimit"], job["podReplacementPolicy"]) == (0, "Failed")
     late = cron["spec"]["startingDeadlineSeconds"]
     assert late + specs()["nightly"]["activeDeadlineSeconds"] < 24 * 3600
-
-
-def pods() -> dict[str, dict[str, Any]]:
-    """Head and worker groups of a RayJob, by name; all manifests have the same."""
-    spec = specs()["once"]["rayClusterSpec"]
-    return {
-        "head": spec["headGroupSpec"],
-        **{each["groupName"]: each for each in spec["workerGroupSpecs"]},
-    }
 
 
 def limits(group: dict[str, Any]) -> dict[str, str]:

@@ -42,7 +42,7 @@ class S3GatewayError(RuntimeError):
 
 
 class S3Gateway:
-    """Context manager: an S3 server on a free port of 127.0.0.1, gone at exit.
+    """Context manager: an S3 server on a free port of this machine, gone at exit.
 
     It speaks enough of S3 for boto3, s3fs and pyarrow: signed requests, ranges, listings in
     pages and multipart uploads. It does not enforce ``If-None-Match``.
@@ -51,9 +51,10 @@ class S3Gateway:
         folder: where the objects live; made if missing. Objects of an earlier gateway over
             the same folder are there again, under new credentials.
         buckets: names of buckets to make.
+        host: the address that it listens on.
 
     Attributes:
-        endpoint_url: "http://127.0.0.1:PORT", set on entry.
+        endpoint_url: "http://HOST:PORT", set on entry.
         env: the environment variables by which AWS clients find the server and its
             credentials, set on entry.
 
@@ -61,7 +62,10 @@ class S3Gateway:
         S3GatewayError: on entry, if the server does not answer a real request in time.
     """
 
-    def __init__(self, folder: str | Path, *, buckets: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: str | Path, *, buckets: Sequence[str] = (), host: str = "127.0.0.1"
+    ) -> None:
+        self._host = host
         self._folder = Path(folder).resolve()
         self._buckets = tuple(buckets)
         self._process: subprocess.Popen[bytes] | None = None
@@ -152,7 +156,7 @@ class S3Gateway:
     def _start(self, *, last: bool) -> bool:
         """Start the server; False if it ended at once and another port may help."""
         port = _free_port()
-        self.endpoint_url = f"http://127.0.0.1:{port}"
+        self.endpoint_url = f"http://{self._host}:{port}"
         command = [_juicefs(), "--no-agent", "gateway", "--multi-buckets", "--no-banner"]
         command += ["--no-usage-report", "--metrics", f"127.0.0.1:{_free_port()}"]
         command += ["--log", str(self._log), "--backup-meta", "0"]
@@ -162,7 +166,7 @@ class S3Gateway:
         command += ["--keep-etag"]
         # Objects that others put or delete through a second server are seen at once.
         command += ["--attr-cache", "0", "--dir-entry-cache", "0"]
-        command += [self._meta_url, f"127.0.0.1:{port}"]
+        command += [self._meta_url, f"{self._host}:{port}"]
         credentials = {
             "MINIO_ROOT_USER": self._access_key,
             "MINIO_ROOT_PASSWORD": self._secret_key,

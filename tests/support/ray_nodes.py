@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
 from ray.util.state import list_actors
 from ray.util.state.common import ActorState
 
@@ -109,6 +110,18 @@ class RayCluster:
             address=self.dashboard, filters=[("state", "=", "ALIVE")], detail=True, limit=1000
         )
         return found
+
+    def ports(self) -> list[int]:
+        """All TCP ports on which the cluster's processes listen."""
+        assert self._runner is not None
+        processes = psutil.Process(self._runner.pid).children(recursive=True)
+        found = {
+            each.laddr.port
+            for process in processes
+            for each in process.net_connections("tcp")
+            if each.status == psutil.CONN_LISTEN
+        }
+        return sorted(found)
 
     def metrics(self) -> str:
         """What Prometheus would scrape from all nodes that are alive."""

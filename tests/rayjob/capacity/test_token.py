@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -111,6 +112,27 @@ def test_without_the_token_nothing_is_done(guarded: RayCluster) -> None:
         assert httpx.get(f"{guarded.dashboard}{path}").status_code == 401
     headers = {"Authorization": f"Bearer {os.environ['RAY_AUTH_TOKEN']}"}
     assert httpx.get(f"{guarded.dashboard}/api/version", headers=headers).status_code == 200
+
+
+def scanned(cluster: RayCluster) -> dict[str, list[Any]]:
+    """What somebody without the token gets of all ports of a cluster."""
+    ports = [f"127.0.0.1:{port}" for port in cluster.ports()]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
+    command = [sys.executable, "-m", "tests.support.deployment.intruder", *ports]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, list[Any]] = json.loads(done.stdout)
+    return found
+
+
+def test_no_port_does_anything_without_the_token(
+    guarded: RayCluster, unguarded: RayCluster
+) -> None:
+    assert "\n".join(scanned(guarded)["done"]) == ""
+    # The same requests are served where no token is wanted.
+    served = " ".join(scanned(unguarded)["done"])
+    for request in ("POST", "GET", "/api/jobs/", "GetAllNodeInfo"):
+        assert request in served
 
 
 def test_a_command_ends_with_2_and_one_sentence(guarded: RayCluster, tmp_path: Path) -> None:
