@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import ray
 
-from actors.decoding.sandbox import DecodeSandbox
+from actors.confinement.sandbox import DecodeSandbox
 from actors.engine.stats import EngineStats
 from actors.engine.vllm_engine import EngineSettings, VllmEngine
 from actors.gate import Gate

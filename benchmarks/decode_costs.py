@@ -21,7 +21,7 @@ import av
 import numpy as np
 import psutil
 
-from actors.decoding.sandbox import DecodeSandbox
+from actors.confinement.sandbox import DecodeSandbox
 from schemas.blocks import video_of
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 from tinyworld.s3 import S3Gateway

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from actors.confinement.layers import LAYERS
-from actors.decoding.sandbox import DecodeSandbox
+from actors.confinement.sandbox import DecodeSandbox
 from rayjob.settings.flags import errors_told
 from schemas.media import DecodeLimits, StorageOptions
 

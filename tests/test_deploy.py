@@ -18,7 +18,7 @@ from ray.autoscaler._private.resource_demand_scheduler import ResourceDemandSche
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.tags import NODE_KIND_HEAD, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
-from actors.decoding.child import BACKSTOP_MB
+from actors.confinement.child import BACKSTOP_MB
 from actors.storage.places import Places
 from rayjob.capacity.cluster_file import read_cluster
 from rayjob.capacity.placement import check_places, engines_asked

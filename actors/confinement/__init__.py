@@ -1,1 +1,3 @@
-"""What a process gives up before it reads a file that may be hostile: the kernel's own locks."""
+"""The decoding process and its parent: what a process gives up before it reads a file that may be
+hostile, and what is believed of its answers.
+"""

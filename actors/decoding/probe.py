@@ -305,8 +305,10 @@ def header_duration(source: Source) -> float:
 
 
 def stream_length(source: Source, stream: Stream | None) -> float:
-    """Return the length of a stream by the header in seconds, the file's if it does not say."""
-    if stream is None:
+    """Return the length of a stream by the header in seconds, the file's if it does not say; 0
+    where there is no header to say it.
+    """
+    if stream is None or source.endless:
         return 0.0
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)

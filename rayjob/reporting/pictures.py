@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import ValidationError
 
-from actors.decoding.sandbox import DecodeSandbox
+from actors.confinement.sandbox import DecodeSandbox
 from rayjob.evaluation.fields import field_of
 from rayjob.recipes import find_recipe
 from rayjob.reporting.reading import Part

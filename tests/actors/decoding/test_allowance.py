@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actors.confinement.sandbox import DecodeSandbox
 from actors.decoding import decoder
-from actors.decoding.sandbox import DecodeSandbox
 from actors.storage.access import open_range
 from schemas.blocks import video_of
 from schemas.budget import Budget, ModelLimits
 from schemas.errors import MediaLimitError
 from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, StorageOptions
-from tests.support.media import Sound, numbers_of, render, shift_stamps
+from tests.support.media import Sound, numbers_of, render
 
 PLAN = SamplingPlan(num_frames=4, audio_rate=16_000)
 LIMITS = ModelLimits(
@@ -71,11 +71,8 @@ def test_silence_is_not_spread_out_where_no_header_announces_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two packets of sound an hour apart, in a container without a length."""
-    first = render(tmp_path / "a.ts", codec=None, sounds=[Sound(seconds=0.1)])
-    second = tmp_path / "b.ts"
-    shift_stamps(first, second, seconds=3600.0)
-    joined = tmp_path / "joined.ts"
-    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    sound = Sound(seconds=3600.2, gap=(0.1, 3600.1))
+    joined = render(tmp_path / "joined.mkv", codec=None, sounds=[sound])
     monkeypatch.setattr("actors.decoding.allowance.stream_length", lambda *_: 0.0)
     monkeypatch.setattr(decoder, "header_duration", lambda _: 0.0)
     with pytest.raises(MediaLimitError, match="of sound"):

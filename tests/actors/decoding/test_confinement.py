@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from actors.confinement.layers import LAYERS
+from actors.confinement.sandbox import DecodeSandbox
 from actors.decoding import sandbox as sandbox_module
-from actors.decoding.sandbox import DecodeSandbox
 from actors.stages import failure_of
 from schemas.blocks import video_of
 from schemas.errors import DecoderCrashedError, DecoderFaultError, NoMediaStreamError

@@ -197,7 +197,7 @@ def test_two_versions_never_make_one_file(
     url = moto_url if at == "moto" else gateway.endpoint_url
     client.put_object(Bucket=bucket, Key="clip.mp4", Body=DATA, ACL="public-read")
     uri = f"{url}/{bucket}/clip.mp4" if kind == "web" else f"s3://{bucket}/clip.mp4"
-    options = StorageOptions(endpoint_url=url, retries=1)
+    options = StorageOptions(endpoint_url=url, retries=1, places=(url,))
     with open_range(uri, options) as reader:
         assert reader.read(1000) == DATA[:1000]
         again = DATA[::-1][:size]

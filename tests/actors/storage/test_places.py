@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from actors.storage.access import open_range, read_whole
 from actors.storage.places import Places, _open_socket
 from rayjob.inputs.listing import places_of
-from schemas.errors import OpenError, PlaceNotAllowedError, StorageUnavailableError
+from schemas.errors import Cause, OpenError, PlaceNotAllowedError, StorageUnavailableError
 from schemas.media import StorageOptions
 
 BODY = b"bytes of a video"
@@ -64,7 +64,7 @@ def test_this_machine_is_refused_by_whatever_name(servers: tuple[str, str], host
     options = StorageOptions(retries=0)
     with pytest.raises(PlaceNotAllowedError, match=r"storage\.places") as caught:
         open_range(f"http://{host}:{port}/clip.mp4", options)
-    assert caught.value.transient and "password" not in str(caught.value)
+    assert caught.value.cause is Cause.PERMISSION and "password" not in str(caught.value)
 
 
 @pytest.mark.parametrize("host", ["2130706433", "127.1", "0x7f000001"])

@@ -84,11 +84,12 @@ def web() -> Iterator[str]:
         server.shutdown()
 
 
-NO_RETRIES = StorageOptions(retries=0, timeout_sec=5)
+def no_retries(web: str) -> StorageOptions:
+    return StorageOptions(retries=0, timeout_sec=5, places=(web,))
 
 
 def test_ranges_are_read_where_the_server_sends_them(web: str) -> None:
-    with open_range(f"{web}/ranges?v=1", NO_RETRIES) as reader:
+    with open_range(f"{web}/ranges?v=1", no_retries(web)) as reader:
         reader.seek(2_000_000)
         assert reader.read(100) == DATA[2_000_000:2_000_100]
         assert reader.size == len(DATA)
@@ -97,13 +98,13 @@ def test_ranges_are_read_where_the_server_sends_them(web: str) -> None:
 
 @pytest.mark.parametrize("kind", ["whole", "chunked", "unknown"])
 def test_a_server_without_ranges_is_read_whole(web: str, kind: str) -> None:
-    assert read_whole(f"{web}/{kind}", NO_RETRIES) == DATA
+    assert read_whole(f"{web}/{kind}", no_retries(web)) == DATA
     assert Web.asked == ["bytes=0-0", None]
 
 
 @pytest.mark.parametrize("kind", ["whole", "chunked", "endless"])
 def test_up_to_a_limit(web: str, kind: str) -> None:
-    options = StorageOptions(retries=2, timeout_sec=5, whole_file_mb=2)
+    options = StorageOptions(retries=2, timeout_sec=5, whole_file_mb=2, places=(web,))
     with pytest.raises(
         OpenError, match=r"sends no ranges.* 2 MB .*storage.whole_file_mb"
     ) as caught:
@@ -115,14 +116,17 @@ def test_up_to_a_limit(web: str, kind: str) -> None:
 
 def test_what_is_not_as_announced(web: str) -> None:
     with pytest.raises(StorageUnavailableError):
-        open_range(f"{web}/cut", NO_RETRIES)
-    with open_range(f"{web}/untrue", NO_RETRIES) as reader, pytest.raises(StorageUnavailableError):
+        open_range(f"{web}/cut", no_retries(web))
+    with (
+        open_range(f"{web}/untrue", no_retries(web)) as reader,
+        pytest.raises(StorageUnavailableError),
+    ):
         reader.seek(2_000_000)
         reader.read(10)
 
 
 def test_nothing_and_nowhere(web: str) -> None:
     with pytest.raises(EmptyFileError):
-        open_range(f"{web}/empty", NO_RETRIES)
+        open_range(f"{web}/empty", no_retries(web))
     with pytest.raises(NotFoundError):
-        open_range(f"{web}/nothing", NO_RETRIES)
+        open_range(f"{web}/nothing", no_retries(web))

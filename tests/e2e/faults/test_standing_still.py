@@ -163,7 +163,10 @@ def test_a_night_without_access_leaves_the_videos_alone(
     def night(place: str) -> jobs.Done:
         lines = [f"{name},{place}/{name}" for name in names]
         manifest.write_text("\n".join(["video_id,uri", *lines]) + "\n")
-        return jobs.caption(*jobs.DEMO, "--input", manifest, "--output", tmp_path / "out")
+        return jobs.caption(
+            *(*jobs.DEMO, "--input", manifest, "--output", tmp_path / "out"),
+            *("--set", f"storage.places=[{denied}, {clips}]"),
+        )
 
     for _ in range(3):
         done = night(denied)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from actors.decoding.sandbox import DecodeSandbox
+from actors.confinement.sandbox import DecodeSandbox
 from actors.engine.stats import EngineStats
 from actors.monitor import Snapshot
 from rayjob.cli import app

@@ -24,8 +24,8 @@ import av.subtitles.stream
 import numpy as np
 import pyarrow as pa
 
+from actors.confinement.answers import BYTES, DATA, HEADER, READY, SPAN, send, send_error, send_row
 from actors.confinement.layers import confine
-from actors.decoding.answers import BYTES, DATA, HEADER, READY, SPAN, send, send_error, send_row
 from actors.decoding.decoder import decode
 from actors.decoding.reading import ReadingCosts
 from actors.storage.range_reader import RangeReader

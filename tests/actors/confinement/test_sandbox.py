@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.decoding.child import BACKSTOP_MB
-from actors.decoding.sandbox import DecodeSandbox
+from actors.confinement.child import BACKSTOP_MB
+from actors.confinement.sandbox import DecodeSandbox
 from actors.stages import failure_of
 from actors.storage.local import LocalFile
 from schemas.blocks import video_of
@@ -223,8 +223,8 @@ def test_one_large_allocation_is_refused_by_the_system(good: Path) -> None:
 
 PARENT = """
 import sys
-from actors.decoding.child import BACKSTOP_MB
-from actors.decoding.sandbox import DecodeSandbox
+from actors.confinement.child import BACKSTOP_MB
+from actors.confinement.sandbox import DecodeSandbox
 from actors.stages import failure_of
 from actors.storage.local import LocalFile
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
@@ -271,7 +271,7 @@ def test_broken_files_print_nothing(good: Path, tmp_path: Path) -> None:
 def with_child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Let a sandbox's process run some code, which finds modules as usual, instead of its own."""
     start = "import json, sys, os; sys.path[:] = json.loads(sys.argv.pop())\n"
-    monkeypatch.setattr("actors.decoding.sandbox._BOOTSTRAP", start + code)
+    monkeypatch.setattr("actors.confinement.sandbox._BOOTSTRAP", start + code)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_a_process_that_cannot_start_is_nobody_s_fault(
 
 def test_the_child_starts_lean() -> None:
     code = (
-        "import actors.decoding.child, sys; "
+        "import actors.confinement.child, sys; "
         "print({'ray', 'torch', 'vllm', 's3fs', 'pandas'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.decoding.sandbox import DecodeSandbox
+from actors.confinement.sandbox import DecodeSandbox
 from schemas.errors import DecoderFaultError, DecodeTimeoutError, MediaLimitError
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 from tests.actors.decoding.test_sandbox import PLAN, with_child
@@ -61,7 +61,7 @@ def test_a_child_that_reads_without_end(monkeypatch: pytest.MonkeyPatch, good: P
         "sys.stdin.readline(); sys.stdin.readline()\n"
         f"while True: os.write(1, {SPAN_ASKED.format(0, 1000)}); sys.stdin.buffer.read(9)",
     )
-    monkeypatch.setattr("actors.decoding.sandbox.most_read", lambda size: 3 * size)
+    monkeypatch.setattr("actors.confinement.sandbox.most_read", lambda size: 3 * size)
     with DecodeSandbox(DecodeLimits(), StorageOptions()) as sandbox:
         with pytest.raises(MediaLimitError, match="reads more than"):
             sandbox.decode(str(good), PLAN)

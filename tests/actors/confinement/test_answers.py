@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from actors.decoding.answers import (
+from actors.confinement.answers import (
     ERROR_BYTES,
     HEADER,
     checked_error,

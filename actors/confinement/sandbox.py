@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from actors.decoding.answers import (
+from actors.confinement.answers import (
     BYTES,
     DATA,
     ERROR,
@@ -62,7 +62,7 @@ logger = logging.getLogger(__name__)
 
 _BOOTSTRAP = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); "
-    "from actors.decoding.child import main; main()"
+    "from actors.confinement.child import main; main()"
 )
 """A fresh interpreter that finds modules where this one does, however that was set up."""
 
@@ -75,7 +75,7 @@ _ENVIRONMENT = {
 """All that the child's environment holds; some interpreters find their own library by the last."""
 
 _WATCH_SEC = 0.05
-"""How often the child's memory is looked at; see ``actors.decoding.child.BACKSTOP_MB``."""
+"""How often the child's memory is looked at; see ``actors.confinement.child.BACKSTOP_MB``."""
 
 _START_SEC = 60.0
 _PIPE_BYTES = 1 << 20
