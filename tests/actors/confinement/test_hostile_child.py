@@ -10,7 +10,7 @@ import pytest
 from actors.confinement.sandbox import DecodeSandbox
 from schemas.errors import DecoderFaultError, DecodeTimeoutError, MediaLimitError
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
-from tests.actors.decoding.test_sandbox import PLAN, with_child
+from tests.actors.confinement.test_sandbox import PLAN, with_child
 from tests.support.media import render
 
 

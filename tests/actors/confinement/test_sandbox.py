@@ -59,7 +59,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch, good: Path, tmp_path: Path) -> str:
     with_child(
         monkeypatch,
         "import time\n"
-        "from actors.decoding import child\n"
+        "from actors.confinement import child\n"
         "real = child.decode\n"
         "child.decode = lambda source, *rest: (\n"
         "    time.sleep(600) if source.name == 'hang.mp4' else real(source, *rest))\n"
@@ -282,7 +282,7 @@ def test_a_fault_of_ours_is_not_the_video_s(
 ) -> None:
     with_child(
         monkeypatch,
-        "from actors.decoding import child\n"
+        "from actors.confinement import child\n"
         "real = child.decode\n"
         "def decode(source, *rest):\n"
         "    if source.name == 'good.mp4': raise " + fault + "\n"

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from actors.confinement import sandbox as sandbox_module
 from actors.confinement.layers import LAYERS
 from actors.confinement.sandbox import DecodeSandbox
-from actors.decoding import sandbox as sandbox_module
 from actors.stages import failure_of
 from schemas.blocks import video_of
 from schemas.errors import DecoderCrashedError, DecoderFaultError, NoMediaStreamError
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
-from tests.actors.decoding.test_sandbox import with_child
+from tests.actors.confinement.test_sandbox import with_child
 from tests.support.media import Sound, render
 
 PLAN = SamplingPlan(num_frames=8, audio_rate=16_000)
@@ -24,7 +24,7 @@ SECRET = "marked-secret"
 
 TAKEN_OVER = """
 import ctypes, fcntl, pathlib, resource, signal, socket, subprocess, threading
-from actors.decoding import child
+from actors.confinement import child
 libc = ctypes.CDLL(None, use_errno=True)
 real = child.decode
 def syscall(*numbers):
@@ -149,7 +149,7 @@ def test_a_kernel_without_a_layer_is_told_of_once(
         "from actors.confinement import layers\n"
         "def no_landlock(): raise OSError(38, 'Function not implemented')\n"
         "layers._LOCKS['landlock'] = no_landlock\n"
-        "from actors.decoding import child\n"
+        "from actors.confinement import child\n"
         "child.main()",
     )
     sandbox_module._warn_of.cache_clear()
