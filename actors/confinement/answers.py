@@ -1,10 +1,10 @@
 """What the decoding process says: which bytes of the file it needs, and in the end a row of
 ``schemas.blocks.VIDEO``, or an error.
 
-All that it says, and the bytes that it gets, is a kind, a length, and that many bytes. The process
-may be in the hands of a hostile file, so its parent takes nothing on trust: a length is compared
-with what the plan and the limits allow before memory is set aside for it, ranges lie within the
-file, and a row is checked before it goes on.
+All that it says is a kind, a length, and that many bytes. The process may be in the hands of a
+hostile file, so its parent takes nothing on trust: a length is compared with what the plan and the
+limits allow before memory is set aside for it, ranges lie within the file, and a row is checked
+before it goes on.
 """
 
 from __future__ import annotations
