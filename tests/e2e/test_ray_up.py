@@ -168,8 +168,12 @@ def test_nothing_is_done_without_the_token(machine: Machine) -> None:
 
 @pytest.fixture
 def prometheus(machine: Machine) -> None:
-    """Scrapes all nodes that Ray names, and evaluates the alerts."""
+    """Scrapes all nodes that Ray names, as soon as all are there, and evaluates the alerts."""
     services = ssh(HEAD, "cat /tmp/ray/prom_metrics_service_discovery.json")
+    deadline = time.monotonic() + 300
+    while not all(f"{each}:" in machine.run(services)[1] for each in (HEAD, STAYS, DIES)):
+        assert time.monotonic() < deadline
+        time.sleep(5)
     machine.expect(f"{services} > ~/services.json; echo {shlex.quote(SCRAPE)} > ~/prometheus.yaml")
     run = f"{watching.program('prometheus')} --config.file ../prometheus.yaml"
     run += " --storage.tsdb.path /tmp/prometheus --web.listen-address 127.0.0.1:9090"
