@@ -232,7 +232,7 @@ class Budget(BaseModel):
             PromptTooLongError: it does not fit; said before anything is computed of it.
         """
         shown = _held(clip)
-        # The engine cuts an answer that the context does not hold: that is no reason here.
+        # The engine cuts an answer that the context does not hold: that is not a reason here.
         answer = min(answer, max(0, self.limits.context - text))
         over = self.limits.beyond_context(shown, text=text)
         if over is None:

@@ -54,7 +54,7 @@ class Orientation:
 def read_orientation(frame: VideoFrame) -> Orientation:
     """Read the display matrix that containers and codecs attach to frames.
 
-    The matrix maps a pixel (x, y) to (a x + c y, b x + d y). Angles that are no multiple of
+    The matrix maps a pixel (x, y) to (a x + c y, b x + d y). Angles that are not a multiple of
     90 degrees go to the nearest.
     """
     side_data = cast(SideDataContainer, frame.side_data)  # the stub knows one key only

@@ -34,7 +34,7 @@ def find_recipe(name: str) -> type[BaseRecipe]:
     folder. Any other is imported there, too.
 
     Raises:
-        ConfigError: there is none of that name, it cannot be imported, or it is not a recipe.
+        ConfigError: there is no recipe of that name, it cannot be imported, or it is not a recipe.
     """
     target = name if ":" in name else BUILT_IN.get(name)
     if target is None:

@@ -52,7 +52,7 @@ class Material:
         """The caption of the whole video.
 
         Raises:
-            UnusableMaterialError: there is none.
+            UnusableMaterialError: there is no such caption.
         """
         for row in self.rows:
             if row.level == "video":
