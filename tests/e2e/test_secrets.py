@@ -90,7 +90,7 @@ def test_nothing_planted_is_found(
     demo = (jobs.ROOT / "configs/demo.yaml").read_text()
     config.write_text(
         demo.replace("engine:\n", f"engine:\n  vllm_args: {{hf_token: {MARK}-token}}\n")
-        + "storage: {retries: 0}\n"
+        + f"storage: {{retries: 0, places: [{moto_url}]}}\n"
     )
     secrets = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN")
     env = os.environ | {name: f"{MARK}-{name}" for name in secrets} | {"RAY_TMPDIR": ray_folder}
