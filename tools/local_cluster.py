@@ -46,7 +46,7 @@ from tinyworld.s3 import S3Gateway
 STATE = ROOT / "out" / "local-cluster"
 NETWORK = "10.77.0"
 YOU = f"{NETWORK}.1"
-HEAD, *WORKERS = (f"{NETWORK}.{number}" for number in (2, 3, 4))
+HEAD, *WORKERS, SPARE = (f"{NETWORK}.{number}" for number in (2, 3, 4, 5))
 BUCKETS = ("videos", "captions")
 NAMESPACES = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 PROGRAMS = (
@@ -276,8 +276,10 @@ def adapted(text: str, key: Path) -> str:
     config: dict[str, Any] = yaml.safe_load(text)
     del config["head_node_type"]
     engine = config.pop("available_node_types")["engine"]
-    config["provider"] = {"type": "local", "head_ip": HEAD, "worker_ips": WORKERS}
-    config["max_workers"] = len(WORKERS)
+    # Ray counts the head as one of this type: without an address to spare it leaves a worker out.
+    addresses = [*WORKERS, SPARE]
+    config["provider"] = {"type": "local", "head_ip": HEAD, "worker_ips": addresses}
+    config["max_workers"] = len(addresses)
     config["auth"]["ssh_private_key"] = str(key)
     config["head_setup_commands"] = config["setup_commands"]
     config["worker_setup_commands"] = engine["worker_setup_commands"]
