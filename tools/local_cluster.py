@@ -46,7 +46,7 @@ from tinyworld.s3 import S3Gateway
 STATE = ROOT / "out" / "local-cluster"
 NETWORK = "10.77.0"
 YOU = f"{NETWORK}.1"
-HEAD, *WORKERS, SPARE = (f"{NETWORK}.{number}" for number in (2, 3, 4, 5))
+HEAD, *WORKERS = (f"{NETWORK}.{number}" for number in (2, 3, 4))
 BUCKETS = ("videos", "captions")
 NAMESPACES = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 PROGRAMS = (
@@ -55,7 +55,13 @@ PROGRAMS = (
     ("rsync", "rsync", "libpopt0", "libxxhash0"),
     ("ip", "iproute2", "libbpf1", "libmnl0"),
 )
-HERMETIC = {"RAY_USAGE_STATS_ENABLED": "0", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",
+    # Ray's second autoscaler starts one machine of the provider `local`, however many there are.
+    "RAY_UP_enable_autoscaler_v2": "0",
+}
 
 
 def main() -> int:
@@ -154,7 +160,7 @@ def inside(folder: Path, command: Sequence[str]) -> int:
     shutil.copy(key.with_suffix(".pem.pub"), folder / "authorized_keys")
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "host_key")
     with S3Gateway(folder / "s3", buckets=BUCKETS, host=YOU) as s3:
-        settings = {**HERMETIC, **s3.env}
+        settings = {**SETTINGS, **s3.env}
         # A machine loses its power by `kill -9` of the process that its file names.
         (home / "machines").mkdir()
         for address in (HEAD, *WORKERS):
@@ -276,10 +282,8 @@ def adapted(text: str, key: Path) -> str:
     config: dict[str, Any] = yaml.safe_load(text)
     del config["head_node_type"]
     engine = config.pop("available_node_types")["engine"]
-    # Ray counts the head as one of this type: without an address to spare it leaves a worker out.
-    addresses = [*WORKERS, SPARE]
-    config["provider"] = {"type": "local", "head_ip": HEAD, "worker_ips": addresses}
-    config["max_workers"] = len(addresses)
+    config["provider"] = {"type": "local", "head_ip": HEAD, "worker_ips": WORKERS}
+    config["max_workers"] = len(WORKERS)
     config["auth"]["ssh_private_key"] = str(key)
     config["head_setup_commands"] = config["setup_commands"]
     config["worker_setup_commands"] = engine["worker_setup_commands"]
