@@ -36,6 +36,7 @@ from tinyworld.world import sample_scenes
 folder = pathlib.Path("out/clips")
 for name in render_clips(sample_scenes({CLIPS}, seed=19), folder):
     boto3.client("s3").upload_file(str(folder / name), "videos", f"clips/{{name}}")
+boto3.client("s3").put_object(Bucket="videos", Key="broken/text.mp4", Body=b"no video")
 """
 
 SCRAPE = """
@@ -183,6 +184,8 @@ def prometheus(machine: Machine) -> None:
 def test_a_worker_dies_and_nothing_is_lost(machine: Machine, prometheus: None) -> None:
     job = "python -m rayjob.caption --config job.yaml --output s3://captions/killed"
     job += " --set shards.seconds=0.5 --set engine.videos_in_flight=1"
+    # One that fails, for what the dashboard shows of failures.
+    job += " --input s3://videos/clips/ --input s3://videos/broken/"
     submit = f"rayjob submit --address http://localhost:8265 -- {job}"
     machine.expect(f"({submit}; echo $? > ../code) > ../log 2>&1 &")
     deadline = time.monotonic() + 300
