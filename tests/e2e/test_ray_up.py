@@ -185,7 +185,9 @@ def test_a_worker_dies_and_nothing_is_lost(machine: Machine, prometheus: None) -
     job = "python -m rayjob.caption --config job.yaml --output s3://captions/killed"
     job += " --set shards.seconds=0.5 --set engine.videos_in_flight=1"
     # One that fails, for what the dashboard shows of failures.
-    job += " --input s3://videos/clips/ --input s3://videos/broken/"
+    job += " --input s3://videos/broken/ --input s3://videos/clips/"
+    # All must find room on one worker: nobody replaces the other.
+    job += " --set engine.cpus_per_engine=0.5 --set decode.cpus_per_actor=0.5"
     submit = f"rayjob submit --address http://localhost:8265 -- {job}"
     machine.expect(f"({submit}; echo $? > ../code) > ../log 2>&1 &")
     deadline = time.monotonic() + 300
