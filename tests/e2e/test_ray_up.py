@@ -97,7 +97,10 @@ class Machine:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(timeout=60)
+        try:
+            self._process.wait(timeout=60)
+        except subprocess.TimeoutExpired:  # a command still runs; it ends with its machine
+            self._process.kill()
 
 
 def ssh(address: str, command: str) -> str:
