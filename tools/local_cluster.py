@@ -55,7 +55,13 @@ PROGRAMS = (
     ("rsync", "rsync", "libpopt0", "libxxhash0"),
     ("ip", "iproute2", "libbpf1", "libmnl0"),
 )
-HERMETIC = {"RAY_USAGE_STATS_ENABLED": "0", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",
+    # Ray's second autoscaler starts one machine of the provider `local`, however many there are.
+    "RAY_UP_enable_autoscaler_v2": "0",
+}
 
 
 def main() -> int:
@@ -154,7 +160,7 @@ def inside(folder: Path, command: Sequence[str]) -> int:
     shutil.copy(key.with_suffix(".pem.pub"), folder / "authorized_keys")
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "host_key")
     with S3Gateway(folder / "s3", buckets=BUCKETS, host=YOU) as s3:
-        settings = {**HERMETIC, **s3.env}
+        settings = {**SETTINGS, **s3.env}
         # A machine loses its power by `kill -9` of the process that its file names.
         (home / "machines").mkdir()
         for address in (HEAD, *WORKERS):
