@@ -24,7 +24,6 @@ from schemas.config import ShardConfig
 from schemas.errors import LockLostError
 from schemas.media import StorageOptions
 from tests.support.outputs import (
-    KINDS,
     NO_LOCK,
     OMNI,
     Crash,
@@ -39,11 +38,6 @@ from tests.support.outputs import (
     settled,
     together,
 )
-
-
-@pytest.fixture(params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> TableStore:
-    return open_store(request.param, request, tmp_path)
 
 
 class HeldStore(TableStore):

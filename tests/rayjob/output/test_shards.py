@@ -23,7 +23,6 @@ from schemas.config import ShardConfig
 from schemas.errors import OutputLockedError
 from schemas.tables import CAPTIONS, FAILURES, RESULTS, results_table
 from tests.support.outputs import (
-    KINDS,
     NO_LOCK,
     OMNI,
     Crash,
@@ -43,11 +42,6 @@ from tests.support.outputs import (
     reconcile,
     together,
 )
-
-
-@pytest.fixture(params=KINDS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> TableStore:
-    return open_store(request.param, request, tmp_path)
 
 
 @pytest.fixture
