@@ -14,7 +14,7 @@ import itertools
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -191,10 +191,9 @@ def _parquet_rows(file: _File) -> _Rows:
     read = _without_media(table.schema_arrow, _leaves(table))
     number = 0
     for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=read):
-        names, columns = batch.schema.names, batch.columns
-        for index in range(batch.num_rows):
+        names = batch.schema.names
+        for cells in zip(*map(_cells, batch.columns), strict=True):
             number += 1
-            cells = (_cell(column[index]) for column in columns)
             yield f"row {number}", dict(zip(names, cells, strict=True))
 
 
@@ -213,6 +212,23 @@ def _without_media(schema: pa.Schema, leaves: list[str]) -> list[str]:
         and {each.name for each in field.type} == {"bytes", "path"}
     }
     return [each for each in leaves if each not in media]
+
+
+def _cells(column: pa.Array) -> Iterable[Any]:
+    """The values of a column. Those that may be large are made one by one, or once for all cells
+    that hold them.
+    """
+    if pa.types.is_nested(column.type):
+        return map(_cell, column)
+    if pa.types.is_dictionary(column.type):
+        used = column.indices.unique()
+        values = dict(zip(used.to_pylist(), _cells(column.dictionary.take(used)), strict=True))
+        return map(values.__getitem__, column.indices.to_pylist())
+    try:
+        cells: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError):
+        return map(_cell, column)
+    return cells
 
 
 def _cell(value: pa.Scalar) -> Any:
