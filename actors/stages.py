@@ -54,9 +54,10 @@ def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> Fail
     Args:
         row: the columns of ``schemas.blocks.INPUTS``, and the ``warnings`` of a decoded video.
     """
-    message = str(error) or repr(error)
+    message, warnings = str(error) or repr(error), row.get("warnings")
     if isinstance(error, VideoError):
         stage = error.stage
+        warnings = warnings if error.warnings is None else list(error.warnings)
     else:
         message = f"unforeseen {type(error).__name__}: {message}"
     cause, attempts = Cause.of(error), row["attempts"] + 1
@@ -71,7 +72,7 @@ def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> Fail
         attempts=attempts,
         metadata=row["metadata"],
         source_version=row["source_version"],
-        warnings=row.get("warnings"),
+        warnings=warnings,
     )
 
 

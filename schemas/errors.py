@@ -163,10 +163,13 @@ class VideoError(RayjobError):
     Attributes:
         stage: where it happened, the ``stage`` column.
         cause: decides whether a later run tries again without ``--retry-failed``.
+        warnings: what was odd about the file before it failed, one sentence each; None where
+            it was not looked at.
     """
 
     stage: ClassVar[Stage] = "decode"
     cause: ClassVar[Cause] = Cause.DATA
+    warnings: Sequence[str] | None = None
 
 
 class OpenError(VideoError):

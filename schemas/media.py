@@ -21,6 +21,9 @@ from pydantic import (
 from schemas.frame_pack import FramePack
 from schemas.settings import LISTED, Flag, Settings, Unset
 
+MOST_WARNINGS, LONGEST_WARNING = 32, 256
+"""Sentences about one file, which may be damaged everywhere, and characters of one."""
+
 
 class SamplingPlan(Settings):
     """What to extract from a video: all that the decoder needs to know of a recipe.
@@ -196,7 +199,8 @@ class DecodedVideo:
             from the start of the video, increasing; the frames' own times where all were picked.
         audio: float32 mono in [-1, 1], shape (N,), or None without sound.
         audio_rate: samples per second of ``audio``, 0 without sound.
-        warnings: what was wrong but could be worked around, one sentence each.
+        warnings: what was wrong but could be worked around, one sentence each; at most
+            ``MOST_WARNINGS`` of up to ``LONGEST_WARNING`` characters.
     """
 
     info: VideoInfo

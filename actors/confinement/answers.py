@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,7 +24,14 @@ from actors.confinement.layers import LAYERS
 from actors.storage.range_reader import MAX_REQUEST_BYTES
 from schemas.blocks import VIDEO, video_of
 from schemas.errors import DecoderFaultError, RayjobError, VideoError
-from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, VideoInfo
+from schemas.media import (
+    LONGEST_WARNING,
+    MOST_WARNINGS,
+    DecodedVideo,
+    DecodeLimits,
+    SamplingPlan,
+    VideoInfo,
+)
 
 HEADER = struct.Struct("<cQ")
 READY, ROW, ERROR, BYTES = b"+", b"R", b"E", b"B"
@@ -37,8 +45,11 @@ SPAN = struct.Struct("<QQ")
 READY_BYTES = 4 << 10
 """Room for what READY says: which layers of confinement are not on, and why, as JSON."""
 
-ERROR_BYTES = 128 << 10
-"""Longest error, as JSON; its texts are cut to 8192 characters of up to 12 bytes."""
+_MESSAGE, _TRACE = 2048, 6144
+"""Characters of an error's texts at most."""
+
+ERROR_BYTES = 4096 + 12 * (_MESSAGE + _TRACE + MOST_WARNINGS * LONGEST_WARNING)
+"""Longest error, as JSON, in which a character takes up to 12 bytes."""
 
 FRAME_BYTES = 1 << 10
 """Room for a frame's time, and for what makes a tiny one larger as JPEG than as pixels."""
@@ -53,6 +64,7 @@ _ERRORS: dict[str, type[RayjobError]] = {
 }
 _INFO = TypeAdapter(VideoInfo)
 _LAYERS = TypeAdapter(dict[str, str])
+_WARNINGS = TypeAdapter(list[str] | None)
 
 
 def send(answers: BinaryIO, kind: bytes, payload: bytes = b"") -> None:
@@ -61,14 +73,27 @@ def send(answers: BinaryIO, kind: bytes, payload: bytes = b"") -> None:
     answers.flush()
 
 
-def send_error(answers: BinaryIO, error: str, message: str, *, trace: str = "") -> None:
+def send_error(
+    answers: BinaryIO,
+    error: str,
+    message: str,
+    *,
+    trace: str = "",
+    warnings: Sequence[str] | None = None,
+) -> None:
     """Write the error that ended a request.
 
     Args:
         error: name of a class of ``schemas.errors``.
         trace: where it came from, if nobody foresaw it.
+        warnings: of a ``VideoError``.
     """
-    answer = {"error": error, "message": message[:2048], "trace": trace[-6144:]}
+    answer = {
+        "error": error,
+        "message": message[:_MESSAGE],
+        "trace": trace[-_TRACE:],
+        "warnings": warnings,
+    }
     send(answers, ERROR, json.dumps(answer).encode())
 
 
@@ -135,17 +160,22 @@ def checked_layers(payload: pa.Buffer) -> dict[str, str]:
 
 
 def checked_error(payload: pa.Buffer) -> RayjobError:
-    """Return the error that an answer speaks of, with its trace as a note.
+    """Return the error that an answer speaks of, with its warnings, and its trace as a note.
 
     Raises:
         DecoderFaultError: the answer is not an error.
     """
     try:
         answer = json.loads(payload.to_pybytes())
+        # Half of a surrogate pair, which JSON can spell, is no text for a table.
+        json.dumps(answer, ensure_ascii=False).encode()
         name, message, trace = (str(answer[key]) for key in ("error", "message", "trace"))
+        warnings = _WARNINGS.validate_python(answer["warnings"], strict=True)
         error = _ERRORS[name](message)
     except (ValueError, TypeError, KeyError, RecursionError) as problem:
         raise _nonsense(problem) from None
+    if isinstance(error, VideoError):
+        error.warnings = warnings
     if trace:
         error.add_note(trace)
     return error

@@ -137,7 +137,7 @@ class _Server:
             with RangeReader(self._fetch, size=request["size"], name=request["name"]) as reader:
                 row = video_row(decode(reader, plan, self._limits, self._costs, self._budget))
         except VideoError as error:
-            send_error(self._answers, type(error).__name__, str(error))
+            send_error(self._answers, type(error).__name__, str(error), warnings=error.warnings)
         except MemoryError:
             message = f"decoding needs more than {self._limits.memory_mb} MB of memory"
             send_error(self._answers, DecoderCrashedError.__name__, message)

@@ -24,7 +24,12 @@ from actors.decoding.schedule import Schedule
 from actors.decoding.sound import SoundTrack, decode_sound
 from actors.storage.range_reader import RangeReader
 from schemas.budget import SHORTEST_SOUND_SEC, Budget
-from schemas.errors import CorruptMediaError, NoMediaStreamError, UnsupportedCodecError
+from schemas.errors import (
+    CorruptMediaError,
+    NoMediaStreamError,
+    UnsupportedCodecError,
+    VideoError,
+)
 from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, VideoInfo
 
 
@@ -52,8 +57,11 @@ def decode(
     opened = open_source(source, limits, costs)
     try:
         return _decode(opened, plan, limits, Allowance(opened, plan, limits, budget))
-    except BAD_DATA as error:
-        raise CorruptMediaError(f"cannot be decoded: {error.strerror or _reason(opened)}") from None
+    except (VideoError, *BAD_DATA) as error:
+        if not isinstance(error, VideoError):
+            error = CorruptMediaError(f"cannot be decoded: {error.strerror or _reason(opened)}")
+        error.warnings = opened.warnings
+        raise error from None
     finally:
         opened.container.close()
 

@@ -27,7 +27,7 @@ from schemas.errors import (
     NotAVideoError,
     UnsupportedCodecError,
 )
-from schemas.media import DecodeLimits
+from schemas.media import LONGEST_WARNING, MOST_WARNINGS, DecodeLimits
 
 AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
 
@@ -129,8 +129,9 @@ class Source:
             self.warn("streams that begin in the middle of the file were left out")
 
     def warn(self, sentence: str) -> None:
-        """Note what was wrong but could be worked around, once."""
-        if sentence not in self.warnings:
+        """Note what was wrong but could be worked around, once; the first few dozen things."""
+        sentence = sentence[:LONGEST_WARNING]
+        if sentence not in self.warnings and len(self.warnings) < MOST_WARNINGS:
             self.warnings.append(sentence)
 
     def packets(self, *streams: Stream) -> Iterator[Packet[Any]]:

@@ -33,14 +33,15 @@ class PlainText:
     def __init__(self, tokenizer: Any) -> None:
         from transformers import AddedToken, PreTrainedTokenizerBase
 
-        # A copy, because it gets a token more, and because a fast tokenizer refuses calls while
-        # another thread changes it.
-        self._tokenizer: Any = copy.deepcopy(tokenizer)
+        self._tokenizer = tokenizer
         self._lock = threading.Lock()
         self._control: dict[int, str] = {}
-        # Others, such as Mistral's, read control tokens in no text.
-        self._is_known = isinstance(self._tokenizer, PreTrainedTokenizerBase)
+        # Mistral's own reads control tokens in no text, and can be neither copied nor added to.
+        self._is_known = isinstance(tokenizer, PreTrainedTokenizerBase)
         if self._is_known:
+            # A copy, because it gets a token more, and because a fast tokenizer refuses calls while
+            # another thread changes it.
+            self._tokenizer = copy.deepcopy(tokenizer)
             special = set(self._tokenizer.all_special_ids)
             self._control = {
                 number: token.content

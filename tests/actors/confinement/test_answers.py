@@ -24,7 +24,14 @@ from actors.confinement.answers import (
 from schemas.blocks import VIDEO, video_of, video_row
 from schemas.errors import DecoderFaultError, OpenError
 from schemas.frame_pack import FramePacker
-from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, VideoInfo
+from schemas.media import (
+    LONGEST_WARNING,
+    MOST_WARNINGS,
+    DecodedVideo,
+    DecodeLimits,
+    SamplingPlan,
+    VideoInfo,
+)
 
 PLAN = SamplingPlan(num_frames=3, max_pixels=1000, audio_rate=16_000)
 FRAMES = np.random.default_rng(0).integers(0, 255, (3, 20, 30, 3), dtype=np.uint8)
@@ -193,17 +200,25 @@ def test_lengths_are_bounded_by_plan_and_limits() -> None:
 
 def test_errors_are_short_texts() -> None:
     pipe = io.BytesIO()
-    send_error(pipe, "OpenError", "\U0001f3ac" * 1_000_000, trace="\U0001f3ac" * 1_000_000)
+    film = "\U0001f3ac"
+    odd = [film * LONGEST_WARNING] * MOST_WARNINGS
+    send_error(pipe, "OpenError", film * 1_000_000, trace=film * 1_000_000, warnings=odd)
     error = checked_error(pa.py_buffer(pipe.getvalue()[HEADER.size :]))
     assert isinstance(error, OpenError)
-    assert set(str(error)) == {"\U0001f3ac"}
+    assert set(str(error)) == {film}
+    assert error.warnings == odd
     assert len(pipe.getvalue()) - HEADER.size <= ERROR_BYTES
     for answer in (
         b"",
         b"[]",
         b"{}",
         b"[" * 60_000,
-        b'{"error": "SystemExit", "message": "", "trace": ""}',
+        b'{"error": "SystemExit", "message": "", "trace": "", "warnings": null}',
+        b'{"error": "OpenError", "message": "", "trace": ""}',
+        b'{"error": "OpenError", "message": "", "trace": "", "warnings": "odd"}',
+        b'{"error": "OpenError", "message": "", "trace": "", "warnings": [1]}',
+        b'{"error": "OpenError", "message": "", "trace": "", "warnings": ["\\ud800"]}',
+        b'{"error": "OpenError", "message": "\\ud800", "trace": "", "warnings": null}',
     ):
         with pytest.raises(DecoderFaultError):
             checked_error(pa.py_buffer(answer))

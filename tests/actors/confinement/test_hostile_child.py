@@ -33,8 +33,8 @@ NONSENSE = {
     "bytes backwards": SPAN_ASKED.format(9, 3),
     "no bytes": SPAN_ASKED.format(9, 9),
     "half a span": "b'B' + (8).to_bytes(8, 'little') + bytes(8)",
-    "an unknown error": "b'E' + (50).to_bytes(8, 'little') + "
-    'b\'{"error": "SystemExit", "message": "", "trace":""}\'',
+    "an unknown error": "b'E' + (65).to_bytes(8, 'little') + "
+    'b\'{"error": "SystemExit", "message": "", "trace":"", "warnings":[]}\'',
 }
 
 

@@ -33,6 +33,7 @@ from schemas.errors import (
     NotAVideoError,
     NotFoundError,
     StorageUnavailableError,
+    TruncatedMediaError,
 )
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 from tests.actors.decoding.test_decoder import expected, load
@@ -121,6 +122,22 @@ def test_one_child_serves_many_files_good_and_bad(
             sandbox.decode(str(path), PLAN)
     assert numbers_of(video_of(sandbox.decode(str(good), PLAN)).frames) == expected(60, 8)
     assert sandbox.pid == pid
+
+
+def test_a_failure_tells_what_was_odd_before(sandbox: DecodeSandbox, tmp_path: Path) -> None:
+    path = render(tmp_path / "cut.mp4", container_options={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    row = {"video_id": "cut.mp4", "uri": str(path), "attempts": 0, "metadata": None}
+    with pytest.raises(TruncatedMediaError) as caught:
+        sandbox.decode(str(path), PLAN)
+    failure = failure_of({**row, "source_version": None}, caught.value, stage="decode")
+    assert "the file is cut off; what is there was decoded" in (failure.warnings or ())
+    # Of a file that was not looked at nothing is known.
+    with pytest.raises(NotFoundError) as missing:
+        sandbox.decode(str(tmp_path / "nothing.mp4"), PLAN)
+    assert (
+        failure_of({**row, "source_version": None}, missing.value, stage="decode").warnings is None
+    )
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL", "SIGABRT"])
