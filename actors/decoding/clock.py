@@ -140,10 +140,19 @@ class Packets:
         return len(self.places)
 
     @property
-    def stamps(self) -> Floats:
-        """When the packets are decoded, or else when they are shown, shape (P,)."""
+    def tells_decoding(self) -> bool:
+        """Whether most stamped packets say when they are decoded."""
         decoded, shown = (np.count_nonzero(~np.isnan(each)) for each in (self.decoded, self.shown))
-        return self.decoded if 2 * decoded >= shown else self.shown
+        return bool(2 * decoded >= shown)
+
+    @property
+    def stamps(self) -> Floats:
+        """When the packets are decoded, or else when they are shown, shape (P,).
+
+        NaN for hidden ones: an edit goes back to a key frame, and shows nothing of the way.
+        """
+        stamps = self.decoded if self.tells_decoding else self.shown
+        return np.where(self.hidden, np.nan, stamps)
 
     @property
     def step(self) -> float:
@@ -253,7 +262,7 @@ def _jumps(packets: Packets) -> tuple[Ints, Floats]:
         return known[:0], steps
     ordinary = float(np.percentile(steps, 90))
     # Without decoding times, stamps go back and forth by a few frames.
-    back = BACK_SEC if stamps is packets.decoded else max(BACK_SEC, 10 * step)
+    back = BACK_SEC if packets.tells_decoding else max(BACK_SEC, 10 * step)
     at = np.flatnonzero((steps < -back) | (steps > max(AHEAD_SEC, 10 * ordinary)))
     return packets.places[known[at + 1]], steps[at] - step
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.decoding.allowance import Allowance
+from actors.decoding.edits import stands_still
 from actors.decoding.extent import check_complete, check_length, is_animated_webp
 from actors.decoding.pictures import Pictures, decode_pictures
 from actors.decoding.probe import (
@@ -81,6 +82,8 @@ def _decode(
             check=allowance.longer_sound,
             warn=source.warn,
         )
+    if source.container.format.name.startswith("mov") and stands_still(source.reader):
+        source.warn("an edit list stops or changes the speed, and was not followed there")
     schedule, tables = None, read_tables(source)
     if tables is not None and source.video is not None:
         schedule = schedule_from(source, source.video, tables[source.video.index])

@@ -18,11 +18,14 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from actors.decoding.sampling import fit_size
 from actors.decoding.streams import Crop
+from schemas.errors import UnsupportedCodecError
 
 Image = npt.NDArray[np.uint8]
 """RGB, shape (H, W, 3)."""
 
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+_MATRICES = frozenset({1, 4, 5, 6, 7, 9})
+"""BT.709, FCC, BT.601 (both), SMPTE 240M and BT.2020: those that swscale converts."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,23 @@ def read_orientation(frame: VideoFrame) -> Orientation:
     return Orientation(degrees, True, c < 0, b < 0)
 
 
+def _matrix(frame: VideoFrame, *, is_high: bool) -> int:
+    """By which matrix a frame's colours are coded, in the numbers of ITU-T H.273.
+
+    Args:
+        is_high: whether the picture is of high definition, before edges are cut off.
+    """
+    tagged = int(frame.colorspace)
+    if tagged in _MATRICES or frame.format.is_rgb or len(frame.format.components) < 3:
+        return tagged
+    if tagged == _UNSPECIFIED:
+        # What players do: BT.709 came with high definition, which films do not fill.
+        return int(Colorspace.ITU709 if is_high else Colorspace.ITU601)
+    raise UnsupportedCodecError(
+        f"no conversion for the picture's colours (matrix coefficients {tagged} of ITU-T H.273)"
+    )
+
+
 class FrameConverter:
     """Turn decoded frames of one stream into equally large RGB images.
 
@@ -107,7 +127,11 @@ class FrameConverter:
         self._graphs: dict[str, tuple[tuple[int, int, str], Graph]] = {}
 
     def convert(self, frame: VideoFrame) -> Image:
-        """Return the image of a frame, uint8 RGB of shape (H, W, 3)."""
+        """Return the image of a frame, uint8 RGB of shape (H, W, 3).
+
+        Raises:
+            UnsupportedCodecError: its colours are coded in a way that FFmpeg does not convert.
+        """
         high = frame.height > 576 or frame.width >= 1280
         if self._crop is not None:
             left, right, top, bottom = self._crop
@@ -120,10 +144,7 @@ class FrameConverter:
         if (frame.width, frame.height) != self._coded:
             self._warn("the picture changes its size; all frames were scaled to the first's")
         width, height = self._size
-        source = frame.colorspace
-        if source == _UNSPECIFIED:
-            # What players do: BT.709 came with high definition, which films do not fill.
-            source = Colorspace.ITU709 if high else Colorspace.ITU601
+        source = _matrix(frame, is_high=high)
         if frame.interlaced_frame:
             # Of the two moments in an interlaced frame's odd and even lines one is shown. Scaled
             # to the pixel budget, mostly below a field's own height, it needs no neighbouring
