@@ -18,13 +18,14 @@ CHATML = (
 that is a list of parts is an error in it."""
 
 
-def renderer_of(model: Path) -> Any:
+def renderer_of(model: Path, *, tokenizer_mode: Any = "auto") -> Any:
     """The renderer that an engine of this checkpoint has; weights are not read."""
     from vllm import AsyncEngineArgs
     from vllm.renderers import renderer_from_config
 
     arguments = AsyncEngineArgs(
         model=str(model),
+        tokenizer_mode=tokenizer_mode,
         max_model_len=4096,
         enforce_eager=True,
         mm_processor_cache_gb=0,
@@ -80,4 +81,31 @@ def model_with(
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     if template is not None:
         (folder / "chat_template.jinja").write_text(template)
+    return folder
+
+
+def mistral_model(folder: Path, *, file: str, name: str) -> Path:
+    """A text model, without weights, whose tokenizer is a file of Mistral's own kind.
+
+    Args:
+        file: one of those that come with ``mistral_common``.
+        name: what it is called in a model's folder.
+    """
+    import mistral_common
+    from transformers import MistralConfig
+
+    folder.mkdir()
+    config = MistralConfig(
+        vocab_size=131_072,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=8192,
+        architectures=["MistralForCausalLM"],
+        dtype="bfloat16",
+    )
+    config.save_pretrained(folder)
+    shutil.copy(Path(mistral_common.__file__).parent / "data" / file, folder / name)
     return folder
