@@ -57,12 +57,14 @@ def decode(
     """
     opened = open_source(source, limits, costs)
     try:
-        return _decode(opened, plan, limits, Allowance(opened, plan, limits, budget))
-    except (VideoError, *BAD_DATA) as error:
-        if not isinstance(error, VideoError):
-            error = CorruptMediaError(f"cannot be decoded: {error.strerror or _reason(opened)}")
+        try:
+            return _decode(opened, plan, limits, Allowance(opened, plan, limits, budget))
+        except BAD_DATA as error:
+            reason = error.strerror or _reason(opened)
+            raise CorruptMediaError(f"cannot be decoded: {reason}") from None
+    except VideoError as error:
         error.warnings = opened.warnings
-        raise error from None
+        raise
     finally:
         opened.container.close()
 
@@ -143,7 +145,7 @@ def _read_sound(source: Source, tables: dict[int, SampleTable], track: SoundTrac
 
 def _check_clock(source: Source, schedule: Schedule | None) -> None:
     if schedule is not None:
-        check_length(source, schedule.timeline.duration)
+        check_length(source, schedule.timeline)
 
 
 def _reason(source: Source) -> str:

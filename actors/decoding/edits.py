@@ -6,10 +6,13 @@ import itertools
 import struct
 from collections.abc import Iterator
 
+from actors.decoding.probe import Source
 from actors.storage.range_reader import RangeReader
 
 _MOST = 4096
 """Boxes in one box, and edits in one list, that are looked at."""
+
+_NEXT_TO_NOTHING = 0.1
 
 _WAY = (b"moov", b"trak", b"edts", b"elst")
 _NORMAL_RATE = 1 << 16
@@ -27,6 +30,18 @@ def stands_still(reader: RangeReader) -> bool:
         )
     finally:
         reader.seek(before)
+
+
+def check_shown(source: Source, shown: int) -> None:
+    """Warn where an edit list leaves next to nothing of the picture: mostly by a time scale that
+    lies.
+
+    Args:
+        shown: how many frames are shown.
+    """
+    assert source.video is not None
+    if shown < _NEXT_TO_NOTHING * source.video.frames:
+        source.warn(f"the header counts {source.video.frames} frames and shows {shown}")
 
 
 def _boxes(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import av
 
 from actors.decoding.probe import Source
+from actors.decoding.sampling import Timeline
 from actors.storage.range_reader import RangeReader
 from schemas.errors import CorruptMediaError, TruncatedMediaError
 
@@ -17,6 +18,13 @@ to the sound, or guess how long the last frame is shown."""
 
 _LIE, _LIE_SEC = 10, 60.0
 """A picture so many times longer than its file, and longer than so many seconds, is a lie."""
+
+_LONGER, _LONGER_SEC = 1.5, 1.0
+"""One so many times and seconds longer is told."""
+
+MOST_FRAMES_PER_SEC = 1000
+_FEW = 10
+"""Of so few frames two may be as near as they like."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,23 +87,31 @@ def is_animated_webp(reader: RangeReader) -> bool:
     return header[8:16] == b"WEBPVP8X" and bool(header[20] & 2)
 
 
-def check_length(source: Source, length: float) -> None:
-    """Tell an MP4 or MOV header that lies about how long the picture is, by its time scale.
+def check_length(source: Source, timeline: Timeline) -> None:
+    """Tell a header that lies about how long the picture is, by its time scale.
 
     Args:
-        length: of the picture by its own time scale, in seconds.
+        timeline: of the picture, by its own time scale.
 
     Raises:
-        CorruptMediaError: by the same header the file is many times shorter.
+        CorruptMediaError: no camera takes so many frames in so short a time, or by the same header
+            of an MP4 or MOV file the file is many times shorter.
     """
+    length = timeline.duration
+    if timeline.count >= _FEW and timeline.rate > MOST_FRAMES_PER_SEC:
+        raise CorruptMediaError(f"the header crowds {timeline.count} frames into {length:.2g} s")
     if not source.container.format.name.startswith("mov"):
         return
     announced = (source.container.duration or 0) / av.time_base
-    if length > _LIE * announced > 0 and length > _LIE_SEC:
-        raise CorruptMediaError(
-            f"the header contradicts itself: the file lasts {announced:.1f} s, "
-            f"its picture {length:.0f} s"
-        )
+    if announced <= 0 or length <= _LONGER * announced + _LONGER_SEC:
+        return
+    sentence = (
+        f"the header contradicts itself: the file lasts {announced:.1f} s, "
+        f"its picture {length:.0f} s"
+    )
+    if length > _LIE * announced and length > _LIE_SEC:
+        raise CorruptMediaError(sentence)
+    source.warn(sentence)
 
 
 def check_complete(source: Source, extent: Extent) -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from actors.decoding.edits import check_shown
 from actors.decoding.extent import Extent, index_is_cut
 from actors.decoding.probe import Source, frame_rate
 from actors.decoding.reading import Ints
@@ -144,6 +145,7 @@ def schedule_from(source: Source, video: VideoStream, table: SampleTable) -> Sch
         return None
     # Where frames are stored in another order than shown, the index may end before the last.
     duration = table.there if table.there > last else last + step
+    check_shown(source, len(shown))
     # Key frames are shown a fixed time after they are decoded, or almost; where the guess is
     # wrong, the seek lands late and is repeated.
     delay = start - float(shown[0]) * tick

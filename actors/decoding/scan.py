@@ -9,15 +9,14 @@ from av.video.stream import VideoStream
 
 from actors.decoding import clock
 from actors.decoding.clock import Floats, Packets
-from actors.decoding.extent import Extent, riff_bytes
+from actors.decoding.edits import check_shown
+from actors.decoding.extent import MOST_FRAMES_PER_SEC, Extent, riff_bytes
 from actors.decoding.probe import Source, frame_rate, header_duration, header_start
 from actors.decoding.sampling import Timeline
 from actors.decoding.schedule import Schedule
 from actors.decoding.sound import SoundTrack, decode_sound
 from schemas.errors import MediaLimitError
 from schemas.media import DecodeLimits
-
-_MOST_FRAMES_PER_SEC = 1000
 
 
 def scan(
@@ -85,7 +84,7 @@ def _read(source: Source, limits: DecodeLimits, track: SoundTrack | None) -> dic
         for stream in streams
     }
     pictures = {stream.index for stream in streams.video}
-    most = limits.max_duration_sec * _MOST_FRAMES_PER_SEC
+    most = limits.max_duration_sec * MOST_FRAMES_PER_SEC
     audio = source.audio
     for place, packet in enumerate(source.packets(*streams)):
         index = packet.stream_index
@@ -121,6 +120,7 @@ def _schedule(
         rate=(len(times) - 1) / last if last > 0 else rate,
         tick=float(video.time_base or 0),
     )
+    check_shown(source, len(times))
     if in_turn:
         return Schedule(timeline=timeline, start=start, turns=times - start)
     due -= start

@@ -11,14 +11,13 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem, get_loop, sync
 
 from actors.storage.errors import explained
-from actors.storage.places import WEB_SCHEMES, guarded_session
 from actors.storage.uris import display_uri, without_secrets
 from schemas.errors import NotFoundError, OpenError, ReplacedError, StorageUnavailableError
 from schemas.media import StorageOptions
@@ -144,16 +143,16 @@ class Client:
 
     # ---- how this storage does it
 
+    def _driver_options(self) -> dict[str, Any]:
+        return {}
+
     @cached_property
     def filesystem(self) -> AsyncFileSystem:
         """The driver."""
         from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
-        guard = partial(guarded_session, self.options.places)
         try:
-            found = fsspec.filesystem(
-                self.scheme, **({"get_client": guard} if self.scheme in WEB_SCHEMES else {})
-            )
+            found = fsspec.filesystem(self.scheme, **self._driver_options())
         except (ImportError, ValueError) as error:
             raise OpenError(
                 f"cannot open {self.scheme}:// addresses: {without_secrets(str(error))}"

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from actors.storage.client import Client, Head
+from actors.storage.places import guarded_session
 from actors.storage.range_reader import Fetch
 from actors.storage.uris import display_uri
 from schemas.errors import OpenError, StorageUnavailableError
@@ -59,6 +60,9 @@ class WebClient(Client):
             uri, partial(self._whole, uri, deadline), before=check, is_bounded=False
         )
         return Opened(len(whole), lambda start, stop: bytes(memoryview(whole)[start:stop]))
+
+    def _driver_options(self) -> dict[str, Any]:
+        return {"get_client": partial(guarded_session, self.options.places)}
 
     async def _ranged(self, uri: str) -> Head | None:
         """Length and version of a file that can be read by range, else None."""
