@@ -22,6 +22,9 @@ from actors.decoding.probe import BAD_DATA
 GAP_SEC = 0.02
 """Jumps of the timestamps below this are rounding; above, sound is missing or overlaps."""
 
+_SEAM_SEC = 0.05
+"""Overlaps below this are where recordings were joined: encoders begin before the picture and end
+behind it."""
 
 _BLOCK = 1 << 20
 
@@ -148,7 +151,7 @@ class SoundTrack:
         length = max([0, *ends])
         self._check(length / self.rate)
         if any(
-            abs(begin - end) > GAP_SEC * self.rate
+            not -_SEAM_SEC * self.rate <= begin - end <= GAP_SEC * self.rate
             for begin, end in zip(begins[1:], ends, strict=False)
         ):
             self._warn("the sound has gaps or overlaps; silence fills the gaps")

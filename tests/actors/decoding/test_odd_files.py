@@ -67,6 +67,7 @@ def test_joined_recordings_follow_each_other(tmp_path: Path, jumps: tuple[float,
     told = [4 * part + end for part in range(len(jumps) + 1) for end in (1.0, 2.0)]
     assert bursts_of(video) == pytest.approx(told, abs=0.03)
     assert JOINED in video.warnings
+    assert not any("gaps or overlaps" in warning for warning in video.warnings)
     # One with the other, and the picture alone, have the same clock.
     assert numbers_of(load(path, num_frames=12).frames) == numbers_of(video.frames)
 
