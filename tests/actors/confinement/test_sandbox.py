@@ -158,7 +158,7 @@ def test_a_child_that_died_between_files_is_replaced(sandbox: DecodeSandbox, goo
     sandbox.decode(str(good), PLAN)
     assert sandbox.pid is not None
     os.kill(sandbox.pid, signal.SIGKILL)
-    time.sleep(0.1)
+    os.waitid(os.P_PID, sandbox.pid, os.WEXITED | os.WNOWAIT)
     assert len(video_of(sandbox.decode(str(good), PLAN)).frames) == 8
 
 
