@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from rayjob import caption, doctor, evaluate, fuse, nightly, plan, report, submit
+from rayjob import caption, doctor, evaluate, export, fuse, nightly, plan, report, submit
 
 app = typer.Typer(
     name="rayjob",
@@ -16,6 +16,7 @@ app = typer.Typer(
 app.command("caption")(caption.command)
 app.command("fuse")(fuse.command)
 app.command("evaluate")(evaluate.command)
+app.command("export")(export.command)
 app.command("report")(report.command)
 app.command("nightly")(nightly.command)
 app.command("plan")(plan.command)

@@ -28,6 +28,7 @@ from rayjob import graph
 from rayjob.capacity import cluster
 from rayjob.capacity.pool import EnginePool
 from rayjob.counts import Counts, counted
+from rayjob.exporting.card import write_output_card
 from rayjob.inputs.todo import TodoList, discard_todo, unaccounted, write_todo
 from rayjob.output.commits import Commit
 from rayjob.output.lock import RunLock
@@ -136,6 +137,8 @@ def run(
             )  # fmt: skip
             write_summary(prepared.store, summary)
             write_success(prepared.store, run_id, counting, guard=lock.check)
+            if todo.todo:
+                write_output_card(prepared.store)
             if finish is not None:
                 finish(prepared)
         except UsageError as error:

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from rayjob.evaluation.config import EvaluateConfig
+from rayjob.export import ExportConfig
 from rayjob.recipes import BUILT_IN, find_recipe
 from rayjob.report import ReportConfig
 from schemas.config import FuseConfig, JobConfig, NightConfig
@@ -60,6 +61,7 @@ _COMMANDS: tuple[tuple[str, type[BaseModel], str], ...] = (
         EvaluateConfig,
         "Its `engine` (of a local judge; without flags) and `storage` are as for `rayjob caption`.",
     ),
+    ("export", ExportConfig, "Its `storage` is as for `rayjob caption`."),
     ("report", ReportConfig, "Its `storage` is as for `rayjob caption`."),
 )
 

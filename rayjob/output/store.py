@@ -42,7 +42,6 @@ logger = logging.getLogger(__name__)
 
 Guard = Callable[[], None]
 
-_TEMPORARY = "runs/_tmp"
 _TEMPORARY_AGE_SEC = 3600.0
 _WRITTEN_UNDER_THE_LOCK = ("captions", "fused", "failures", "exports")
 
@@ -78,6 +77,7 @@ class TableStore:
 
     def __init__(self, root: str | os.PathLike[str], options: StorageOptions | None = None) -> None:
         self.options = options or StorageOptions()
+        self.temporary = "runs/_tmp"  # folder of files that grow, on a local disk
         text = os.fspath(root)
         path = local_path(text)
         self.is_local = path is not None
@@ -182,7 +182,7 @@ class TableStore:
         private: bool = False,
     ) -> None:
         target = Path(self.full(path))
-        temporary = Path(self.full(_TEMPORARY)) / f"{secrets.token_hex(8)}.tmp"
+        temporary = Path(self.full(self.temporary)) / f"{secrets.token_hex(8)}.tmp"
         try:
             temporary.parent.mkdir(parents=True, exist_ok=True)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -252,7 +252,7 @@ class TableStore:
                 logger.info("uploads of dead runs are not looked for: %s", error)
             return
         oldest = time.time() - _TEMPORARY_AGE_SEC
-        for entry in list(self.list(_TEMPORARY)):
+        for entry in list(self.list(self.temporary)):
             if entry.modified < oldest:
                 self.delete(entry.path)
 

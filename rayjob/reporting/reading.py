@@ -69,7 +69,7 @@ def batches(store: TableStore, entry: Entry, columns: Sequence[str]) -> Iterator
         SourceError: the file is damaged, or lacks one of the columns.
         OutputUnavailableError: the storage failed in spite of retries.
     """
-    with _opened(store, entry, columns) as file:
+    with opened(store, entry, columns) as file:
         there = [name for name in columns if name in file.schema_arrow.names]
         yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=there)
 
@@ -84,7 +84,7 @@ def rows_of(
     """
     wanted = pa.array(sorted(video_ids), type=pa.string())
     for entry in part.files:
-        with _opened(store, entry, columns) as file:
+        with opened(store, entry, columns) as file:
             for group in range(file.num_row_groups):
                 ids = file.read_row_group(group, columns=["video_id"]).column("video_id")
                 if not pc.any(pc.is_in(ids, value_set=wanted)).as_py():
@@ -97,7 +97,8 @@ def rows_of(
 
 
 @contextmanager
-def _opened(store: TableStore, entry: Entry, columns: Sequence[str]) -> Iterator[pq.ParquetFile]:
+def opened(store: TableStore, entry: Entry, columns: Sequence[str]) -> Iterator[pq.ParquetFile]:
+    """A file that has the named columns. Raises as :func:`batches` does."""
     try:
         with store.open_parquet(entry.path, size=entry.size) as file:
             missing = set(columns) - set(file.schema_arrow.names) - LATER

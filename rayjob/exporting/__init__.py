@@ -1,0 +1,1 @@
+"""Captions in the layouts that training tools open."""
