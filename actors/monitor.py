@@ -131,8 +131,7 @@ class Monitor:
         """Note that videos reached an engine.
 
         Args:
-            readable: how many of them storage and decoder have dealt with: the rest failed for
-                reasons that may lie outside the videos.
+            readable: how many of them something could be read of.
 
         Returns:
             how each is to be treated.

@@ -29,7 +29,6 @@ from actors.storage.uris import public_uri
 from schemas.blocks import DECODED, INPUTS, decoded_table, packed, unpacked, video_of
 from schemas.budget import Budget
 from schemas.errors import (
-    DOUBTFUL,
     Cause,
     DecoderCrashedError,
     EngineCrashedError,
@@ -163,8 +162,9 @@ class Captioner:
             self._gate = Gate()
             self._reporter = asyncio.create_task(self._report())
         ids: list[str] = batch["video_id"].to_pylist()
+        # A file had to be read to be found broken.
         readable = sum(
-            failure is None or failure["cause"] not in DOUBTFUL
+            failure is None or failure["cause"] == Cause.DATA.value
             for failure in batch["failure"].to_pylist()
         )
         standings: list[Standing] = await self._monitor.receive.remote(ids, readable=readable)

@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 CLIPS = 40
 ENGINE, REPLICA, DECODER = "VLLM::EngineCore", "MapBatches(Captioner)", "MapBatches(Decoder)"
 RAYS_AGENTS = {"ray::DashboardAgent", "ray::RuntimeEnvAgent"}
-"""They try for 60 seconds to tell the head of the cluster of their raylet's end, also where the head
-ended with it."""
+"""They try for 60 seconds to tell the head of the cluster that their raylet is gone, also where
+the head went with it."""
 
 
 @pytest.fixture(scope="module")
