@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import pyarrow as pa
 import ray
 
 from actors.confinement.sandbox import DecodeSandbox
 from actors.engine.stats import EngineStats
-from actors.engine.vllm_engine import EngineSettings, VllmEngine
+from actors.engine.vllm_engine import EngineSettings
 from actors.gate import Gate
-from actors.guard import Guard
 from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import Standing
+from actors.replica import BEAT_SECONDS, Replica
 from actors.storage.places import Places
 from actors.storage.uris import public_uri
 from schemas.blocks import DECODED, INPUTS, decoded_table, packed, unpacked, video_of
@@ -41,8 +40,6 @@ from schemas.recipe import Recipe, Video
 from schemas.tables import FAILURES, RESULTS, CaptionRow, FailureRow, results_table
 
 logger = logging.getLogger(__name__)
-
-_REPORT_SECONDS = 1.0
 
 _GRACE_SECONDS = 3.0
 
@@ -133,8 +130,7 @@ class Captioner:
     the requests of all of them.
 
     Args:
-        patience: seconds without a token, or without a turn of the event loop, after which the
-            replica ends and starts again.
+        patience: as of :class:`actors.replica.Replica`.
     """
 
     def __init__(
@@ -142,12 +138,10 @@ class Captioner:
     ) -> None:
         self._recipe = recipe
         self._monitor = monitor
-        self._patience = patience
         self._engine_id = uuid.uuid4().hex[:8]
         self._node_id: str = ray.get_runtime_context().get_node_id()
         self._monitor.start.remote(self._engine_id)
-        self._guard = Guard(patience=patience)
-        self._engine = VllmEngine(settings)
+        self._replica = Replica(settings, patience=patience)
         self._metrics = CaptionMetrics(recipe=recipe.name, capacity=settings.args["max_num_seqs"])
         self._gate: Gate | None = None
         self._reporter: asyncio.Task[None] | None = None
@@ -215,9 +209,9 @@ class Captioner:
                 source_version=row["source_version"],
             )
             try:
-                return await self._recipe.caption(video, self._engine)
+                return await self._recipe.caption(video, self._replica.engine)
             except EngineDiedError as error:
-                _start_again(error)
+                self._replica.start_again(error)
             finally:
                 # Calls of one actor to another keep their order: before the next video of
                 # this replica is begun, this one is forgotten.
@@ -225,23 +219,11 @@ class Captioner:
 
     async def _report(self) -> None:
         while True:
-            self._guard.beat()
-            stats = self._stats()
-            if stats.silent_sec > self._patience:
-                _start_again(
-                    EngineDiedError(f"no sign of life of the engine for {stats.silent_sec:.0f} s")
-                )
-            self._monitor.report.remote(self._engine_id, stats)
-            await asyncio.sleep(_REPORT_SECONDS)
+            self._replica.beat()
+            self._monitor.report.remote(self._engine_id, self._stats())
+            await asyncio.sleep(BEAT_SECONDS)
 
     def _stats(self) -> EngineStats:
-        stats = self._engine.stats
-        stats.step(0)
+        stats = self._replica.stats()
         self._metrics.engine(stats)
         return stats
-
-
-def _start_again(error: EngineDiedError) -> NoReturn:
-    """End the process without Ray's clean-up: Ray restarts the actor and runs its tasks again."""
-    logger.error("%s; the replica starts again", error)
-    os._exit(1)

@@ -250,7 +250,7 @@ def _work(
             sink.tick()
     except ray.exceptions.RayError as error:
         logger.error("the graph failed", exc_info=error)
-        raise RayjobError(f"the run stopped: {_cause(error)}. {_GO_ON}") from error
+        raise RayjobError(f"the run stopped: {cluster.innermost(error)}. {_GO_ON}") from error
     finally:
         # Also after an interruption: what is captioned is kept.
         sink.close()
@@ -262,14 +262,6 @@ def _work(
 def _silent_limit(config: Config) -> float:
     decode_sec = config.decode.limits.wall_seconds if isinstance(config, JobConfig) else 0.0
     return silent_limit(config.health, decode_sec=decode_sec)
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost message: Ray wraps an error of a worker several times."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    # What pydantic ends its errors with.
-    lines = [line for line in lines if not line.startswith("For further information")]
-    return lines[-1] if lines else type(error).__name__
 
 
 class _Tick:

@@ -112,7 +112,7 @@ def test_a_dead_link_does_not_show_that_others_can_be_read() -> None:
     captioner = Captioner.__new__(Captioner)
     monitor = captioner._monitor = Listening()
     captioner._engine_id, captioner._gate = "e", Gate()
-    captioner._engine = SimpleNamespace(stats=EngineStats())  # type: ignore[assignment]
+    captioner._replica = SimpleNamespace(stats=EngineStats, beat=lambda: None)  # type: ignore[assignment]
     captioner._metrics = CaptionMetrics(recipe="r", capacity=1)
     results = asyncio.run(captioner(packed(pa.concat_tables(failures))))
     assert sum(table.num_rows for table in unpacked(results)) == 3

@@ -101,7 +101,7 @@ def test_the_report_tells_one_night_and_compares(local: TableStore) -> None:
         "| NotAVideoError | 1 |",
         "| StorageUnavailableError (tried again next night) | 1 |",
         r"| a\|b.mp4 | NotAVideoError | no video \<b\> |",
-        "| nightly-20260302 | 5 | 4 | 1 | 5 | 3 | 0:01:01 | 4.2 a minute | 90% |",
+        "| nightly-20260302 | 5 | 4 | 1 | 5 | 3 | 1:01 | 4.2 a minute | 90% |",
     ):
         assert line in text.splitlines()
     assert "77" not in text and "88" not in text

@@ -6,6 +6,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
+from rayjob.capacity import cluster
+
 CONNECT = """
 import signal
 from rayjob.capacity import cluster
@@ -44,3 +48,16 @@ def test_what_ran_on_this_machine_before_is_not_joined() -> None:
 def test_a_cluster_that_does_not_answer_is_named() -> None:
     told = connect(RAY_ADDRESS="127.0.0.1:9")
     assert told.startswith("Ray at 127.0.0.1:9 does not answer")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("ray::Task() (pid=1)\n  File 'a.py'\nValueError: broken\n", "ValueError: broken"),
+        ("task\nschemas.errors.ModelError: no such model\n  [type=value_error]", "no such model"),
+        ("1 error\n  Value error\n    For further information visit x", "Value error"),
+        ("", "RuntimeError"),
+    ],
+)
+def test_of_what_ray_wraps_the_innermost_is_told(text: str, told: str) -> None:
+    assert cluster.innermost(RuntimeError(text)) == told
