@@ -74,17 +74,24 @@ def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> Fail
 class Decoder:
     """Ray Data callable: fills in what ``schemas.blocks.INPUTS`` lacks of
     ``schemas.blocks.DECODED``; both packed.
+
+    Args:
+        monitor: handle of an :class:`actors.monitor.Monitor`, which is told once what the decoding
+            process is not confined by.
     """
 
     def __init__(
         self,
         *,
+        monitor: Any,
         plan: SamplingPlan,
         limits: DecodeLimits,
         storage: StorageOptions,
         places: Places,
         budget: Budget | None = None,
     ) -> None:
+        self._monitor = monitor
+        self._told = False
         self._plan = plan
         self._places = places
         self._sandbox = DecodeSandbox(limits, storage, budget)
@@ -105,11 +112,19 @@ class Decoder:
     def _attempt(self, row: dict[str, Any]) -> pa.RecordBatch | FailureRow:
         try:
             self._places.check(row["uri"])
-            return self._decoded(row["uri"])
+            decoded = self._decoded(row["uri"])
         except Exception as error:
             if not isinstance(error, VideoError):
                 logger.exception("unforeseen error while decoding %r", row["video_id"])
             return failure_of(row, error, stage="decode")
+        self._tell_layers()
+        return decoded
+
+    def _tell_layers(self) -> None:
+        refused = {name: why for name, why in self._sandbox.layers().items() if why}
+        if refused and not self._told:
+            self._monitor.miss_layers.remote(refused)
+        self._told = True
 
     def _decoded(self, uri: str) -> pa.RecordBatch:
         try:

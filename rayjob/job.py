@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from rich.text import Text
 
+from actors.confinement.layers import unconfined
 from actors.engine.stats import busy_fraction, mean_running
 from actors.guard import Guard
 from actors.monitor import Monitor, Snapshot
@@ -229,7 +230,9 @@ def _work(
                     arrived += arrival.num_rows
                     sink.write(quarantine.admit(arrival))
                     continue
-                snapshot = ray.get(monitor.snapshot.remote())
+                before, snapshot = snapshot, ray.get(monitor.snapshot.remote())
+                if snapshot.refused_layers != before.refused_layers:
+                    logger.warning(unconfined(snapshot.refused_layers))
                 sink.write(quarantine.look(snapshot))
                 sink.tick()
                 vitals = Vitals(
@@ -335,6 +338,7 @@ def _summary(
         video_hours_per_hour=counts.video_sec / wall_sec,
         engine_busy_fraction=busy_fraction(engines),
         engine_mean_running=mean_running(engines),
+        refused_layers=dict(snapshot.refused_layers),
         cost=Cost.of(gpu_sec=gpu_sec, price_per_gpu_hour=config.price_per_gpu_hour),
     )
 
