@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
+from actors.storage.uris import display_uri
 from rayjob.evaluation.config import JudgeConfig
 from schemas.errors import CaptionError, ConfigError, RequestRejectedError
 from schemas.recipe import Answer, Request
@@ -71,9 +72,13 @@ class Endpoint:
         try:
             self._url = httpx.URL(f"{base}/chat/completions")
         except httpx.InvalidURL as error:
-            raise ConfigError(f"--judge-url {config.url!r} is not a URL: {error}") from error
+            raise ConfigError(
+                f"--judge-url {display_uri(config.url)!r} is not a URL: {error}"
+            ) from error
         if self._url.scheme not in ("http", "https") or not self._url.host:
-            raise ConfigError(f"--judge-url {config.url!r} is not an http:// or https:// URL")
+            raise ConfigError(
+                f"--judge-url {display_uri(config.url)!r} is not an http:// or https:// URL"
+            )
         self._config = config
         self._key = read_key(config)
         headers = {"Accept-Encoding": "identity"}

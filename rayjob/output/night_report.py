@@ -11,6 +11,7 @@ from rayjob.output.commits import shards
 from rayjob.output.layout import run_folder
 from rayjob.output.store import TableStore
 from rayjob.output.summary import RunSummary
+from rayjob.settings.terminal import printable
 from schemas.config import JobConfig
 from schemas.errors import RayjobError
 
@@ -168,6 +169,6 @@ def _order(run_id: str) -> tuple[str, int]:
 
 def _cell(value: object) -> str:
     """Text of others inside a table: on one line, no markup, not too long."""
-    text = " ".join(str(value).split())
+    text = printable(" ".join(str(value).split()))
     text = text if len(text) <= _MESSAGE_LETTERS else text[: _MESSAGE_LETTERS - 1] + "…"
     return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -79,8 +80,12 @@ def test_a_judge_that_stands_still_or_dies_starts_again(fault: str) -> None:
     question = Request(prompt="What moves?", generation=GenerationConfig(max_tokens=8))
 
     def engines() -> list[psutil.Process]:
-        inside = psutil.Process(os.getpid()).children(recursive=True)
-        return [each for each in inside if "VLLM::EngineCore" in "".join(each.cmdline())]
+        found = []
+        for each in psutil.Process(os.getpid()).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it ended in this moment
+                if "VLLM::EngineCore" in "".join(each.cmdline()):
+                    found.append(each)
+        return found
 
     async def ask() -> None:
         judge = EngineJudge(config, patience=10)
