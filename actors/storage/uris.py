@@ -105,8 +105,8 @@ def display_uri(uri: str) -> str:
         host, slash, path = rest.partition("/")
         return f"{scheme}://{host.rsplit('@', 1)[-1]}{slash}{path}"
     rest, *links = _LINK.split(rest)
-    host, *path = re.split(r"[?#]", _without_user(rest), maxsplit=1)[0].split("/")
-    bare = [part.partition(";")[0] if "=" in part else part for part in path]
+    host, *parts = re.split(r"[?#]", _without_user(rest), maxsplit=1)[0].split("/")
+    bare = [part.partition(";")[0] if "=" in part else part for part in parts]
     place = "/".join([host, *(part for part in bare if not _signs(part))])
     return "::".join([f"{scheme}://{place}", *map(display_uri, links)])
 
