@@ -137,11 +137,15 @@ def test_a_run_that_does_not_move_ends(clips: Path, tmp_path: Path, part: str, s
     assert job.survivors(after=30) == []
 
 
-def test_nothing_survives_a_killed_raylet(clips: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["raylet/raylet", "the driver"])
+def test_nothing_survives_what_is_killed(clips: Path, tmp_path: Path, part: str) -> None:
     job = Running(clips, tmp_path / "out")
-    job.send(signal.SIGKILL, to="raylet/raylet")
+    if part == "the driver":
+        job.process.kill()
+    else:
+        job.send(signal.SIGKILL, to=part)
     assert job.survivors(after=30) == []
-    assert job.end(within=30) == 1
+    assert job.end(within=30) == (-signal.SIGKILL if part == "the driver" else 1)
     assert job.said.strip().splitlines()[-1].startswith("error: ")
 
 
