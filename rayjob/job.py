@@ -21,7 +21,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from rich.text import Text
 
-from actors.confinement.layers import unconfined
 from actors.engine.stats import busy_fraction, mean_running
 from actors.guard import Guard
 from actors.monitor import Monitor, Snapshot
@@ -52,6 +51,7 @@ from rayjob.watching.health import (
     Vitals,
     reason_to_stop,
     silent_limit,
+    unconfined,
     where_it_stands,
 )
 from rayjob.watching.progress import Progress
@@ -232,7 +232,7 @@ def _work(
                     continue
                 before, snapshot = snapshot, ray.get(monitor.snapshot.remote())
                 if snapshot.refused_layers != before.refused_layers:
-                    logger.warning(unconfined(snapshot.refused_layers))
+                    logger.warning(unconfined(snapshot))
                 sink.write(quarantine.look(snapshot))
                 sink.tick()
                 vitals = Vitals(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from actors.confinement import landlock, seccomp
 from actors.confinement.calls import call
@@ -26,12 +26,6 @@ def confine() -> dict[str, str]:
         for each layer of :data:`LAYERS`, "" where it is on, else why it is not.
     """
     return {name: _tried(lock) for name, lock in _LOCKS.items()}
-
-
-def unconfined(refused: Mapping[str, str]) -> str:
-    """One sentence about the layers that are not on, and why."""
-    without = ", ".join(f"{name} ({why})" for name, why in refused.items())
-    return f"videos are decoded without {without}; see rayjob doctor"
 
 
 def _tried(lock: Callable[[], None]) -> str:

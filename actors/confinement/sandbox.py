@@ -43,7 +43,6 @@ from actors.confinement.answers import (
     most_bytes,
     most_read,
 )
-from actors.confinement.layers import unconfined
 from actors.decoding.reading import ReadingCosts
 from actors.storage.access import StoredFile, open_file
 from actors.storage.range_reader import MAX_REQUEST_BYTES
@@ -218,7 +217,7 @@ class _Child:
             # Whatever it was, it was before any video.
             raise DecoderFaultError(f"the decoding process does not start: {error}") from None
         self.idle = True
-        _warn_of(tuple((name, why) for name, why in self.layers.items() if why))
+        _warn_of(tuple(f"{name} ({why})" for name, why in self.layers.items() if why))
 
     def decode(self, file: StoredFile, plan: SamplingPlan, deadline: float) -> pa.RecordBatch:
         self.idle = False
@@ -362,10 +361,10 @@ class _Child:
 
 
 @functools.cache
-def _warn_of(refused: tuple[tuple[str, str], ...]) -> None:
+def _warn_of(missing: tuple[str, ...]) -> None:
     """Say, once in each process, which layers of confinement are not on."""
-    if refused:
-        logger.warning(unconfined(dict(refused)))
+    if missing:
+        logger.warning("videos are decoded without %s; see rayjob doctor", ", ".join(missing))
 
 
 def _resident_mb(pid: int) -> float:
