@@ -190,7 +190,7 @@ class S3Client(Client):
             answer = await self._call("head_object", at)
         except Exception as error:
             told = service_answer(error)
-            if told is not None and told[1] in (400, 403, 404):
+            if told is not None and told[1] in (400, 403):
                 # The answer to a HEAD request has no body, and so no reason: a GET has one.
                 await self._get(uri, 0, 1)
             raise
