@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,8 @@ class Snapshot:
         engines: the latest counters of each replica that has started.
         starting: seconds since the start of each replica that is not up yet.
         unheard: seconds since each replica's latest counters.
+        refused_layers: of the decoding processes' confinement, those that some node has not got
+            -> why.
     """
 
     received: int = 0
@@ -57,6 +59,7 @@ class Snapshot:
     engines: tuple[EngineStats, ...] = ()
     starting: tuple[float, ...] = ()
     unheard: tuple[float, ...] = ()
+    refused_layers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def running(self) -> int:
@@ -126,13 +129,13 @@ class Monitor:
         self._engines: dict[str, EngineStats] = {}
         self._heard: dict[str, float] = {}
         self._starting: dict[str, float] = {}
+        self._refused_layers: dict[str, str] = {}
 
     def receive(self, video_ids: Sequence[str], *, readable: int = 0) -> list[Standing]:
         """Note that videos reached an engine.
 
         Args:
-            readable: how many of them storage and decoder have dealt with: the rest failed for
-                reasons that may lie outside the videos.
+            readable: how many of them something could be read of.
 
         Returns:
             how each is to be treated.
@@ -197,6 +200,12 @@ class Monitor:
         self._engines[engine_id] = stats
         self._heard[engine_id] = time.monotonic()
 
+    def miss_layers(self, refused: Mapping[str, str]) -> None:
+        """Note layers of :data:`actors.confinement.layers.LAYERS` that a node's kernel refused,
+        and why.
+        """
+        self._refused_layers |= refused
+
     def snapshot(self) -> Snapshot:
         """What the driver's progress line, rules and summary are made of."""
         now = time.monotonic()
@@ -209,4 +218,5 @@ class Monitor:
             engines=tuple(self._engines.values()),
             starting=tuple(now - since for since in self._starting.values()),
             unheard=tuple(now - since for since in self._heard.values()),
+            refused_layers=dict(self._refused_layers),
         )

@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import pyarrow as pa
 import ray
 
 from actors.confinement.sandbox import DecodeSandbox
 from actors.engine.stats import EngineStats
-from actors.engine.vllm_engine import EngineSettings, VllmEngine
+from actors.engine.vllm_engine import EngineSettings
 from actors.gate import Gate
-from actors.guard import Guard
 from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import Standing
+from actors.replica import BEAT_SECONDS, Replica
 from actors.storage.places import Places
 from actors.storage.uris import public_uri
 from schemas.blocks import DECODED, INPUTS, decoded_table, packed, unpacked, video_of
 from schemas.budget import Budget
 from schemas.errors import (
-    DOUBTFUL,
     Cause,
     DecoderCrashedError,
     EngineCrashedError,
@@ -42,8 +40,6 @@ from schemas.recipe import Recipe, Video
 from schemas.tables import FAILURES, RESULTS, CaptionRow, FailureRow, results_table
 
 logger = logging.getLogger(__name__)
-
-_REPORT_SECONDS = 1.0
 
 _GRACE_SECONDS = 3.0
 
@@ -79,17 +75,24 @@ def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> Fail
 class Decoder:
     """Ray Data callable: fills in what ``schemas.blocks.INPUTS`` lacks of
     ``schemas.blocks.DECODED``; both packed.
+
+    Args:
+        monitor: handle of an :class:`actors.monitor.Monitor`, which is told once what the decoding
+            process is not confined by.
     """
 
     def __init__(
         self,
         *,
+        monitor: Any,
         plan: SamplingPlan,
         limits: DecodeLimits,
         storage: StorageOptions,
         places: Places,
         budget: Budget | None = None,
     ) -> None:
+        self._monitor = monitor
+        self._told = False
         self._plan = plan
         self._places = places
         self._sandbox = DecodeSandbox(limits, storage, budget)
@@ -110,11 +113,19 @@ class Decoder:
     def _attempt(self, row: dict[str, Any]) -> pa.RecordBatch | FailureRow:
         try:
             self._places.check(row["uri"])
-            return self._decoded(row["uri"])
+            decoded = self._decoded(row["uri"])
         except Exception as error:
             if not isinstance(error, VideoError):
                 logger.exception("unforeseen error while decoding %r", row["video_id"])
             return failure_of(row, error, stage="decode")
+        self._tell_layers()
+        return decoded
+
+    def _tell_layers(self) -> None:
+        refused = {name: why for name, why in self._sandbox.layers().items() if why}
+        if refused and not self._told:
+            self._monitor.miss_layers.remote(refused)
+        self._told = True
 
     def _decoded(self, uri: str) -> pa.RecordBatch:
         try:
@@ -135,8 +146,7 @@ class Captioner:
     the requests of all of them.
 
     Args:
-        patience: seconds without a token, or without a turn of the event loop, after which the
-            replica ends and starts again.
+        patience: as of :class:`actors.replica.Replica`.
     """
 
     def __init__(
@@ -144,12 +154,10 @@ class Captioner:
     ) -> None:
         self._recipe = recipe
         self._monitor = monitor
-        self._patience = patience
         self._engine_id = uuid.uuid4().hex[:8]
         self._node_id: str = ray.get_runtime_context().get_node_id()
         self._monitor.start.remote(self._engine_id)
-        self._guard = Guard(patience=patience)
-        self._engine = VllmEngine(settings)
+        self._replica = Replica(settings, patience=patience)
         self._metrics = CaptionMetrics(recipe=recipe.name, capacity=settings.args["max_num_seqs"])
         self._gate: Gate | None = None
         self._reporter: asyncio.Task[None] | None = None
@@ -164,8 +172,9 @@ class Captioner:
             self._gate = Gate()
             self._reporter = asyncio.create_task(self._report())
         ids: list[str] = batch["video_id"].to_pylist()
+        # A file had to be read to be found broken.
         readable = sum(
-            failure is None or failure["cause"] not in DOUBTFUL
+            failure is None or failure["cause"] == Cause.DATA.value
             for failure in batch["failure"].to_pylist()
         )
         standings: list[Standing] = await self._monitor.receive.remote(ids, readable=readable)
@@ -216,9 +225,9 @@ class Captioner:
                 source_version=row["source_version"],
             )
             try:
-                return await self._recipe.caption(video, self._engine)
+                return await self._recipe.caption(video, self._replica.engine)
             except EngineDiedError as error:
-                _start_again(error)
+                self._replica.start_again(error)
             finally:
                 # Calls of one actor to another keep their order: before the next video of
                 # this replica is begun, this one is forgotten.
@@ -226,23 +235,11 @@ class Captioner:
 
     async def _report(self) -> None:
         while True:
-            self._guard.beat()
-            stats = self._stats()
-            if stats.silent_sec > self._patience:
-                _start_again(
-                    EngineDiedError(f"no sign of life of the engine for {stats.silent_sec:.0f} s")
-                )
-            self._monitor.report.remote(self._engine_id, stats)
-            await asyncio.sleep(_REPORT_SECONDS)
+            self._replica.beat()
+            self._monitor.report.remote(self._engine_id, self._stats())
+            await asyncio.sleep(BEAT_SECONDS)
 
     def _stats(self) -> EngineStats:
-        stats = self._engine.stats
-        stats.step(0)
+        stats = self._replica.stats()
         self._metrics.engine(stats)
         return stats
-
-
-def _start_again(error: EngineDiedError) -> NoReturn:
-    """End the process without Ray's clean-up: Ray restarts the actor and runs its tasks again."""
-    logger.error("%s; the replica starts again", error)
-    os._exit(1)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from actors.confinement.layers import LAYERS
 from actors.confinement.sandbox import DecodeSandbox
@@ -21,11 +19,10 @@ def command() -> None:
     sandbox = DecodeSandbox(DecodeLimits(), StorageOptions())
     with errors_told(Console(stderr=True)), sandbox:
         layers = sandbox.layers()
-    table = Table.grid(padding=(0, 2))
+    states = {name: f"off: {why}" if why else "on" for name, why in layers.items()}
+    name_width, state_width = max(map(len, states)), max(map(len, states.values()))
     for name, takes in LAYERS.items():
-        state = f"off: {layers[name]}" if layers[name] else "on"
-        table.add_row(name, escape(state), takes)
-    Console().print(table, highlight=False, soft_wrap=True)
+        print(f"{name:{name_width}}  {states[name]:{state_width}}  {takes}")
 
 
 if __name__ == "__main__":

@@ -75,6 +75,7 @@ def caption_graph(
             recipe.plan,
             decode,
             budget=pool.settings.budget,
+            monitor=monitor,
         )
         # By default a fixed pool: engines take minutes to start, and a pool that grows by
         # load starts them when they are already needed.
@@ -102,7 +103,12 @@ def caption_graph(
 
 
 def _decoded(
-    inputs: Dataset, plan: SamplingPlan | None, pool: DecodePool | None, *, budget: Budget | None
+    inputs: Dataset,
+    plan: SamplingPlan | None,
+    pool: DecodePool | None,
+    *,
+    budget: Budget | None,
+    monitor: Any,
 ) -> Dataset:
     """Decode what the inputs name; as they are where there is nothing to decode."""
     if plan is None or pool is None:
@@ -111,6 +117,7 @@ def _decoded(
     return inputs.map_batches(
         Decoder,
         fn_constructor_kwargs={
+            "monitor": monitor,
             "plan": plan,
             "limits": pool.config.limits,
             "storage": pool.storage,

@@ -52,6 +52,7 @@ from rayjob.watching.health import (
     Vitals,
     reason_to_stop,
     silent_limit,
+    unconfined,
     where_it_stands,
 )
 from rayjob.watching.progress import Progress
@@ -232,7 +233,9 @@ def _work(
                     arrived += arrival.num_rows
                     sink.write(quarantine.admit(arrival))
                     continue
-                snapshot = ray.get(monitor.snapshot.remote())
+                before, snapshot = snapshot, ray.get(monitor.snapshot.remote())
+                if snapshot.refused_layers != before.refused_layers:
+                    logger.warning(unconfined(snapshot))
                 sink.write(quarantine.look(snapshot))
                 sink.tick()
                 vitals = Vitals(
@@ -253,7 +256,7 @@ def _work(
             sink.tick()
     except ray.exceptions.RayError as error:
         logger.error("the graph failed", exc_info=error)
-        raise RayjobError(f"the run stopped: {_cause(error)}. {_GO_ON}") from error
+        raise RayjobError(f"the run stopped: {cluster.innermost(error)}. {_GO_ON}") from error
     finally:
         # Also after an interruption: what is captioned is kept.
         sink.close()
@@ -265,14 +268,6 @@ def _work(
 def _silent_limit(config: Config) -> float:
     decode_sec = config.decode.limits.wall_seconds if isinstance(config, JobConfig) else 0.0
     return silent_limit(config.health, decode_sec=decode_sec)
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost message: Ray wraps an error of a worker several times."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    # What pydantic ends its errors with.
-    lines = [line for line in lines if not line.startswith("For further information")]
-    return lines[-1] if lines else type(error).__name__
 
 
 class _Tick:
@@ -346,6 +341,7 @@ def _summary(
         video_hours_per_hour=counts.video_sec / wall_sec,
         engine_busy_fraction=busy_fraction(engines),
         engine_mean_running=mean_running(engines),
+        refused_layers=dict(snapshot.refused_layers),
         cost=Cost.of(gpu_sec=gpu_sec, price_per_gpu_hour=config.price_per_gpu_hour),
     )
 

@@ -15,6 +15,7 @@
     └── VideoError               costs one video one row in ``failures``
         ├── OpenError            stage "open"
         │   ├── NotFoundError
+        │   │   └── NoSuchPlaceError     nor the bucket or folder where it should be
         │   ├── AccessDeniedError
         │   ├── PlaceNotAllowedError     a manifest names what it may not
         │   ├── CredentialsError         missing, expired or not valid
@@ -69,8 +70,10 @@ class Cause(Enum):
 
     DATA = "data", 1, False
     """The file itself, or what was captioned before: read, looked at and found wanting."""
+    MISSING = "missing", 1, False
+    """The storage answered that there is no such object: lists have long stretches of them."""
     REFUSED = "refused", 1, True
-    """The storage has no such object, or it or the engine refuses this request."""
+    """The storage or the engine refuses this request."""
     PERMISSION = "permission", 3, True
     """The storage denies access: to this object, or since somebody changed a policy."""
     CREDENTIALS = "credentials", None, True
@@ -181,6 +184,16 @@ class OpenError(VideoError):
 
 class NotFoundError(OpenError):
     """There is no such file or object."""
+
+    cause = Cause.MISSING
+
+
+class NoSuchPlaceError(NotFoundError):
+    """Neither is the bucket or the folder that should hold it, such as on a disk that is not
+    mounted.
+    """
+
+    cause = Cause.AVAILABILITY
 
 
 class AccessDeniedError(OpenError):

@@ -16,7 +16,7 @@ from actors.storage.range_reader import Fetch, RangeReader
 from actors.storage.s3 import s3_client
 from actors.storage.uris import S3_SCHEMES, display_uri, local_path, scheme_of
 from actors.storage.web import WebClient
-from schemas.errors import EmptyFileError
+from schemas.errors import EmptyFileError, NotFoundError
 from schemas.media import StorageOptions
 
 
@@ -47,7 +47,8 @@ def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) 
             all that it is asked.
 
     Raises:
-        NotFoundError: there is nothing at ``uri``.
+        NotFoundError: there is nothing at ``uri``; NoSuchPlaceError: nor is there its bucket
+            or folder.
         AccessDeniedError: the storage refuses.
         PlaceNotAllowedError: the web server is not a public one, nor among ``options.places``.
         CredentialsError: there are no credentials, or they are not valid any more.
@@ -74,7 +75,13 @@ def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) 
             size, fetch = WebClient(scheme, options).open(uri, deadline=deadline)
         else:
             client = s3_client(options) if scheme in S3_SCHEMES else Client(scheme, options)
-            size, version = client.head(uri, deadline=deadline)
+            try:
+                size, version = client.head(uri, deadline=deadline)
+            except NotFoundError:
+                if scheme in S3_SCHEMES:
+                    # A HEAD request is not told whether it is the bucket that is missing.
+                    client.read(uri, 0, 1, deadline=deadline)
+                raise
             fetch = partial(client.read, uri, version=version, deadline=deadline)
         file = StoredFile(
             name=os.path.basename(urlsplit(shown).path) or scheme,

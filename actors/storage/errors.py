@@ -10,6 +10,7 @@ from actors.storage.uris import without_secrets
 from schemas.errors import (
     AccessDeniedError,
     CredentialsError,
+    NoSuchPlaceError,
     NotFoundError,
     OpenError,
     ReplacedError,
@@ -99,8 +100,9 @@ def _of_answer(code: str, status: int, *, shown: str) -> OpenError:
             f"the same; {_CREDENTIALS}"
         )
     if code in _NOT_FOUND_CODES or status in (404, 410):
-        what = "bucket" if code == "NoSuchBucket" else "object"
-        return NotFoundError(f"there is no {what} at {shown}")
+        if code == "NoSuchBucket":
+            return NoSuchPlaceError(f"there is no bucket at {shown}")
+        return NotFoundError(f"there is no object at {shown}")
     if status == 412:
         return ReplacedError(f"{shown} was replaced while it was read")
     if status == 501:

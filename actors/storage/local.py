@@ -7,6 +7,7 @@ import stat
 
 from schemas.errors import (
     AccessDeniedError,
+    NoSuchPlaceError,
     NotAVideoError,
     NotFoundError,
     OpenError,
@@ -24,7 +25,7 @@ class LocalFile:
         size: its bytes when it was opened.
 
     Raises:
-        NotFoundError, AccessDeniedError: as they say.
+        NotFoundError, NoSuchPlaceError, AccessDeniedError: as they say.
         NotAVideoError: it is a folder, a pipe or a device.
         OpenError: it cannot be opened for another reason.
     """
@@ -37,7 +38,7 @@ class LocalFile:
                 raise NotAVideoError(f"{path} is not a regular file")
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
-            raise NotFoundError(f"there is no file {path}") from None
+            raise _missing(path) from None
         except PermissionError:
             raise AccessDeniedError(f"no permission to read {path}") from None
         except (OSError, ValueError) as error:
@@ -58,3 +59,15 @@ class LocalFile:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+def _missing(path: str) -> NotFoundError:
+    """What a missing file means: a disk that is not mounted leaves no folder, or an empty one."""
+    try:
+        with os.scandir(os.path.dirname(path) or ".") as entries:
+            has_neighbours = next(entries, None) is not None
+    except OSError:
+        has_neighbours = False
+    if has_neighbours:
+        return NotFoundError(f"there is no file {path}")
+    return NoSuchPlaceError(f"there is no file {path}: its folder is missing or empty")

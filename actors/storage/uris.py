@@ -11,7 +11,13 @@ from schemas.errors import OpenError
 
 S3_SCHEMES = ("s3", "s3a")
 
-_ADDRESS = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://\S+\s*")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>\\]+")
+
+_AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d*)?")
+"""Host and port; a user's name and password are neither, wherever the sign is that ends them."""
+
+_LINK = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+"""Between the addresses of a chain: ``zip://a.mp4::https://host/b.zip``."""
 
 _WITHOUT_QUERY = {"", "file", "local", *S3_SCHEMES, "gs", "gcs"}
 """Schemes whose names may hold a question mark."""
@@ -40,6 +46,11 @@ _HARMLESS = {
     "versionid", "video", "video_id", "width",
 }  # fmt: skip
 """Parameters that tell which video is meant. Any other may be a secret too."""
+
+_LONGEST_HARMLESS = 100
+
+_SECRETIVE = re.compile(r"://|[?=@]|^eyJ|^(?:bearer|basic)\b", re.IGNORECASE)
+"""What no name of a video holds: another address with its own parameters, a token that says so."""
 
 _HASHED = re.compile(r"~[0-9a-f]{16}")
 
@@ -86,14 +97,34 @@ class S3Address(NamedTuple):
 
 
 def display_uri(uri: str) -> str:
-    """Return ``uri`` without user, password, query and fragment: fit for messages."""
+    """Return ``uri`` without user, password, parameters and fragment: fit for messages."""
     if "://" not in uri:
         return uri
     scheme, rest = uri.split("://", 1)
-    if scheme.lower() not in _WITHOUT_QUERY:
-        rest = re.split(r"[?#]", rest, maxsplit=1)[0]
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rsplit('@', 1)[-1]}{slash}{path}"
+    if scheme.lower() in _WITHOUT_QUERY:
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{host.rsplit('@', 1)[-1]}{slash}{path}"
+    rest, *links = _LINK.split(rest)
+    host, *parts = re.split(r"[?#]", _without_user(rest), maxsplit=1)[0].split("/")
+    bare = [part.partition(";")[0] if "=" in part else part for part in parts]
+    place = "/".join([host, *(part for part in bare if not _signs(part))])
+    return "::".join([f"{scheme}://{place}", *map(display_uri, links)])
+
+
+def _without_user(rest: str) -> str:
+    """What stands behind ``scheme://``, also where a password ends its place before its time."""
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        return rest[authority.rindex("@") + 1 :]
+    if _AUTHORITY.fullmatch(authority):
+        return rest
+    return rest.rpartition("@")[2] if "@" in rest else authority.partition(":")[0]
+
+
+def _signs(part: str) -> bool:
+    """Whether a part of a path is a signature, as content networks put them there."""
+    names = (each.partition("=")[0].lower() for each in re.split("[~&]", part) if "=" in each)
+    return any(name == "hmac" or _SIGNATURE.fullmatch(name) for name in names)
 
 
 def public_uri(uri: str) -> str:
@@ -105,9 +136,12 @@ def public_uri(uri: str) -> str:
     """
     if scheme_of(uri) in _WITHOUT_QUERY:
         return display_uri(uri)
-    query = uri.partition("#")[0].partition("?")[2]
+    place, _, query = _without_user(uri.partition("://")[2]).partition("#")[0].partition("?")
+    inside = [each for part in place.split("/") if "=" in part for each in part.split(";")[1:]]
     named = [
-        (unquote(each.partition("=")[0]).lower(), each) for each in re.split("[&;]", query) if each
+        (unquote(each.partition("=")[0]).lower(), each)
+        for each in [*inside, *re.split("[&;]", query)]
+        if each
     ]
     names = {name for name, _ in named}
     unsigned = [_SIGNATURE]
@@ -116,7 +150,7 @@ def public_uri(uri: str) -> str:
     if {"sig", "sv"} <= names:
         unsigned.append(_BESIDE_SIG)
     kept = [
-        each if name in _HARMLESS else _hashed(each)
+        each if name in _HARMLESS and not _is_secretive(each) else _hashed(each)
         for name, each in named
         if not any(pattern.fullmatch(name) for pattern in unsigned)
     ]
@@ -124,8 +158,13 @@ def public_uri(uri: str) -> str:
 
 
 def public_text(text: str) -> str:
-    """Return a text as it is, or as :func:`public_uri` where all of it is an address."""
-    return public_uri(text) if _ADDRESS.fullmatch(text) else text
+    """Return a text with each address in it as :func:`public_uri` has it."""
+    return _ADDRESS.sub(lambda found: public_uri(found[0]), text)
+
+
+def _is_secretive(parameter: str) -> bool:
+    value = unquote(unquote(parameter.partition("=")[2])).replace("+", " ")
+    return len(value) > _LONGEST_HARMLESS or _SECRETIVE.search(value) is not None
 
 
 def _hashed(parameter: str) -> str:
@@ -139,6 +178,8 @@ def _hashed(parameter: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return a message without the queries and the user names of the addresses in it."""
-    text = re.sub(r"(\w+://[^\s?'\"]+)\?[^\s'\"]*", r"\1", text)
-    return re.sub(r"(\w+://)[^\s/@'\"]+@", r"\1", text)
+    """Return a message without users, passwords and parameters of addresses, also where only the
+    end of one is told.
+    """
+    text = _ADDRESS.sub(lambda found: re.split(r"[?#]", display_uri(found[0]))[0], text)
+    return re.sub(r"\?[\w%.~\[\]-]+=[^\s'\"]*", "", text)

@@ -112,6 +112,17 @@ def reach(address: str) -> str:
     return address
 
 
+def innermost(error: BaseException) -> str:
+    """The sentence of a worker's own error, which Ray wraps several times."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    for line in reversed(lines):
+        if "ModelError: " in line:
+            return line.partition("ModelError: ")[2]
+    # What pydantic ends its errors with.
+    lines = [line for line in lines if not line.startswith("For further information")]
+    return lines[-1] if lines else type(error).__name__
+
+
 def peek() -> Resources:
     """What :func:`connect` would find, without starting anything on this machine."""
     if ray.is_initialized() or os.environ.get("RAY_ADDRESS"):

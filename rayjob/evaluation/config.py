@@ -46,6 +46,9 @@ class JudgeConfig(Settings):
     """Tries after the first, per question."""
     timeout_sec: Annotated[PositiveFloat, Flag("--judge-timeout", metavar="SECONDS")] = 120.0
     """Wall time of one try, in seconds."""
+    engine_silent_sec: PositiveFloat = 300.0
+    """Time without a token of a busy engine (judge.engine) after which it starts again, in
+    seconds."""
     temperature: Annotated[
         NonNegativeFloat | None, Flag("--judge-temperature"), Unset("1 for ugc, else 0")
     ] = None

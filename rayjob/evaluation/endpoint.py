@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
+from actors.storage.uris import display_uri
 from rayjob.evaluation.config import JudgeConfig
 from schemas.errors import CaptionError, ConfigError, RequestRejectedError
 from schemas.recipe import Answer, Request
@@ -67,13 +68,13 @@ class Endpoint:
     def __init__(self, config: JudgeConfig) -> None:
         assert config.url is not None and config.model is not None
         self.name = config.model
-        base = config.url.rstrip("/").removesuffix("/chat/completions")
+        base, shown = config.url.rstrip("/"), display_uri(config.url)
         try:
-            self._url = httpx.URL(f"{base}/chat/completions")
+            self._url = httpx.URL(f"{base.removesuffix('/chat/completions')}/chat/completions")
         except httpx.InvalidURL as error:
-            raise ConfigError(f"--judge-url {config.url!r} is not a URL: {error}") from error
+            raise ConfigError(f"--judge-url {shown!r} is not a URL") from error
         if self._url.scheme not in ("http", "https") or not self._url.host:
-            raise ConfigError(f"--judge-url {config.url!r} is not an http:// or https:// URL")
+            raise ConfigError(f"--judge-url {shown!r} is not an http:// or https:// URL")
         self._config = config
         self._key = read_key(config)
         headers = {"Accept-Encoding": "identity"}

@@ -9,8 +9,8 @@ from typing import Any
 import ray
 import ray.exceptions
 
-from actors.engine.vllm_engine import VllmEngine
-from rayjob.capacity import cluster
+from actors.replica import JudgeReplica
+from rayjob.capacity.cluster import connect, innermost
 from rayjob.capacity.engine_spec import EngineSpec, engine_spec
 from rayjob.capacity.pool import check_model, engine_pool, model_revision
 from schemas.config import EngineConfig
@@ -45,6 +45,9 @@ class EngineJudge:
 
     The engines start with the first question: where every answer is stored, none starts.
 
+    Args:
+        patience: as of :class:`actors.replica.Replica`.
+
     Attributes:
         name: as scores record it, ``model@revision``.
 
@@ -53,7 +56,8 @@ class EngineJudge:
         ModelError: from the constructor, if there is no such model.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, *, patience: float) -> None:
+        self._patience = patience
         self._spec = judge_engine(config)
         model = self._spec.model
         check_model(model, config)
@@ -78,14 +82,16 @@ class EngineJudge:
             ModelError: the engine cannot start.
         """
         if not self._engines:
-            pool = engine_pool(self._spec, cluster.connect())
-            started: Any = ray.remote(VllmEngine).options(
+            pool = engine_pool(self._spec, connect())
+            started: Any = ray.remote(JudgeReplica).options(
                 num_cpus=pool.cpus,
                 num_gpus=pool.gpus or None,
                 max_restarts=_RESTARTS,
                 max_task_retries=_RESTARTS,
             )
-            self._engines = [started.remote(pool.settings) for _ in range(pool.replicas)]
+            self._engines = [
+                started.remote(pool.settings, patience=self._patience) for _ in range(pool.replicas)
+            ]
         engine = self._engines[next(self._turn) % len(self._engines)]
         try:
             answer: Answer = await engine.ask.remote(request)
@@ -93,17 +99,8 @@ class EngineJudge:
             raise
         except ray.exceptions.ActorDiedError as error:
             if "creation task" in str(error):
-                raise ModelError(f"the judge's engine cannot start: {_cause(error)}") from error
-            raise CaptionError(f"the judge's engine died: {_cause(error)}") from error
+                raise ModelError(f"the judge's engine cannot start: {innermost(error)}") from error
+            raise CaptionError(f"the judge's engine died: {innermost(error)}") from error
         except ray.exceptions.RayError as error:
-            raise CaptionError(f"the judge's engine failed: {_cause(error)}") from error
+            raise CaptionError(f"the judge's engine failed: {innermost(error)}") from error
         return answer
-
-
-def _cause(error: BaseException) -> str:
-    """What Ray wraps: the sentence of the engine's own error, or the last line there is."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    for line in reversed(lines):
-        if "ModelError: " in line:
-            return line.partition("ModelError: ")[2]
-    return lines[-1] if lines else type(error).__name__

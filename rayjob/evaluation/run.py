@@ -100,7 +100,10 @@ def _judge(config: EvaluateConfig) -> Endpoint | EngineJudge | None:
     if config.judge.url is not None:
         return Endpoint(config.judge)
     if config.judge.engine is not None:
-        return EngineJudge(config.engine.model_copy(update={"model": config.judge.engine}))
+        return EngineJudge(
+            config.engine.model_copy(update={"model": config.judge.engine}),
+            patience=config.judge.engine_silent_sec,
+        )
     return None
 
 

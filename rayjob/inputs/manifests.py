@@ -32,6 +32,7 @@ from actors.storage.uris import (
     S3Address,
     display_uri,
     local_path,
+    public_text,
     public_uri,
     scheme_of,
 )
@@ -141,7 +142,7 @@ def _given_id(value: Any) -> str:
     text = plain if isinstance(plain, str) else json.dumps(plain, sort_keys=True)
     if plain is None or not text.strip():
         raise SourceError("the column 'video_id' is empty")
-    return text
+    return public_text(text)
 
 
 def _resolved(uri: str, folder: str) -> str:

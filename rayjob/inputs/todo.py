@@ -275,7 +275,7 @@ def _without_secrets(metadata: str | None) -> str | None:
 
     def shown(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: shown(inner) for name, inner in value.items()}
+            return {public_text(name): shown(inner) for name, inner in value.items()}
         if isinstance(value, list):
             return [shown(inner) for inner in value]
         return public_text(value) if isinstance(value, str) else value

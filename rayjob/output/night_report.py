@@ -6,11 +6,12 @@ import re
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from rayjob.counts import pace
+from rayjob.counts import clock, pace
 from rayjob.output.commits import shards
 from rayjob.output.layout import run_folder
 from rayjob.output.store import TableStore
 from rayjob.output.summary import RunSummary
+from rayjob.settings.terminal import printable
 from schemas.config import JobConfig
 from schemas.errors import RayjobError
 
@@ -98,7 +99,7 @@ class NightReport:
         busy = "" if night.engine_busy_fraction is None else f"{night.engine_busy_fraction:.0%}"
         cost = "" if night.cost.money is None else f", cost {night.cost.money:g}"
         lines.append(
-            f"{night.captions} captions in {_duration(night.wall_sec)}: "
+            f"{night.captions} captions in {clock(night.wall_sec)}: "
             f"{pace(night.videos_per_sec) or 'no'} videos, "
             f"engines busy {busy or 'not at all'}, "
             f"{night.cost.gpu_hours:.2f} GPU-hours{cost}."
@@ -153,7 +154,7 @@ def _comparison(nights: list[RunSummary]) -> list[str]:
         cells = (
             night.run_id, night.videos_in - night.videos_skipped, night.videos_captioned,
             night.videos_failed, night.videos_skipped, night.videos_gone,
-            _duration(night.wall_sec), pace(night.videos_per_sec), busy,
+            clock(night.wall_sec), pace(night.videos_per_sec), busy,
         )  # fmt: skip
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return lines
@@ -166,14 +167,8 @@ def _order(run_id: str) -> tuple[str, int]:
     return match[1], int(match[2] or 1)
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"
-
-
 def _cell(value: object) -> str:
     """Text of others inside a table: on one line, no markup, not too long."""
-    text = " ".join(str(value).split())
+    text = printable(" ".join(str(value).split()))
     text = text if len(text) <= _MESSAGE_LETTERS else text[: _MESSAGE_LETTERS - 1] + "…"
     return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)

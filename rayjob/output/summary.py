@@ -78,6 +78,11 @@ class RunSummary(Counts):
         ge=0,
         description="requests in an engine while it was busy, on average; null where none was",
     )
+    refused_layers: dict[str, str] = Field(
+        default_factory=dict,
+        description="layers of the decoding processes' confinement that some machine's kernel "
+        "refused, and why; empty where all were on",
+    )
     cost: Cost = Field(
         default=Cost(),
         description="`gpu_hours`: GPUs of the whole pool times the time it was asked for; `money`: "

@@ -81,6 +81,7 @@ def facts_of(each: RunTables) -> list[tuple[str, str]]:
         ("generation", _pairs(field_of(config, "recipe.generation"))),
         ("prompt", _few(hashes)),
         ("engines", field_of(config, "engine.engines") or ("all that fit" if config else None)),
+        ("decoded without", _pairs(run.summary.get("refused_layers"))),
         ("input", _inputs(field_of(config, "input"))),
         ("output", display_uri(run.store.url)),
     ]

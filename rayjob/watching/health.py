@@ -178,6 +178,12 @@ def silent_limit(config: HealthConfig, *, decode_sec: float) -> float:
     return max(config.run_silent_sec, 2 * config.engine_silent_sec, 2 * decode_sec)
 
 
+def unconfined(snapshot: Snapshot) -> str:
+    """A sentence about the layers of confinement that some node's kernel refused."""
+    without = ", ".join(f"{name} ({why})" for name, why in snapshot.refused_layers.items())
+    return f"videos are decoded without {without}; see rayjob doctor"
+
+
 def where_it_stands(snapshot: Snapshot, *, todo: int, arrived: int) -> Iterator[str]:
     """Lines for a person: what each part of the run was doing."""
     yield f"{snapshot.received} of {counted(todo, 'video')} reached an engine, {arrived} came back"

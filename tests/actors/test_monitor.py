@@ -78,6 +78,14 @@ def test_a_storm_of_lost_nodes_blames_nobody() -> None:
         gone.update(nodes)
 
 
+def test_layers_that_some_node_has_not_got_are_told() -> None:
+    monitor = Monitor(lost=set)
+    assert not monitor.snapshot().refused_layers
+    monitor.miss_layers({"landlock": "Function not implemented"})
+    monitor.miss_layers({"namespaces": "Operation not permitted"})
+    assert list(monitor.snapshot().refused_layers) == ["landlock", "namespaces"]
+
+
 def test_a_video_is_received_once() -> None:
     monitor = Monitor(lost=lambda: {"spot"})
     monitor.receive(["a", "b"], readable=1)

@@ -1,12 +1,27 @@
 """What an error of a video becomes."""
 
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from actors.stages import failure_of
+from actors.engine.stats import EngineStats
+from actors.gate import Gate
+from actors.metrics import CaptionMetrics
+from actors.monitor import Standing
+from actors.stages import Captioner, failure_of
 from actors.storage.uris import public_uri
-from schemas.errors import CorruptMediaError, CredentialsError
+from schemas.blocks import INPUTS, decoded_table, packed, unpacked
+from schemas.errors import (
+    AccessDeniedError,
+    CorruptMediaError,
+    CredentialsError,
+    NotFoundError,
+)
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -66,3 +81,39 @@ def test_a_table_holds_no_secret_of_a_query(query: str) -> None:
     stored = public_uri(f"https://host/a.mp4?{query}")
     assert "hushhush" not in stored
     assert public_uri(stored) == stored
+
+
+class Listening:
+    """In place of the monitor's handle: keeps how many videos were readable."""
+
+    def __init__(self) -> None:
+        self.readable: list[int] = []
+
+    def __getattr__(self, _: str) -> Listening:
+        return self
+
+    def remote(self, *given: Any, readable: int | None = None) -> asyncio.Future[Any]:
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if readable is not None:
+            self.readable.append(readable)
+            done.set_result([Standing()] * len(given[0]))
+        else:
+            done.set_result(None)
+        return done
+
+
+def test_a_dead_link_does_not_show_that_others_can_be_read() -> None:
+    errors = [CorruptMediaError("broken"), NotFoundError("gone"), AccessDeniedError("HTTP 403")]
+    rows = [dict.fromkeys(INPUTS.names) | row(video_id=str(n)) for n in range(len(errors))]
+    failures = [
+        decoded_table(each, failure_of(each, error, stage="decode"))
+        for each, error in zip(rows, errors, strict=True)
+    ]
+    captioner = Captioner.__new__(Captioner)
+    monitor = captioner._monitor = Listening()
+    captioner._engine_id, captioner._gate = "e", Gate()
+    captioner._replica = SimpleNamespace(stats=EngineStats, beat=lambda: None)  # type: ignore[assignment]
+    captioner._metrics = CaptionMetrics(recipe="r", capacity=1)
+    results = asyncio.run(captioner(packed(pa.concat_tables(failures))))
+    assert sum(table.num_rows for table in unpacked(results)) == 3
+    assert monitor.readable == [1]

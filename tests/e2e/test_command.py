@@ -46,9 +46,25 @@ def test_summary_is_the_last_line_and_a_file(work: Path, first: jobs.Done) -> No
     assert summary["failures_by_error"] == {"NotAVideoError": 1}
     assert summary["prompt_tokens"] > 0 and summary["output_tokens"] > 0
     assert 0 < summary["engine_busy_fraction"] <= 1
+    assert ("decoded without" in first.stderr) is bool(summary["refused_layers"])
     assert json.loads((work / "out/runs/first/summary.json").read_text()) == summary
     assert (work / "out/runs/first/_SUCCESS").exists()
     assert "run_id: first" in (work / "out/runs/first/config.yaml").read_text()
+
+
+@pytest.mark.slow
+@jobs.NEEDS_NAMESPACES
+def test_a_layer_of_confinement_that_a_kernel_refuses_is_told_once(
+    work: Path, tmp_path: Path
+) -> None:
+    done = jobs.caption(
+        *jobs.DEMO, "--input", work / "in", "--output", tmp_path / "out",
+        before=jobs.WITHOUT_NAMESPACES,
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    assert done.summary["videos_captioned"] == 4
+    assert done.summary["refused_layers"]["namespaces"] == "No space left on device"
+    assert done.stderr.count("namespaces (No space left on device)") == 1
 
 
 def test_tables(work: Path, first: jobs.Done) -> None:

@@ -24,6 +24,8 @@ MARK = "hushhush"
 
 OPENS = (
     "?access_token={}", "?v=1&sharekey={}", "?key={}", "?X-Amz-Signature={}", "?{}",
+    "?sv=2022&se=2025&sp=r&sig={}%3D", "?Policy=x&Signature={}&Key-Pair-Id=k", "#access_token={}",
+    "?file=http%3A%2F%2Fh%2Fa%3Ftoken%3D{}", "?hdnts=exp=1~acl=/*~hmac={}",
 )  # fmt: skip
 """What stands behind the addresses of good clips."""
 
@@ -33,6 +35,12 @@ FAILS = (
     "http://user:{secret}@127.0.0.1:9/clip.mp4?key={secret}",
     "gopher://user:{secret}@host/clip.mp4?key={secret}",
     "ftp://user:{secret}@127.0.0.1:9/clip.mp4",
+    "http://{place}/hdnts=exp=1~hmac={secret}/nothing.mp4",
+    "http://{place}/nothing.mp4;token={secret}",
+    "http://user:pa/{secret}@{place}/nothing.mp4",
+    "http://user:{secret}?ss@{place}/nothing.mp4",
+    "http://127.0.0.1:9?token={secret}",
+    "zip://a.mp4::http://user:{secret}@{place}/a.zip?token={secret}",
 )
 
 
@@ -78,8 +86,10 @@ def test_nothing_planted_is_found(
         rows.append(form.format(place=place, secret=f"{MARK}-bad-{number}"))
     planted = [
         {
-            "video_id": str(number), "uri": uri, "page": f"https://h/p?token={MARK}-page",
+            "video_id": f"https://h/{number}?token={MARK}-id" if number else "0",
+            "uri": uri, "page": f"https://h/p?token={MARK}-page",
             "deep": {"links": [f"https://me:{MARK}-link@host/x"]}, "note": "kept as it is",
+            "text": f"see https://h/t?token={MARK}-text for more",
         }
         for number, uri in enumerate(rows)
     ]  # fmt: skip
@@ -124,4 +134,5 @@ def test_nothing_planted_is_found(
     told = {row["video_id"]: json.loads(row["metadata"]) for row in jobs.read(output, "captions")}
     assert told["0"] == {
         "page": "https://h/p", "deep": {"links": ["https://host/x"]}, "note": "kept as it is",
+        "text": "see https://h/t for more",
     }  # fmt: skip

@@ -88,7 +88,7 @@ def test_the_report_tells_one_night_and_compares(local: TableStore) -> None:
         local, tables=ResultTables.named("omni"), run_id="nightly-20260302",
         config=ShardConfig(), lock=NO_LOCK,
     )  # fmt: skip
-    sink.write(failed(["a|b.mp4"], message="no\nvideo <b>", error="NotAVideoError"))
+    sink.write(failed(["a|b\x1b.mp4"], message="no\nvideo <b>", error="NotAVideoError"))
     sink.write(failed(["c.mp4"], error="StorageUnavailableError", transient=True))
     sink.close()
     text = report(local, "nightly-20260302")
@@ -100,8 +100,8 @@ def test_the_report_tells_one_night_and_compares(local: TableStore) -> None:
         "| gone: in the tables, not in the inputs any more | 3 |",
         "| NotAVideoError | 1 |",
         "| StorageUnavailableError (tried again next night) | 1 |",
-        r"| a\|b.mp4 | NotAVideoError | no video \<b\> |",
-        "| nightly-20260302 | 5 | 4 | 1 | 5 | 3 | 0:01:01 | 4.2 a minute | 90% |",
+        r"| a\|b\\x1b.mp4 | NotAVideoError | no video \<b\> |",
+        "| nightly-20260302 | 5 | 4 | 1 | 5 | 3 | 1:01 | 4.2 a minute | 90% |",
     ):
         assert line in text.splitlines()
     assert "77" not in text and "88" not in text

@@ -19,6 +19,7 @@ from schemas.errors import (
     DecoderFaultError,
     DecodeTimeoutError,
     IncompleteError,
+    NoSuchPlaceError,
     NotFoundError,
     PromptTooLongError,
     StorageUnavailableError,
@@ -42,6 +43,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
         (RuntimeError("CUDA error"), 3),
         (CredentialsError("expired"), None),
         (StorageUnavailableError("503"), None),
+        (NoSuchPlaceError("no such bucket"), None),
     ],
 )
 def test_how_often_runs_try(error: Exception, runs: int | None) -> None:
@@ -55,7 +57,7 @@ def test_a_part_that_failed_has_the_cause_of_what_stopped_it() -> None:
 
 
 def test_what_was_looked_at_accuses_nobody_else() -> None:
-    assert CorruptMediaError.cause.value not in DOUBTFUL
+    assert not {CorruptMediaError.cause.value, NotFoundError.cause.value} & DOUBTFUL
     assert {AccessDeniedError.cause.value, DecodeTimeoutError.cause.value} <= DOUBTFUL
 
 

@@ -12,11 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.dataset as ds
+import pytest
 
 ROOT = Path(__file__).parents[2]
 DEMO = ("--config", "configs/demo.yaml")
 FUSE = "rayjob.fuse"
 TIMEOUT = 240
+
+NEEDS_NAMESPACES = pytest.mark.skipif(
+    subprocess.run(["unshare", "--user", "true"], capture_output=True).returncode != 0,
+    reason="this machine has no namespaces of users to take away",
+)
+WITHOUT_NAMESPACES = (
+    "unshare", "--user", "--map-root-user", "sh", "-c",
+    'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"', "sh",
+)  # fmt: skip
+"""Before a command: its kernel refuses it namespaces of users, as most containers' do."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +55,10 @@ def caption(
     *arguments: str | os.PathLike[str],
     env: Mapping[str, str] | None = None,
     timeout: float = TIMEOUT,
+    before: Sequence[str] = (),
 ) -> Done:
-    """``python -m rayjob.caption ARGUMENTS``, to its end."""
-    return _finished(command(arguments), env=env, timeout=timeout)
+    """``python -m rayjob.caption ARGUMENTS``, to its end; ``before`` stands before ``python``."""
+    return _finished([*before, *command(arguments)], env=env, timeout=timeout)
 
 
 def fuse(

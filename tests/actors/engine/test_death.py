@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 import pytest
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -15,6 +15,7 @@ from actors.engine.vllm_engine import VllmEngine
 from actors.gate import Gate
 from actors.metrics import CaptionMetrics
 from actors.monitor import Standing
+from actors.replica import JudgeReplica, Replica
 from actors.stages import Captioner
 from schemas.blocks import DECODED, INPUTS, undecoded_table
 from schemas.errors import EngineDiedError, VideoError
@@ -73,6 +74,32 @@ class Raising:
         raise self._error
 
 
+class Beats:
+    """In place of the guard."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def beat(self) -> None:
+        self.count += 1
+
+
+R = TypeVar("R", bound=Replica)
+
+
+def replica(kind: type[R], engine: VllmEngine, *, patience: float = 60) -> R:
+    made = kind.__new__(kind)
+    made.engine, made._guard, made._patience = engine, Beats(), patience  # type: ignore[assignment]
+    return made
+
+
+def done(value: Any) -> Callable[..., Awaitable[Any]]:
+    async def answer(*_: Any) -> Any:
+        return value
+
+    return answer
+
+
 class EngineDeadErrorOfAnother(Exception):
     """Only its name is alike."""
 
@@ -83,17 +110,11 @@ EngineDeadErrorOfAnother.__name__ = "EngineDeadError"
 @pytest.mark.parametrize(
     ("error", "ends"), [(EngineDiedError("x"), True), (EngineDeadErrorOfAnother("x"), False)]
 )
-def test_the_replica_ends_with_its_engine(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, ends: bool
-) -> None:
-    def leave(code: int) -> None:
-        raise Died(code)
-
-    monkeypatch.setattr(os, "_exit", leave)
+def test_the_replica_ends_with_its_engine(leaving: None, error: Exception, ends: bool) -> None:
     captioner = Captioner.__new__(Captioner)
     captioner._recipe, captioner._monitor = Raising(error), Remote()
     captioner._node_id, captioner._engine_id = "n", "e"
-    captioner._engine = dead_engine()
+    captioner._replica = replica(Replica, dead_engine())
     values = {"video_id": "a", "uri": "/a", "attempts": 0}
     row = dict.fromkeys(INPUTS.names) | values
     batch = undecoded_table([row])
@@ -107,43 +128,43 @@ def test_the_replica_ends_with_its_engine(
         asyncio.run(caption())
 
 
-class Beats:
-    """In place of the guard."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def beat(self) -> None:
-        self.count += 1
-
-
-def reporting(engine: VllmEngine, *, patience: float) -> Captioner:
-    captioner = Captioner.__new__(Captioner)
-    captioner._monitor, captioner._engine_id, captioner._engine = Remote(), "e", engine
-    captioner._guard, captioner._patience = Beats(), patience  # type: ignore[assignment]
-    captioner._metrics = CaptionMetrics(recipe="r", capacity=1)
-    return captioner
-
-
-@pytest.mark.parametrize(("running", "ends"), [(1, True), (0, False)])
-def test_a_replica_ends_with_an_engine_that_stands_still(
-    monkeypatch: pytest.MonkeyPatch, running: int, ends: bool
-) -> None:
+@pytest.fixture
+def leaving(monkeypatch: pytest.MonkeyPatch) -> None:
     def leave(code: int) -> None:
         raise Died(code)
 
     monkeypatch.setattr(os, "_exit", leave)
-    monkeypatch.setattr("actors.stages._REPORT_SECONDS", 0.05)
+
+
+def test_a_judge_ends_with_its_engine(leaving: None) -> None:
+    judge = replica(JudgeReplica, dead_engine())
+    judge._beating = asyncio.Future(loop=asyncio.new_event_loop())
+    judge.engine.prepare = done({})  # type: ignore[method-assign]
+    with pytest.raises(Died):
+        asyncio.run(judge.ask(Request(prompt="?")))
+
+
+@pytest.mark.parametrize(("running", "ends"), [(1, True), (0, False)])
+@pytest.mark.parametrize("kind", [Captioner, JudgeReplica])
+def test_a_replica_ends_with_an_engine_that_stands_still(
+    leaving: None, monkeypatch: pytest.MonkeyPatch, kind: type, running: int, ends: bool
+) -> None:
+    for module in ("stages", "replica"):
+        monkeypatch.setattr(f"actors.{module}.BEAT_SECONDS", 0.05)
     engine = dead_engine()
     engine.stats.running = running
-    captioner = reporting(engine, patience=0.3)
+    judge = replica(JudgeReplica, engine, patience=0.3)
+    captioner = Captioner.__new__(Captioner)
+    captioner._monitor, captioner._engine_id, captioner._replica = Remote(), "e", judge
+    captioner._metrics = CaptionMetrics(recipe="r", capacity=1)
 
-    async def report() -> None:
-        await asyncio.wait_for(captioner._report(), timeout=1.5)
+    async def watch() -> None:
+        watching = captioner._report() if kind is Captioner else judge._beat()
+        await asyncio.wait_for(watching, timeout=1.5)
 
     with pytest.raises(Died if ends else TimeoutError):
-        asyncio.run(report())
-    assert captioner._guard.count > 2  # type: ignore[attr-defined]
+        asyncio.run(watch())
+    assert judge._guard.count > 2  # type: ignore[attr-defined]
 
 
 def test_pieces_of_answers_are_signs_of_life() -> None:

@@ -19,6 +19,7 @@ from schemas.errors import (
     Cause,
     CredentialsError,
     EmptyFileError,
+    NoSuchPlaceError,
     NotFoundError,
     OpenError,
     ReplacedError,
@@ -272,16 +273,27 @@ def test_no_server_at_all() -> None:
     [
         ("s3://{}/nothing.mp4", NotFoundError),
         ("s3://{}/empty.mp4", EmptyFileError),
-        ("s3://no-such-bucket-here/clip.mp4", NotFoundError),
+        ("s3://no-such-bucket-here/clip.mp4", NoSuchPlaceError),
         ("unknown://host/clip.mp4", OpenError),
-        ("/no/such/file.mp4", NotFoundError),
+        ("/no/such/file.mp4", NoSuchPlaceError),
     ],
 )
 def test_what_cannot_be_opened(
     moto_url: str, stored: str, uri: str, kind: type[VideoError]
 ) -> None:
-    with pytest.raises(kind):
+    with pytest.raises(kind) as caught:
         open_range(uri.format(stored), StorageOptions(endpoint_url=moto_url, retries=1))
+    assert type(caught.value) is kind
+
+
+def test_a_disk_that_is_not_mounted_is_no_missing_file(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    for path in ("disk/clip.mp4", "disk/folder/clip.mp4"):
+        with pytest.raises(NoSuchPlaceError, match="its folder is missing or empty"):
+            open_range(str(tmp_path / path), StorageOptions())
+    with pytest.raises(NotFoundError) as caught:
+        open_range(str(tmp_path / "clip.mp4"), StorageOptions())
+    assert type(caught.value) is NotFoundError
 
 
 def test_unreadable_key(

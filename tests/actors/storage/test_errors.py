@@ -13,6 +13,7 @@ from actors.storage.errors import explained
 from schemas.errors import (
     AccessDeniedError,
     CredentialsError,
+    NoSuchPlaceError,
     NotFoundError,
     OpenError,
     StorageUnavailableError,
@@ -47,7 +48,7 @@ def unreachable() -> Exception:
         (answer("403", 403), AccessDeniedError, "denied, HTTP 403;"),
         (answer("AccessDenied", 403), AccessDeniedError, "storage.anonymous"),
         (answer("404", 404), NotFoundError, f"there is no object at {SHOWN}"),
-        (answer("NoSuchBucket", 404), NotFoundError, f"there is no bucket at {SHOWN}"),
+        (answer("NoSuchBucket", 404), NoSuchPlaceError, f"there is no bucket at {SHOWN}"),
         (answer("SlowDown", 503), StorageUnavailableError, "SlowDown (HTTP 503)"),
         (answer("RequestTimeout", 400), StorageUnavailableError, "RequestTimeout"),
         (answer("TooManyRequests", 429), StorageUnavailableError, "429"),

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from actors.storage.uris import S3Address, display_uri, local_path, public_uri
+from actors.storage.uris import (
+    S3Address,
+    display_uri,
+    local_path,
+    public_text,
+    public_uri,
+    without_secrets,
+)
 from schemas.errors import OpenError
 
 
@@ -84,6 +91,59 @@ def test_messages_show_no_secrets(uri: str, shown: str) -> None:
 )
 def test_what_tables_hold_of_an_address(uri: str, public: str) -> None:
     assert public_uri(uri) == public
+
+
+SECRETIVE = {
+    # what is to be read -> what tables hold of it
+    "https://h/c/a.mp4?sv=2022&st=2024&se=2025&sr=b&sp=r&sig=hush%3D": "https://h/c/a.mp4",
+    "https://h/c/a.mp4?SV=2022&SE=2025&SIG=hush%3D": "https://h/c/a.mp4",
+    "https://h/b/o?GoogleAccessId=hush&Expires=1&Signature=hush": "https://h/b/o",
+    "https://h/a.mp4?Expires=1&Signature=hush&Key-Pair-Id=hush": "https://h/a.mp4",
+    "https://h/a.mp4?Policy=hush&Signature=hush&Key-Pair-Id=hush": "https://h/a.mp4",
+    "https://h/a.mp4?hdnts=exp=1~acl=/*~hmac=hush": "https://h/a.mp4",
+    "https://h/a.mp4?__gda__=exp~hush": "https://h/a.mp4",
+    # in the path
+    "https://h/edge-cache-token=Expires=1~Signature=hush/a.mp4": "https://h/a.mp4",
+    "https://h/hdnts=exp=1~acl=/*~hmac=hush/a.mp4": "https://h/a.mp4",
+    "https://h/a.mp4;token=hush": "https://h/a.mp4",
+    "https://h/a.mp4;jsessionid=hush?v=1": "https://h/a.mp4?jsessionid=~94789b4445150ae4&v=1",
+    "https://h/day=1/a;b.mp4?token=hush": "https://h/day=1/a;b.mp4",
+    # without a path
+    "https://h?token=hush": "https://h",
+    "https://h?hush": "https://h?~94789b4445150ae4",
+    "https://h/a.mp4#access_token=hush": "https://h/a.mp4",
+    # passwords that hold what ends the place where they may stand
+    "https://user:pa/hush@host/a.mp4": "https://host/a.mp4",
+    "https://user:hush?ss@host/a.mp4": "https://host/a.mp4",
+    "https://user:hush#ss@host/a.mp4": "https://host/a.mp4",
+    "https://u:p@hush@host:80/a.mp4": "https://host:80/a.mp4",
+    "https://user:hush": "https://user",
+    "https://u:hush@[::1]:80/@a/b.mp4": "https://[::1]:80/@a/b.mp4",
+    # chains of addresses
+    "zip://a.mp4::https://user:hush@host/x.zip": "zip://a.mp4::https://host/x.zip",
+    "filecache::https://u:hush@host/x.mp4?token=hush": "filecache::https://host/x.mp4",
+    # under harmless names
+    "https://h/a?file=https%3A%2F%2Fx%2Fa%3Ftoken%3Dhush": "https://h/a?file=~5c1d6efb7e5b382e",
+    "https://h/a?id=eyJhbGciOiJI.hush.hush": "https://h/a?id=~63b1cb8a93c52f0d",
+    "https://h/a?v=" + 30 * "hush": "https://h/a?v=~2a8ef6a7f8ad94e0",
+    "https://h/a?path=b/c%20d.mp4&t=1:30&v=2": "https://h/a?path=b/c%20d.mp4&t=1:30&v=2",
+}
+
+
+@pytest.mark.parametrize("uri", SECRETIVE)
+def test_a_secret_in_any_part_of_an_address_is_not_shown(uri: str) -> None:
+    public = public_uri(uri)
+    assert public == SECRETIVE[uri] and public_uri(public) == public
+    message = f"GET {uri!r} failed (url: {uri})"
+    for shown in (display_uri(uri), public_text(message), without_secrets(message)):
+        assert "hush" not in shown
+
+
+def test_addresses_inside_a_text_are_shown_as_addresses_are() -> None:
+    text = "see https://me:hush@h/a?v=1&token=hush, (https://h/b) and s3://bucket/c?d.mp4"
+    assert public_text(text) == "see https://h/a?v=1 (https://h/b) and s3://bucket/c?d.mp4"
+    assert public_text("no address: a?b=c") == "no address: a?b=c"
+    assert without_secrets("cannot GET /a.mp4?sig=hush&x=hush now") == "cannot GET /a.mp4 now"
 
 
 @pytest.mark.parametrize("parameter", ["apikey=hush", "sharekey=hush", "Auth=hush", "x=hush"])

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rayjob.capacity.model_shapes import published_models
 from rayjob.capacity.pool import engine_pool
-from rayjob.evaluation.engine_judge import judge_engine
-from schemas.config import EngineConfig
+from rayjob.evaluation.engine_judge import EngineJudge, judge_engine
+from schemas.config import EngineConfig, GenerationConfig
 from schemas.errors import ConfigError
+from schemas.recipe import Request
 from tests.support.engines import machines
 from tests.support.evaluations import evaluate, jsonl, scores
 from tests.support.jobs import ROOT
@@ -64,3 +69,34 @@ def test_the_embedded_model_judges(tmp_path: Path) -> None:
     # All is known now: no engine starts, and so none can fail to.
     again = evaluate(*arguments, "--set", "engine.max_model_len=999999")
     assert again.result["asked"] == 0 and again.values() == done.values()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("fault", ["suspend", "kill"])
+def test_a_judge_that_stands_still_or_dies_starts_again(fault: str) -> None:
+    """The question that was in flight is answered all the same, and nothing is left."""
+    config = EngineConfig.model_validate(SMALL | {"model": str(ROOT / "models/tiny-omni")})
+    question = Request(prompt="What moves?", generation=GenerationConfig(max_tokens=8))
+
+    def engines() -> list[psutil.Process]:
+        found = []
+        for each in psutil.Process(os.getpid()).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it ended in this moment
+                if "VLLM::EngineCore" in "".join(each.cmdline()):
+                    found.append(each)
+        return found
+
+    async def ask() -> None:
+        judge = EngineJudge(config, patience=10)
+        assert (await judge.ask(question)).text
+        (first,) = engines()
+        getattr(first, fault)()
+        assert (await judge.ask(question)).text
+        (second,) = engines()
+        assert second.pid != first.pid
+        await judge.aclose()
+
+    asyncio.run(ask())
+    _, alive = psutil.wait_procs(engines(), timeout=30)
+    assert alive == []

@@ -65,6 +65,13 @@ def test_addresses_that_differ_in_their_query_are_different_inputs(tmp_path: Pat
     assert "hush" not in "".join(ids(tmp_path / "m.txt"))
 
 
+def test_an_id_that_is_an_address_holds_no_signature(tmp_path: Path) -> None:
+    given = ["https://u:hush@host/a?v=1&token=hush", "s3://bucket/a?b", "a?token=b"]
+    rows = "".join(f"{each},/{n}.mp4\n" for n, each in enumerate(given))
+    write_files(tmp_path, {"l.csv": f"video_id,uri\n{rows}"})
+    assert ids(tmp_path / "l.csv") == ["https://host/a?v=1", *given[1:]]
+
+
 def test_different_inputs_of_one_id_are_refused_without_their_secrets(tmp_path: Path) -> None:
     rows = "".join(f"https://host/d?id={n}&X-Amz-Signature=hush,one\n" for n in (1, 2))
     write_files(tmp_path, {"l.csv": f"url,video_id\n{rows}"})

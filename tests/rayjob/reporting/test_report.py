@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,15 @@ def test_throughput_from_the_timeline(store: TableStore) -> None:
     page = page_of(store, "r1", pictures=False)
     assert "decode 2, caption 2" in page
     assert "decode 6, caption 6" in page
+
+
+def test_layers_that_were_refused_are_told(store: TableStore) -> None:
+    make_run(store, "r1", captions={"omni": [caption("a.mp4")]})
+    for refused in ({}, {"landlock": "Function not implemented"}):
+        told = {"run_id": "r1", "refused_layers": refused}
+        store.write_bytes("runs/r1/summary.json", json.dumps(told).encode())
+        page = page_of(store, "r1", pictures=False)
+        assert ("landlock Function not implemented" in page) is bool(refused)
 
 
 def test_warnings_are_counted_by_kind(store: TableStore) -> None:

@@ -21,6 +21,7 @@ from schemas.errors import (
     CorruptMediaError,
     CredentialsError,
     DecodeTimeoutError,
+    NoSuchPlaceError,
     NotFoundError,
     RequestRejectedError,
     StorageUnavailableError,
@@ -57,7 +58,7 @@ def verdict(quarantine: Quarantine, snapshot: Snapshot) -> str | None:
         CredentialsError("expired"),
         StorageUnavailableError("no such host"),
         DecodeTimeoutError("not decoded within 300 s"),
-        NotFoundError("no object"),
+        NoSuchPlaceError("no bucket"),
         RequestRejectedError("no"),
         RuntimeError("the decoding process does not start"),
     ],
@@ -82,9 +83,10 @@ def test_different_faults_of_one_storage_count_together() -> None:
     assert "2 StorageUnavailableError, 2 DecodeTimeoutError" in reason
 
 
-def test_broken_files_never_stop_a_run() -> None:
+@pytest.mark.parametrize("error", [CorruptMediaError("x"), NotFoundError("no object")])
+def test_broken_files_and_dead_links_never_stop_a_run(error: Exception) -> None:
     quarantine = Quarantine()
-    table = pa.concat_tables([failed(f"v{n}", CorruptMediaError("x")) for n in range(50)])
+    table = pa.concat_tables([failed(f"v{n}", error) for n in range(50)])
     assert quarantine.admit(table).num_rows == 50
     assert verdict(quarantine, Snapshot()) is None
 
@@ -124,7 +126,7 @@ def test_answers_speak_for_the_engine() -> None:
 
 def test_what_is_held_is_written_at_the_end() -> None:
     quarantine = Quarantine()
-    both = pa.concat_tables([captioned("a"), failed("b", NotFoundError("gone"))])
+    both = pa.concat_tables([captioned("a"), failed("b", AccessDeniedError("no"))])
     assert ids(quarantine.admit(both)) == ["a"]
     assert ids(quarantine.release()) == ["b"]
     assert not quarantine.release().num_rows
@@ -133,7 +135,7 @@ def test_what_is_held_is_written_at_the_end() -> None:
 def test_never_where_it_is_switched_off() -> None:
     quarantine = Quarantine()
     for n in range(50):
-        quarantine.admit(failed(f"v{n}", NotFoundError("gone")))
+        quarantine.admit(failed(f"v{n}", AccessDeniedError("no")))
     vitals = Vitals(snapshot=Snapshot(), streaks=quarantine.streaks)
     assert reason_to_stop(vitals, HealthConfig(failures_in_a_row=0)) is None
 
