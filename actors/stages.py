@@ -12,6 +12,7 @@ import os
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import pyarrow as pa
@@ -25,7 +26,8 @@ from actors.guard import Guard
 from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import Standing
 from actors.storage.places import Places
-from actors.storage.uris import public_uri
+from actors.storage.segments import segment_of
+from actors.storage.uris import public_uri, split_segment
 from schemas.blocks import DECODED, INPUTS, decoded_table, packed, unpacked, video_of
 from schemas.budget import Budget
 from schemas.errors import (
@@ -35,6 +37,7 @@ from schemas.errors import (
     EngineCrashedError,
     EngineDiedError,
     IncompleteError,
+    SegmentError,
     VideoError,
 )
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
@@ -72,7 +75,35 @@ def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> Fail
         metadata=row["metadata"],
         source_version=row["source_version"],
         warnings=row.get("warnings"),
+        **_segment_columns(row["uri"]),
     )
+
+
+def _segment_columns(uri: str) -> dict[str, Any]:
+    """The columns of both tables that say which segment an input is."""
+    try:
+        segment = segment_of(uri)
+    except SegmentError:
+        segment = None
+    if segment is None:
+        return {}
+    return {"segment_start_sec": segment.begin, "segment_end_sec": segment.end}
+
+
+def on_the_clock(row: CaptionRow, *, decoded: bool) -> CaptionRow:
+    """A caption of an input with the input's segment, on the clock of the whole video.
+
+    Args:
+        decoded: whether the recipe saw the segment as a video of its own, from 0 on; else it worked
+            on captions that are on that clock already.
+    """
+    columns = _segment_columns(row.uri)
+    begin = columns.get("segment_start_sec") or 0.0
+    if decoded and begin:
+        for name in ("start_sec", "end_sec"):
+            time = getattr(row, name)
+            columns[name] = None if time is None else begin + time
+    return replace(row, **columns)
 
 
 class Decoder:
@@ -108,7 +139,7 @@ class Decoder:
 
     def _attempt(self, row: dict[str, Any]) -> pa.RecordBatch | FailureRow:
         try:
-            self._places.check(row["uri"])
+            self._places.check(split_segment(row["uri"])[0])
             return self._decoded(row["uri"])
         except Exception as error:
             if not isinstance(error, VideoError):
@@ -191,6 +222,8 @@ class Captioner:
                 if not isinstance(error, VideoError):
                     logger.exception("unforeseen error while captioning %r", row["video_id"])
                 failures = [failure_of(row, error, stage="caption")]
+        is_decoded = batch["info"][index].is_valid
+        rows = [on_the_clock(each, decoded=is_decoded) for each in rows]
         self._metrics.finished(rows, failures)
         return results_table(row["video_id"], captions=rows, failures=failures)
 

@@ -22,6 +22,9 @@ from actors.decoding.probe import BAD_DATA
 GAP_SEC = 0.02
 """Jumps of the timestamps below this are rounding; above, sound is missing or overlaps."""
 
+LEAD_SEC, TAIL_SEC = 0.5, 0.2
+"""Sound before and behind a span that is decoded with it: what comes out of a codec depends on what
+went in before, and comes out a little later."""
 
 _BLOCK = 1 << 20
 

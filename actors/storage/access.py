@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from actors.storage.client import Client
 from actors.storage.local import LocalFile
 from actors.storage.places import WEB_SCHEMES
-from actors.storage.range_reader import Fetch, RangeReader
+from actors.storage.range_reader import RangeReader
 from actors.storage.s3 import s3_client
 from actors.storage.uris import S3_SCHEMES, display_uri, local_path, scheme_of
 from actors.storage.web import WebClient
@@ -20,21 +20,27 @@ from schemas.errors import EmptyFileError
 from schemas.media import StorageOptions
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class StoredFile:
     """A file or an object that can be read.
 
     Attributes:
         name: its own, without the way to it.
         size: in bytes, at least one.
-        fetch: returns the bytes of a range, and raises as :func:`open_file` does.
+        read: returns the bytes of a range, until a moment on the clock of ``time.monotonic``.
         close: to be called when it is not needed any more.
+        deadline: until when :meth:`fetch` must have its answer.
     """
 
     name: str
     size: int
-    fetch: Fetch
+    read: Callable[[int, int, float], bytes]
     close: Callable[[], None]
+    deadline: float = math.inf
+
+    def fetch(self, start: int, stop: int) -> bytes:
+        """The bytes of a range. Raises as :func:`open_file` does."""
+        return self.read(start, stop, self.deadline)
 
 
 def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) -> StoredFile:
@@ -61,31 +67,40 @@ def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) 
     """
     shown = display_uri(uri)
     path = local_path(uri)
-    fetch: Fetch
     if path is not None:
         local = LocalFile(path)
         file = StoredFile(
-            name=os.path.basename(path), size=local.size, fetch=local.fetch, close=local.close
+            name=os.path.basename(path),
+            size=local.size,
+            read=lambda start, stop, _deadline: local.fetch(start, stop),
+            close=local.close,
         )
     else:
         scheme = scheme_of(uri)
         # All ranges of one reading are of one version.
         if scheme in WEB_SCHEMES:
-            size, fetch = WebClient(scheme, options).open(uri, deadline=deadline)
+            size, read = WebClient(scheme, options).open(uri, deadline=deadline)
         else:
             client = s3_client(options) if scheme in S3_SCHEMES else Client(scheme, options)
             size, version = client.head(uri, deadline=deadline)
-            fetch = partial(client.read, uri, version=version, deadline=deadline)
+            read = partial(_read, client, uri, version)
         file = StoredFile(
             name=os.path.basename(urlsplit(shown).path) or scheme,
             size=size,
-            fetch=fetch,
+            read=read,
             close=lambda: None,
         )
+    file.deadline = deadline
     if file.size == 0:
         file.close()
         raise EmptyFileError(f"{shown} is empty")
     return file
+
+
+def _read(
+    client: Client, uri: str, version: str | None, start: int, stop: int, deadline: float
+) -> bytes:
+    return client.read(uri, start, stop, version=version, deadline=deadline)
 
 
 def open_range(uri: str, options: StorageOptions) -> RangeReader:

@@ -41,6 +41,12 @@ _HARMLESS = {
 }  # fmt: skip
 """Parameters that tell which video is meant. Any other may be a secret too."""
 
+_TIME = r"(?:[-+]?[0-9][0-9:.e+-]*|[-+]?(?:nan|inf(?:inity)?)|\?[^#/,]*)?"
+
+_SEGMENT = re.compile(rf"#t=(?:npt:)?{_TIME}(?:,{_TIME})?\Z", re.IGNORECASE)
+"""A span of time as the W3C writes it at the end of an address; see
+:mod:`actors.storage.segments`."""
+
 _HASHED = re.compile(r"~[0-9a-f]{16}")
 
 _S3 = re.compile(
@@ -55,6 +61,12 @@ def scheme_of(uri: str) -> str:
     """The scheme in lower case; "" for a plain path."""
     scheme, separator, _ = uri.partition("://")
     return scheme.lower() if separator else ""
+
+
+def split_segment(uri: str) -> tuple[str, str]:
+    """The address of a file, and the span of it that is meant: ``#t=...``, "" for all of it."""
+    found = _SEGMENT.search(uri)
+    return (uri, "") if found is None else (uri[: found.start()], found[0])
 
 
 def local_path(uri: str) -> str | None:
@@ -99,12 +111,13 @@ def display_uri(uri: str) -> str:
 def public_uri(uri: str) -> str:
     """Return ``uri`` fit for tables, the same for an address that is signed anew.
 
-    Of a web address user, password, fragment and the parameters of a signature are left out, and
-    of the others a value that could be a secret is replaced by its hash. What is left says which
-    input this is; it is its own public form.
+    Of a web address user, password, any fragment but a segment's, and the parameters of a signature
+    are left out, and of the others a value that could be a secret is replaced by its hash. What is
+    left says which input this is; it is its own public form.
     """
+    uri, segment = split_segment(uri)
     if scheme_of(uri) in _WITHOUT_QUERY:
-        return display_uri(uri)
+        return display_uri(uri) + segment
     query = uri.partition("#")[0].partition("?")[2]
     named = [
         (unquote(each.partition("=")[0]).lower(), each) for each in re.split("[&;]", query) if each
@@ -120,7 +133,7 @@ def public_uri(uri: str) -> str:
         for name, each in named
         if not any(pattern.fullmatch(name) for pattern in unsigned)
     ]
-    return "?".join(filter(None, [display_uri(uri), "&".join(kept)]))
+    return "?".join(filter(None, [display_uri(uri), "&".join(kept)])) + segment
 
 
 def public_text(text: str) -> str:

@@ -9,6 +9,8 @@ What a string means is decided in this order:
    the others never cross a ``/``, and a leading dot must be written out;
 3. on S3, the "folder" ``KEY/``, and if nothing is in it, all keys that begin with ``KEY``.
 
+With ``#t=BEGIN,END`` behind it, any of these stands for that span of each of its videos.
+
 A video's id is its path relative to that folder or prefix; for a glob, to the last folder
 before the first wildcard; for a single video, its name. :mod:`rayjob.inputs.manifests` says how
 ids come out of a manifest. Folders and prefixes are listed in one order, that of the bytes
@@ -31,12 +33,21 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from actors.storage.client import Head
 from actors.storage.places import Places
 from actors.storage.s3 import S3Object, s3_client
-from actors.storage.uris import S3_SCHEMES, S3Address, display_uri, local_path, scheme_of
+from actors.storage.segments import plain_fragment
+from actors.storage.uris import (
+    S3_SCHEMES,
+    S3Address,
+    display_uri,
+    local_path,
+    scheme_of,
+    split_segment,
+)
 from rayjob.inputs.disk import disk_version, walk
 from rayjob.inputs.globs import WILDCARD, Glob, is_hidden, split_glob
 from rayjob.inputs.manifests import Input, read_manifest
@@ -79,7 +90,11 @@ def iter_inputs(
 
 def places_of(inputs: Sequence[str], storage: StorageOptions) -> Places:
     """Where the videos of some inputs may be: manifests name no others."""
-    paths = (_absolute(path) for text in inputs if (path := local_path(text)) is not None)
+    paths = (
+        _absolute(path)
+        for text in inputs
+        if (path := local_path(split_segment(text)[0])) is not None
+    )
     return Places(folders=tuple(map(_folder_of, paths)), opened=storage.places)
 
 
@@ -104,11 +119,16 @@ class _Source:
 
     def __init__(self, text: str, source: SourceConfig, storage: StorageOptions) -> None:
         self._text = text
+        self._source = source
         self._storage = storage
         self._s3 = s3_client(storage)
         self._filter = _Filter(source.extensions)
 
     def inputs(self) -> Iterator[Input]:
+        address, segment = split_segment(self._text)
+        if segment:
+            whole = _Source(address, self._source, self._storage).inputs()
+            return (_part(each, plain_fragment(segment)) for each in whole)
         if not self._text.strip():
             raise SourceError("an input is empty; pass a file, a folder, a glob or an s3:// prefix")
         if (path := local_path(self._text)) is not None:
@@ -182,9 +202,17 @@ class _Source:
         for relative, uri, version in found:
             if self._filter.takes(relative):
                 none = False
+                if split_segment(uri)[1]:
+                    raise SourceError(f"{uri} is named as a segment of a video is; rename it")
                 yield Input(relative, uri, source_version=version)
         if none:
             raise SourceError(f"no videos in {shown}: {self._filter.explanation(shown)}")
+
+
+def _part(whole: Input, segment: str) -> Input:
+    if split_segment(whole.uri)[1]:
+        raise SourceError(f"{whole.uri} is a segment already; pass its manifest without {segment}")
+    return replace(whole, video_id=whole.video_id + segment, uri=whole.uri + segment)
 
 
 class _Filter:

@@ -9,9 +9,12 @@ of them, ``version`` also tells one content of a video from another.
   file has that name, and otherwise only surround it.
 * A video as the Hugging Face hub stores it (``bytes`` and ``path``) stands for its path; beside
   another of these columns, for nothing.
+* A row may name a span of the video, or several: see :mod:`rayjob.inputs.spans`. An address may
+  end with one (``#t=12.5,20``), which then counts.
 * Without a ``video_id`` column the id is the path relative to the manifest's folder; for a
   video elsewhere, its uri without scheme and leading slash, as
-  :func:`actors.storage.uris.public_uri` has it.
+  :func:`actors.storage.uris.public_uri` has it. To it a segment adds its span, and so do the
+  segments of a row with several to a ``video_id``.
 * A .txt file holds one uri per line; empty lines and lines that begin with ``#`` are left
   out.
 """
@@ -27,6 +30,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.storage.segments import plain_fragment
 from actors.storage.uris import (
     S3_SCHEMES,
     S3Address,
@@ -34,8 +38,10 @@ from actors.storage.uris import (
     local_path,
     public_uri,
     scheme_of,
+    split_segment,
 )
 from rayjob.inputs.rows import iter_rows
+from rayjob.inputs.spans import Spanned, spanned
 from schemas.errors import OpenError, SourceError
 from schemas.media import StorageOptions
 
@@ -48,7 +54,8 @@ class Input:
 
     Attributes:
         video_id: its key in every table.
-        uri: an absolute local path, ``s3://bucket/key``, or another URL from a manifest.
+        uri: an absolute local path, ``s3://bucket/key``, or another URL from a manifest; of a
+            segment with its span (:mod:`actors.storage.segments`).
         metadata: JSON object with sorted keys of the manifest's other columns, None
             without any.
         source_version: changes when the content changes; None where unknown.
@@ -90,17 +97,27 @@ def read_manifest(uri: str, storage: StorageOptions) -> Iterator[Input]:
     for where, row in iter_rows(uri, storage):
         none = False
         try:
-            found = _input(row, folder)
+            found = list(_inputs(row, folder))
         except (SourceError, OpenError) as error:
             raise SourceError(f"{display_uri(uri)}, {where}: {error}") from None
         except RecursionError:
             raise SourceError(f"{display_uri(uri)}, {where}: nested too deeply") from None
-        yield found
+        yield from found
     if none:
         raise SourceError(f"{display_uri(uri)} has no rows")
 
 
-def _input(row: Mapping[str, Any], folder: str) -> Input:
+def _inputs(row: Mapping[str, Any], folder: str) -> Iterator[Input]:
+    column = _uri_column(row)
+    uri, segment = split_segment(_given_uri(column, row[column]))
+    uri = _resolved(uri, folder)
+    named = [Spanned(plain_fragment(segment), row)] if segment else spanned(row)
+    for fragment, own, is_one_of_many in named:
+        others = {name: cell for name, cell in own.items() if name != column}
+        yield _input(uri, folder, fragment, others, is_one_of_many=is_one_of_many)
+
+
+def _uri_column(row: Mapping[str, Any]) -> str:
     columns = {name.strip().lower(): name for name in row}
     named = [columns[name] for name in URI_COLUMNS if name in columns]
     if not named:
@@ -109,16 +126,22 @@ def _input(row: Mapping[str, Any], folder: str) -> Input:
             f"it has the columns {', '.join(row) or 'none at all'}"
         )
     # A video in a cell comes last, and where it is null it is not told from an empty path.
-    uri_column = min(named, key=lambda name: row[name] is None or isinstance(row[name], Mapping))
-    uri = _resolved(_given_uri(uri_column, row[uri_column]), folder)
+    return min(named, key=lambda name: row[name] is None or isinstance(row[name], Mapping))
+
+
+def _input(
+    uri: str, folder: str, fragment: str, others: Mapping[str, Any], *, is_one_of_many: bool
+) -> Input:
+    columns = {name.strip().lower(): name for name in others}
     id_column = columns.get("video_id")
-    video_id = _default_id(uri, folder) if id_column is None else _given_id(row[id_column])
-    others = [name for name in row if name not in (uri_column, id_column)]
-    version = _plain(row[columns["version"]]) if "version" in columns else None
+    video_id = _default_id(uri, folder) if id_column is None else _given_id(others[id_column])
+    if id_column is None or is_one_of_many:
+        video_id += fragment
+    version = _plain(others[columns["version"]]) if "version" in columns else None
     return Input(
         video_id,
-        uri,
-        _metadata({name: row[name] for name in others}),
+        uri + fragment,
+        _metadata({name: others[name] for name in others if name != id_column}),
         None if version in (None, "") else str(version),
         is_row=True,
     )

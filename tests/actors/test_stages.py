@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from actors.stages import failure_of
+from actors.stages import failure_of, on_the_clock
 from actors.storage.uris import public_uri
 from schemas.errors import CorruptMediaError, CredentialsError
+from schemas.tables import CaptionRow
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -66,3 +67,41 @@ def test_a_table_holds_no_secret_of_a_query(query: str) -> None:
     stored = public_uri(f"https://host/a.mp4?{query}")
     assert "hushhush" not in stored
     assert public_uri(stored) == stored
+
+
+@pytest.mark.parametrize(
+    ("uri", "segment"),
+    [
+        ("s3://b/a.mp4", (None, None)),
+        ("s3://b/a.mp4#t=12.5,20", (12.5, 20.0)),
+        ("s3://b/a.mp4#t=12.5", (12.5, None)),
+        # Not a span: what was written stands in the address and in the message.
+        ("s3://b/a.mp4#t=20,10", (None, None)),
+    ],
+)
+def test_a_failure_names_its_segment(uri: str, segment: tuple[float | None, float | None]) -> None:
+    failure = failure_of(row(uri=uri), CorruptMediaError("broken"), stage="decode")
+    assert failure.uri == uri
+    assert (failure.segment_start_sec, failure.segment_end_sec) == segment
+
+
+@pytest.mark.parametrize(
+    ("uri", "decoded", "expected"),
+    [
+        ("s3://b/a.mp4", True, (2.0, 4.0, None, None)),
+        ("s3://b/a.mp4#t=12.5,20", True, (14.5, 16.5, 12.5, 20.0)),
+        ("s3://b/a.mp4#t=12.5,20", False, (2.0, 4.0, 12.5, 20.0)),
+    ],
+)
+def test_captions_of_a_segment_are_on_the_clock_of_the_video(
+    uri: str, decoded: bool, expected: tuple[float | None, ...]
+) -> None:
+    caption = CaptionRow(
+        video_id="a", uri=uri, level="clip", index=1, start_sec=2.0, end_sec=4.0, caption="c",
+        caption_status="ok", attempts=1, prompt_tokens=1, output_tokens=1, duration_sec=7.5,
+        fps=25.0, width=1, height=1, num_frames=1, has_audio=False, model="m",
+        model_revision=None, prompt_hash="0" * 16, metadata=None,
+    )  # fmt: skip
+    told = on_the_clock(caption, decoded=decoded)
+    times = (told.start_sec, told.end_sec, told.segment_start_sec, told.segment_end_sec)
+    assert times == expected
