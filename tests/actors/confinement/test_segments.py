@@ -123,3 +123,29 @@ def test_after_a_failure_everything_is_opened_anew(
     sandbox._child._process.wait()
     assert frames(sandbox, f"{video}#t=2,3") == [50, 62]
     assert opened == ["text.mp4", "text.mp4", video.name, video.name]
+
+
+def test_on_s3_a_segment_costs_its_bytes_and_the_index(
+    sandbox: DecodeSandbox, opened: list[str], tmp_path: Path, gateway: Any, gateway_bucket: str
+) -> None:
+    chance = np.random.default_rng(1)
+    noise = chance.integers(0, 255, (64, 96, 3), dtype=np.uint8)
+    path = render(
+        tmp_path / "long.mp4", count=10_000, gop=50, codec_options={"crf": "30"},
+        image=lambda number: np.roll(noise, 3 * number, axis=1),
+        sounds=[Sound(seconds=400, bursts=[(1, 2)])],
+    )  # fmt: skip
+    gateway.client().upload_file(str(path), gateway_bucket, "long.mp4")
+    chosen = [200.0, 203.1, 20.0, 390.5]
+    infos = [
+        video_of(sandbox.decode(f"s3://{gateway_bucket}/long.mp4#t={begin},{begin + 2}", PLAN)).info
+        for begin in chosen
+    ]
+    size = path.stat().st_size
+    assert size > 8 << 20
+    assert infos[0].bytes_read < 0.1 * size
+    assert infos[0].requests < 12
+    for info in infos[1:]:
+        assert info.bytes_read < 0.02 * size
+        assert info.requests <= 3
+    assert opened == ["long.mp4"]
