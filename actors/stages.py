@@ -27,7 +27,7 @@ from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import Standing
 from actors.storage.places import Places
 from actors.storage.segments import segment_of
-from actors.storage.uris import public_uri, split_segment
+from actors.storage.uris import file_of, public_uri
 from schemas.blocks import DECODED, INPUTS, decoded_table, packed, unpacked, video_of
 from schemas.budget import Budget
 from schemas.errors import (
@@ -139,7 +139,7 @@ class Decoder:
 
     def _attempt(self, row: dict[str, Any]) -> pa.RecordBatch | FailureRow:
         try:
-            self._places.check(split_segment(row["uri"])[0])
+            self._places.check(file_of(row["uri"]))
             return self._decoded(row["uri"])
         except Exception as error:
             if not isinstance(error, VideoError):

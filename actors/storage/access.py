@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 
+from actors.storage.archives import Member
 from actors.storage.client import Client
 from actors.storage.local import LocalFile
 from actors.storage.places import WEB_SCHEMES
@@ -29,6 +30,7 @@ class StoredFile:
         size: in bytes, at least one.
         read: returns the bytes of a range, until a moment on the clock of ``time.monotonic``.
         close: to be called when it is not needed any more.
+        version: which content it has, None where that is unknown.
         deadline: until when :meth:`fetch` must have its answer.
     """
 
@@ -36,6 +38,7 @@ class StoredFile:
     size: int
     read: Callable[[int, int, float], bytes]
     close: Callable[[], None]
+    version: str | None = None
     deadline: float = math.inf
 
     def fetch(self, start: int, stop: int) -> bytes:
@@ -47,7 +50,8 @@ def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) 
     """Open a file or an object.
 
     Args:
-        uri: a local path, ``file://``, ``s3://bucket/key``, or any URL fsspec knows.
+        uri: a local path, ``file://``, ``s3://bucket/key``, any URL fsspec knows, or a place inside
+            one of these (:mod:`actors.storage.archives`).
         options: how to reach the storage.
         deadline: on the clock of ``time.monotonic``; until then the storage must have answered
             all that it is asked.
@@ -65,8 +69,12 @@ def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) 
         OpenError: the URI's scheme is unknown, its package is not installed, or it cannot
             open such an address.
     """
+    member = Member.parse(uri)
+    if member is not None:
+        return _open_member(member, open_file(member.file, options, deadline=deadline))
     shown = display_uri(uri)
     path = local_path(uri)
+    version: str | None = None
     if path is not None:
         local = LocalFile(path)
         file = StoredFile(
@@ -74,6 +82,7 @@ def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) 
             size=local.size,
             read=lambda start, stop, _deadline: local.fetch(start, stop),
             close=local.close,
+            version=local.version,
         )
     else:
         scheme = scheme_of(uri)
@@ -89,12 +98,32 @@ def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) 
             size=size,
             read=read,
             close=lambda: None,
+            version=version,
         )
     file.deadline = deadline
     if file.size == 0:
         file.close()
         raise EmptyFileError(f"{shown} is empty")
     return file
+
+
+def _open_member(member: Member, file: StoredFile) -> StoredFile:
+    """A member of an archive as a file: a range of that file."""
+    try:
+        first, size = member.find(file.fetch, file.size, file.version)
+        if size == 0:
+            raise EmptyFileError(f"{member} is empty")
+    except BaseException:
+        file.close()
+        raise
+    return StoredFile(
+        name=os.path.basename(member.name),
+        size=size,
+        read=lambda start, stop, until: file.read(first + start, first + stop, until),
+        close=file.close,
+        version=file.version,
+        deadline=file.deadline,
+    )
 
 
 def _read(

@@ -47,6 +47,14 @@ _SEGMENT = re.compile(rf"#t=(?:npt:)?{_TIME}(?:,{_TIME})?\Z", re.IGNORECASE)
 """A span of time as the W3C writes it at the end of an address; see
 :mod:`actors.storage.segments`."""
 
+_INSIDE = re.compile(
+    r"((?:tar|zip)://.*)::((?:[a-z][a-z0-9+.-]*://|/).*)", re.IGNORECASE | re.DOTALL
+)
+"""A place inside a file, as fsspec chains addresses."""
+
+_EXTENT = re.compile(r"#at=[^#]*\Z")
+"""Where in the file it is, for this run; see :mod:`actors.storage.archives`."""
+
 _HASHED = re.compile(r"~[0-9a-f]{16}")
 
 _S3 = re.compile(
@@ -67,6 +75,26 @@ def split_segment(uri: str) -> tuple[str, str]:
     """The address of a file, and the span of it that is meant: ``#t=...``, "" for all of it."""
     found = _SEGMENT.search(uri)
     return (uri, "") if found is None else (uri[: found.start()], found[0])
+
+
+def split_inside(uri: str) -> tuple[str, str]:
+    """A place inside a file, "" for none, and the address of that file.
+
+    ``zip://a/b.mp4::s3://bucket/c.zip`` -> (``zip://a/b.mp4``, ``s3://bucket/c.zip``).
+    """
+    found = _INSIDE.fullmatch(uri)
+    return ("", uri) if found is None else (found[1], found[2])
+
+
+def split_extent(uri: str) -> tuple[str, str]:
+    """An address, and ``#at=...`` behind it, "" for none."""
+    found = _EXTENT.search(uri) if split_inside(uri)[0] else None
+    return (uri, "") if found is None else (uri[: found.start()], found[0])
+
+
+def file_of(uri: str) -> str:
+    """The address of the file that a segment or a place inside is of."""
+    return split_inside(split_extent(split_segment(uri)[0])[0])[1]
 
 
 def local_path(uri: str) -> str | None:
@@ -99,6 +127,9 @@ class S3Address(NamedTuple):
 
 def display_uri(uri: str) -> str:
     """Return ``uri`` without user, password, query and fragment: fit for messages."""
+    inside, file = split_inside(split_extent(uri)[0])
+    if inside:
+        return f"{inside}::{display_uri(file)}"
     if "://" not in uri:
         return uri
     scheme, rest = uri.split("://", 1)
@@ -116,6 +147,9 @@ def public_uri(uri: str) -> str:
     left says which input this is; it is its own public form.
     """
     uri, segment = split_segment(uri)
+    inside, file = split_inside(split_extent(uri)[0])
+    if inside:
+        return f"{inside}::{public_uri(file)}{segment}"
     if scheme_of(uri) in _WITHOUT_QUERY:
         return display_uri(uri) + segment
     query = uri.partition("#")[0].partition("?")[2]

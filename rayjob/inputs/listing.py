@@ -9,6 +9,8 @@ What a string means is decided in this order:
    the others never cross a ``/``, and a leading dot must be written out;
 3. on S3, the "folder" ``KEY/``, and if nothing is in it, all keys that begin with ``KEY``.
 
+Archives (:mod:`rayjob.inputs.archives`) are taken like folders, wherever they are found.
+
 With ``#t=BEGIN,END`` behind it, any of these stands for that span of each of its videos.
 
 A video's id is its path relative to that folder or prefix; for a glob, to the last folder
@@ -36,6 +38,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from actors.storage.archives import Member, kind_of
 from actors.storage.client import Head
 from actors.storage.places import Places
 from actors.storage.s3 import S3Object, s3_client
@@ -44,10 +47,12 @@ from actors.storage.uris import (
     S3_SCHEMES,
     S3Address,
     display_uri,
+    file_of,
     local_path,
     scheme_of,
     split_segment,
 )
+from rayjob.inputs.archives import iter_archive
 from rayjob.inputs.disk import disk_version, walk
 from rayjob.inputs.globs import WILDCARD, Glob, is_hidden, split_glob
 from rayjob.inputs.manifests import Input, read_manifest
@@ -90,11 +95,7 @@ def iter_inputs(
 
 def places_of(inputs: Sequence[str], storage: StorageOptions) -> Places:
     """Where the videos of some inputs may be: manifests name no others."""
-    paths = (
-        _absolute(path)
-        for text in inputs
-        if (path := local_path(split_segment(text)[0])) is not None
-    )
+    paths = (_absolute(path) for text in inputs if (path := local_path(file_of(text))) is not None)
     return Places(folders=tuple(map(_folder_of, paths)), opened=storage.places)
 
 
@@ -131,6 +132,8 @@ class _Source:
             return (_part(each, plain_fragment(segment)) for each in whole)
         if not self._text.strip():
             raise SourceError("an input is empty; pass a file, a folder, a glob or an s3:// prefix")
+        if (member := Member.parse(self._text)) is not None:
+            return iter([Input(member.name, self._text)])
         if (path := local_path(self._text)) is not None:
             return self._from_disk(_absolute(path))
         scheme = scheme_of(self._text)
@@ -192,19 +195,30 @@ class _Source:
         return self._required((each for each in found if not is_hidden(each.relative)), str(at))
 
     def _named(self, name: str, uri: str, version: str | None) -> Iterator[Input]:
-        if not _is_manifest(name):
-            return iter([Input(name, uri, source_version=version)])
-        return read_manifest(uri, self._storage)
+        if _is_manifest(name):
+            return read_manifest(uri, self._storage)
+        if kind_of(name) is not None:
+            return self._some(iter_archive("", uri, self._storage, self._filter.takes), uri)
+        return iter([Input(name, uri, source_version=version)])
 
     def _required(self, found: Iterable[_Found], shown: str) -> Iterator[Input]:
-        """The files that pass the filter, at least one of them."""
+        """The files that pass the filter, and those in archives, at least one of them."""
+        return self._some(itertools.chain.from_iterable(map(self._of_file, found)), shown)
+
+    def _of_file(self, found: _Found) -> Iterator[Input]:
+        relative, uri, version = found
+        if kind_of(relative) is not None:
+            yield from iter_archive(relative, uri, self._storage, self._filter.takes)
+        elif self._filter.takes(relative):
+            if split_segment(uri)[1]:
+                raise SourceError(f"{uri} is named as a segment of a video is; rename it")
+            yield Input(relative, uri, source_version=version)
+
+    def _some(self, found: Iterable[Input], shown: str) -> Iterator[Input]:
         none = True
-        for relative, uri, version in found:
-            if self._filter.takes(relative):
-                none = False
-                if split_segment(uri)[1]:
-                    raise SourceError(f"{uri} is named as a segment of a video is; rename it")
-                yield Input(relative, uri, source_version=version)
+        for each in found:
+            none = False
+            yield each
         if none:
             raise SourceError(f"no videos in {shown}: {self._filter.explanation(shown)}")
 

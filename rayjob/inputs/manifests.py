@@ -38,6 +38,7 @@ from actors.storage.uris import (
     local_path,
     public_uri,
     scheme_of,
+    split_inside,
     split_segment,
 )
 from rayjob.inputs.rows import iter_rows
@@ -141,7 +142,7 @@ def _input(
     return Input(
         video_id,
         uri + fragment,
-        _metadata({name: others[name] for name in others if name != id_column}),
+        metadata_json({name: others[name] for name in others if name != id_column}),
         None if version in (None, "") else str(version),
         is_row=True,
     )
@@ -169,6 +170,9 @@ def _given_id(value: Any) -> str:
 
 def _resolved(uri: str, folder: str) -> str:
     """The uri as tables store it: an absolute path, or a URL."""
+    inside, file = split_inside(uri.strip())
+    if inside:
+        return f"{inside}::{_resolved(file, folder)}"
     bare = uri.strip()
     if "://" in bare:
         uri = bare if uri[0].isspace() or scheme_of(bare) not in S3_SCHEMES else uri
@@ -212,7 +216,8 @@ def _default_id(uri: str, folder: str) -> str:
     return public_uri(uri).partition("://")[2]
 
 
-def _metadata(columns: Mapping[str, Any]) -> str | None:
+def metadata_json(columns: Mapping[str, Any]) -> str | None:
+    """What else is known of a video as the tables hold it; None for nothing."""
     if not columns:
         return None
     plain = {str(name): _plain(value) for name, value in columns.items()}
