@@ -10,6 +10,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from actors.storage.archives import Member
+from actors.storage.cells import cell_of
 from actors.storage.client import Client
 from actors.storage.local import LocalFile
 from actors.storage.places import WEB_SCHEMES
@@ -40,6 +41,10 @@ class StoredFile:
     close: Callable[[], None]
     version: str | None = None
     deadline: float = math.inf
+
+    def reader(self) -> RangeReader:
+        """The file as a Python file, which does not close this one."""
+        return RangeReader(self.fetch, size=self.size, name=self.name)
 
     def fetch(self, start: int, stop: int) -> bytes:
         """The bytes of a range. Raises as :func:`open_file` does."""
@@ -108,8 +113,19 @@ def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) 
 
 
 def _open_member(member: Member, file: StoredFile) -> StoredFile:
-    """A member of an archive as a file: a range of that file."""
+    """A member of an archive as a file: a range of that file; a table's cell from memory."""
     try:
+        if member.kind == "parquet":
+            with file.reader() as reader:
+                cell = cell_of(reader, member.name, str(member))
+            file.close()
+            return StoredFile(
+                name=member.name,
+                size=len(cell),
+                read=lambda start, stop, _until: cell[start:stop],
+                close=lambda: None,
+                version=file.version,
+            )
         first, size = member.find(file.fetch, file.size, file.version)
         if size == 0:
             raise EmptyFileError(f"{member} is empty")

@@ -52,11 +52,11 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Member:
-    """A member of an archive.
+    """A member of an archive, or a cell of a Parquet table.
 
     Attributes:
-        kind: "tar" or "zip".
-        name: its path; "" for the archive as such, which cannot be opened.
+        kind: "tar", "zip" or "parquet".
+        name: its path, or ``COLUMN/ROW``; "" for the archive as such, which cannot be opened.
         file: address of the archive.
         extent: ``#at=...``, "" where it is not known.
     """

@@ -36,6 +36,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from actors.storage.archives import Member, kind_of
@@ -56,7 +57,7 @@ from rayjob.inputs.archives import iter_archive
 from rayjob.inputs.disk import disk_version, walk
 from rayjob.inputs.globs import WILDCARD, Glob, is_hidden, split_glob
 from rayjob.inputs.manifests import Input, read_manifest
-from rayjob.inputs.rows import SUFFIXES
+from rayjob.inputs.rows import SUFFIXES, has_videos
 from schemas.config import SourceConfig
 from schemas.errors import (
     AccessDeniedError,
@@ -209,6 +210,15 @@ class _Source:
         relative, uri, version = found
         if kind_of(relative) is not None:
             yield from iter_archive(relative, uri, self._storage, self._filter.takes)
+        elif relative.lower().endswith(".parquet") and has_videos(uri, self._storage):
+            for row in read_manifest(uri, self._storage):
+                own = f"{PurePosixPath(relative).name}/"
+                is_cell = row.video_id.startswith(own)
+                yield (
+                    replace(row, video_id=f"{relative}/{row.video_id[len(own) :]}")
+                    if is_cell
+                    else row
+                )
         elif self._filter.takes(relative):
             if split_segment(uri)[1]:
                 raise SourceError(f"{uri} is named as a segment of a video is; rename it")

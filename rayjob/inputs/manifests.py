@@ -30,6 +30,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.storage.archives import Member
 from actors.storage.segments import plain_fragment
 from actors.storage.uris import (
     S3_SCHEMES,
@@ -41,12 +42,10 @@ from actors.storage.uris import (
     split_inside,
     split_segment,
 )
-from rayjob.inputs.rows import iter_rows
+from rayjob.inputs.rows import URI_COLUMNS, iter_rows
 from rayjob.inputs.spans import Spanned, spanned
 from schemas.errors import OpenError, SourceError
 from schemas.media import StorageOptions
-
-URI_COLUMNS = ("uri", "path", "video", "url", "video_path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +113,18 @@ def _inputs(row: Mapping[str, Any], folder: str) -> Iterator[Input]:
     uri = _resolved(uri, folder)
     named = [Spanned(plain_fragment(segment), row)] if segment else spanned(row)
     for fragment, own, is_one_of_many in named:
-        others = {name: cell for name, cell in own.items() if name != column}
+        others = {
+            name: {"path": cell.get("path")} if _is_video(cell) else cell
+            for name, cell in own.items()
+            if name != column or (_is_video(cell) and cell["bytes"] and cell.get("path"))
+        }
         yield _input(uri, folder, fragment, others, is_one_of_many=is_one_of_many)
 
 
 def _uri_column(row: Mapping[str, Any]) -> str:
     columns = {name.strip().lower(): name for name in row}
     named = [columns[name] for name in URI_COLUMNS if name in columns]
+    named += [name for name, cell in row.items() if _is_video(cell) and name not in named]
     if not named:
         raise SourceError(
             f"no column with the video's uri ({', '.join(URI_COLUMNS)}); "
@@ -149,13 +153,18 @@ def _input(
 
 
 def _given_uri(column: str, value: Any) -> str:
-    if isinstance(value, Mapping) and set(value) <= {"bytes", "path"} and value.get("path"):
-        value = value["path"]
+    if isinstance(value, Mapping) and _is_video(value):
+        value = value.get("bytes") or value.get("path")
     if value is None or (isinstance(value, str) and not value.strip()):
         raise SourceError(f"the column {column!r} is empty")
     if not isinstance(value, str):
         raise SourceError(f"the column {column!r} must hold text, not {type(value).__name__}")
     return value
+
+
+def _is_video(cell: Any) -> bool:
+    """Whether a cell is a video, as :func:`rayjob.inputs.rows.iter_rows` has it."""
+    return isinstance(cell, Mapping) and "bytes" in cell and set(cell) <= {"bytes", "path"}
 
 
 def _given_id(value: Any) -> str:
@@ -209,6 +218,9 @@ def _resolved(uri: str, folder: str) -> str:
 
 
 def _default_id(uri: str, folder: str) -> str:
+    cell = Member.parse(uri)
+    if cell is not None and cell.kind == "parquet":
+        return f"{_default_id(cell.file, folder)}/{cell.name.rpartition('/')[2]}"
     if uri.startswith(folder):
         return uri[len(folder) :]
     if "://" not in uri:

@@ -196,13 +196,14 @@ def test_errors(name: str, content: str, message: str, tmp_path: Path) -> None:
 # ---- videos in cells
 
 
-def test_a_video_of_the_hub_stands_for_its_path(tmp_path: Path) -> None:
+def test_a_video_of_the_hub_stands_for_its_bytes_or_else_its_path(tmp_path: Path) -> None:
     video = [{"bytes": b"x" * 1000, "path": "/cell.mp4"}, {"bytes": None, "path": "/two.mp4"}]
     alone = listed(written(tmp_path / "a.parquet", {"video": video, "n": [1, 2]}))
     assert [(each.uri, each.metadata) for each in alone] == [
-        ("/cell.mp4", '{"n": 1}'),
+        (f"parquet://video/0::{tmp_path}/a.parquet", '{"n": 1, "video": {"path": "/cell.mp4"}}'),
         ("/two.mp4", '{"n": 2}'),
     ]
+    assert [each.video_id for each in alone] == ["a.parquet/0", "two.mp4"]
     paths = ["/a.mp4", "/b.mp4"]
     for column in ("path", "video_path", "url"):
         beside = listed(written(tmp_path / "b.parquet", {"video": video, column: paths}))
