@@ -164,7 +164,7 @@ def entries(kind: str, file: str, fetch: Fetch, size: int) -> Iterator[tuple[Ent
                 if found.isfile() and not found.issparse():
                     yield Entry(found.name, found.offset_data, found.size), skimmer
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        if file.lower().endswith(COMPRESSED_TARS):
+        if shown.lower().endswith(COMPRESSED_TARS):
             raise OpenError(
                 f"{shown} is compressed, and so its members cannot be read by range: decompress "
                 "it to a .tar (videos are compressed already)"

@@ -17,6 +17,7 @@ from typing import Any
 
 from actors.storage.access import open_file
 from actors.storage.archives import Entry, Member, Skimmer, entries, kind_of
+from actors.storage.uris import display_uri
 from rayjob.inputs.globs import is_hidden
 from rayjob.inputs.manifests import Input, metadata_json
 from schemas.errors import EmptyFileError, OpenError, SourceError
@@ -51,7 +52,7 @@ def iter_archive(
         OpenError: the storage fails.
         SourceError: a file beside a video is too long.
     """
-    kind = kind_of(uri)
+    kind = kind_of(display_uri(uri))
     assert kind is not None
     try:
         file = open_file(uri, storage)
@@ -70,7 +71,8 @@ def iter_archive(
     except OpenError as error:
         if type(error) not in (OpenError, EmptyFileError):
             raise
-        yield Input(relative or uri.rpartition("/")[2], Member(kind, "", uri).uri)
+        name = relative or display_uri(uri).rpartition("/")[2]
+        yield Input(name, Member(kind, "", uri).uri)
 
 
 def _id(kind: str, relative: str, sample: _Sample, video: Entry) -> str:

@@ -11,6 +11,8 @@ What a string means is decided in this order:
 
 Archives (:mod:`rayjob.inputs.archives`) are taken like folders, wherever they are found.
 
+An ``http(s)://`` address is one file: a video, a manifest or an archive, by the end of its path.
+
 With ``#t=BEGIN,END`` behind it, any of these stands for that span of each of its videos.
 
 A video's id is its path relative to that folder or prefix; for a glob, to the last folder
@@ -38,10 +40,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from actors.storage.archives import Member, kind_of
 from actors.storage.client import Head
-from actors.storage.places import Places
+from actors.storage.places import WEB_SCHEMES, Places
 from actors.storage.s3 import S3Object, s3_client
 from actors.storage.segments import plain_fragment
 from actors.storage.uris import (
@@ -138,10 +141,14 @@ class _Source:
         if (path := local_path(self._text)) is not None:
             return self._from_disk(_absolute(path))
         scheme = scheme_of(self._text)
+        if scheme in WEB_SCHEMES:
+            # A server has no listing: this is one file.
+            name = display_uri(self._text).rpartition("/")[2]
+            return self._named(unquote(name) or self._text, self._text, None)
         if scheme not in S3_SCHEMES:
             raise SourceError(
-                f"{display_uri(self._text)}: only local paths and s3:// can be listed; to "
-                f"caption {scheme}:// videos, name them in a manifest"
+                f"{display_uri(self._text)}: only local paths and s3:// can be listed, and files "
+                f"of web servers taken; to caption {scheme}:// videos, name them in a manifest"
             )
         return self._from_s3(S3Address.parse(self._text))
 

@@ -29,8 +29,10 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote, urljoin
 
 from actors.storage.archives import Member
+from actors.storage.places import WEB_SCHEMES
 from actors.storage.segments import plain_fragment
 from actors.storage.uris import (
     S3_SCHEMES,
@@ -92,7 +94,7 @@ def read_manifest(uri: str, storage: StorageOptions) -> Iterator[Input]:
         SourceError: it cannot be read, a row is malformed or names no video; the message
             says which row. Also if there is no row at all.
     """
-    folder = uri.rpartition("/")[0] + "/"
+    folder = display_uri(uri).rpartition("/")[0] + "/"
     none = True
     for where, row in iter_rows(uri, storage):
         none = False
@@ -197,6 +199,8 @@ def _resolved(uri: str, folder: str) -> str:
     if os.path.isabs(path) and path == path.strip():
         return os.path.abspath(path)
     meant = path.strip() if path[0].isspace() and path[-1].isspace() else path
+    if scheme_of(folder) in WEB_SCHEMES:
+        return urljoin(folder, quote(meant))
     if not folder.startswith("s3://"):
         places = (
             os.path.abspath(os.path.join(base, name))

@@ -1,5 +1,5 @@
 """Rows of tables that users bring: .csv, .tsv, .json (an array), .jsonl, .ndjson, .parquet, or .txt
-with a uri per line. Those of text may be compressed (.csv.gz).
+with a uri per line. Those of text may be compressed (.csv.gz, .jsonl.zst).
 
 Files are read as a stream: a few megabytes at a time, on S3 by range requests.
 """
@@ -69,7 +69,7 @@ def iter_rows(uri: str, storage: StorageOptions) -> _Rows:
         SourceError: it cannot be read, or a row is malformed; the message says which.
     """
     shown = display_uri(uri)
-    suffix = next((each for each in SUFFIXES if uri.lower().endswith(each)), None)
+    suffix = next((each for each in SUFFIXES if shown.lower().endswith(each)), None)
     if suffix is None:
         raise SourceError(f"{shown} is not a table: its name ends in none of {', '.join(SUFFIXES)}")
     try:
@@ -277,9 +277,17 @@ def _cell(value: pa.Scalar) -> Any:
         return value.cast(pa.string()).as_py()
 
 
-def _compressed(read: Callable[[_File], _Rows], file: _File) -> _Rows:
+def _gzipped(read: Callable[[_File], _Rows], file: _File) -> _Rows:
     with gzip.GzipFile(fileobj=file) as plain:
         yield from read(plain)
+
+
+def _zstandard(read: Callable[[_File], _Rows], file: _File) -> _Rows:
+    try:
+        with pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd") as plain:
+            yield from read(io.BufferedReader(plain))
+    except OSError as error:
+        raise _Malformed(f" is not a readable zstd file: {error}") from None
 
 
 _TEXTS: dict[str, Callable[[_File], _Rows]] = {
@@ -295,7 +303,8 @@ _PARQUET = ".parquet"
 
 _READERS: dict[str, Callable[[_File], _Rows]] = {
     **_TEXTS,
-    **{f"{suffix}.gz": partial(_compressed, read) for suffix, read in _TEXTS.items()},
+    **{f"{suffix}.gz": partial(_gzipped, read) for suffix, read in _TEXTS.items()},
+    **{f"{suffix}.zst": partial(_zstandard, read) for suffix, read in _TEXTS.items()},
 }
 
 SUFFIXES = (*_READERS, _PARQUET)

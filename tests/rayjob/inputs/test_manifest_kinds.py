@@ -24,6 +24,11 @@ from tests.support.services import put_objects, write_files
 UUID = uuid.UUID(int=7)
 
 
+def zstd(data: bytes) -> bytes:
+    compressed: bytes = pa.compress(data, codec="zstd", asbytes=True)
+    return compressed
+
+
 def written(path: Path, columns: dict[str, Any]) -> Path:
     pq.write_table(pa.table(columns), path)
     return path
@@ -151,6 +156,8 @@ ROWS = [{"uri": "/a.mp4", "title": "é"}, {"uri": "/b.mp4", "title": "two"}]
         ("l.tsv", "uri\ttitle\r\n/a.mp4\té\r\n/b.mp4\ttwo\r\n".encode("utf-16")),
         ("l.csv", "\ufeffuri,title,,\n/a.mp4,é,,\n,,,\n\n/b.mp4,two,,\n,,,\n,,,\n\n \n".encode()),
         ("l.csv.gz", gzip.compress("uri,title\n/a.mp4,é\n/b.mp4,two\n".encode())),
+        ("l.csv.zst", zstd("uri,title\n/a.mp4,é\n/b.mp4,two\n".encode())),
+        ("l.jsonl.zst", zstd("\n".join(map(json.dumps, ROWS)).encode())),
         ("l.JSONL.gz", gzip.compress("\n".join(map(json.dumps, ROWS)).encode())),
         ("l.jsonl", "\n\ufeff".join(map(json.dumps, ROWS)).encode() + b"\n\n \n"),
     ],
@@ -183,6 +190,7 @@ def test_an_array_is_a_stream(tmp_path: Path) -> None:
         ("l.json", "[]", " has no rows"),
         ("l.json", "", " has no rows"),
         ("l.csv.gz", "uri\n/a.mp4\n", " is not a readable gzip file"),
+        ("l.csv.zst", "uri\n/a.mp4\n", " is not a readable zstd file"),
         ("l.csv", "uri,title\n/a.mp4,b,c\n", "3 cells, but the header names 2 columns"),
         ("l.jsonl", '{"uri": "a", "m": ' + "[" * 900 + "]" * 900 + "}", "line 1: nested too deep"),
         ("l.json", '[{"uri": "a", "m": ' + "[" * 900 + "]" * 900 + "}]", "nested too deep"),
