@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from schemas.errors import OpenError
 
 S3_SCHEMES = ("s3", "s3a")
+LOCAL_SCHEMES = ("", "file", "local")
 
 _ADDRESS = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://\S+\s*")
 

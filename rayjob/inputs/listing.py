@@ -11,6 +11,8 @@ What a string means is decided in this order:
 
 Archives (:mod:`rayjob.inputs.archives`) are taken like folders, wherever they are found.
 
+Of any other scheme (``gs://``, ``az://``) whose fsspec driver is installed, a file or a prefix.
+
 An ``http(s)://`` address is one file: a video, a manifest or an archive, by the end of its path.
 
 With ``#t=BEGIN,END`` behind it, any of these stands for that span of each of its videos.
@@ -43,11 +45,12 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from actors.storage.archives import Member, kind_of
-from actors.storage.client import Head
+from actors.storage.client import Client, Head
 from actors.storage.places import WEB_SCHEMES, Places
 from actors.storage.s3 import S3Object, s3_client
 from actors.storage.segments import plain_fragment
 from actors.storage.uris import (
+    LOCAL_SCHEMES,
     S3_SCHEMES,
     S3Address,
     display_uri,
@@ -100,7 +103,12 @@ def iter_inputs(
 def places_of(inputs: Sequence[str], storage: StorageOptions) -> Places:
     """Where the videos of some inputs may be: manifests name no others."""
     paths = (_absolute(path) for text in inputs if (path := local_path(file_of(text))) is not None)
-    return Places(folders=tuple(map(_folder_of, paths)), opened=storage.places)
+    elsewhere = tuple(
+        file
+        for file in map(file_of, inputs)
+        if scheme_of(file) not in (*LOCAL_SCHEMES, *S3_SCHEMES, *WEB_SCHEMES)
+    )
+    return Places(folders=tuple(map(_folder_of, paths)), opened=(*storage.places, *elsewhere))
 
 
 def _folder_of(path: str) -> str:
@@ -146,10 +154,7 @@ class _Source:
             name = display_uri(self._text).rpartition("/")[2]
             return self._named(unquote(name) or self._text, self._text, None)
         if scheme not in S3_SCHEMES:
-            raise SourceError(
-                f"{display_uri(self._text)}: only local paths and s3:// can be listed, and files "
-                f"of web servers taken; to caption {scheme}:// videos, name them in a manifest"
-            )
+            return self._from_driver(Client(scheme, self._storage), self._text)
         return self._from_s3(S3Address.parse(self._text))
 
     def _from_disk(self, path: str) -> Iterator[Input]:
@@ -182,6 +187,16 @@ class _Source:
         literal = WILDCARD.split(at.key, maxsplit=1)[0]
         objects = _on_s3(at, base, self._s3.objects(S3Address(at.bucket, literal)))
         return self._required((each for each in objects if glob.matches(each.relative)), str(at))
+
+    def _from_driver(self, client: Client, uri: str) -> Iterator[Input]:
+        """A file or a prefix of a storage that only its fsspec driver knows."""
+        files, folder = client.files(uri), f"{uri.rstrip('/')}/"
+        if files == [uri]:
+            return self._named(uri.rpartition("/")[2], uri, None)
+        found = (
+            _Found(each[len(folder) :], each, None) for each in files if each.startswith(folder)
+        )
+        return self._required((each for each in found if not is_hidden(each.relative)), uri)
 
     def _head(self, at: S3Address) -> Head | None:
         try:

@@ -35,6 +35,7 @@ from actors.storage.archives import Member
 from actors.storage.places import WEB_SCHEMES
 from actors.storage.segments import plain_fragment
 from actors.storage.uris import (
+    LOCAL_SCHEMES,
     S3_SCHEMES,
     S3Address,
     display_uri,
@@ -201,7 +202,9 @@ def _resolved(uri: str, folder: str) -> str:
     meant = path.strip() if path[0].isspace() and path[-1].isspace() else path
     if scheme_of(folder) in WEB_SCHEMES:
         return urljoin(folder, quote(meant))
-    if not folder.startswith("s3://"):
+    if scheme_of(folder) not in (*LOCAL_SCHEMES, *S3_SCHEMES):
+        return folder + meant
+    if scheme_of(folder) in LOCAL_SCHEMES:
         places = (
             os.path.abspath(os.path.join(base, name))
             for name in dict.fromkeys((path, path.strip()))
