@@ -26,7 +26,7 @@ from actors.guard import Guard
 from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import Standing
 from actors.storage.places import Places
-from actors.storage.segments import segment_of
+from actors.storage.segments import segment_begin, segment_of
 from actors.storage.uris import file_of, public_uri
 from schemas.blocks import DECODED, INPUTS, decoded_table, packed, unpacked, video_of
 from schemas.budget import Budget
@@ -90,19 +90,14 @@ def _segment_columns(uri: str) -> dict[str, Any]:
     return {"segment_start_sec": segment.begin, "segment_end_sec": segment.end}
 
 
-def on_the_clock(row: CaptionRow, *, decoded: bool) -> CaptionRow:
-    """A caption of an input with the input's segment, on the clock of the whole video.
-
-    Args:
-        decoded: whether the recipe saw the segment as a video of its own, from 0 on; else it worked
-            on captions that are on that clock already.
+def on_the_clock(row: CaptionRow) -> CaptionRow:
+    """A caption of an input with the input's segment, which the recipe saw as a video of its own,
+    on the clock of the whole video.
     """
-    columns = _segment_columns(row.uri)
-    begin = columns.get("segment_start_sec") or 0.0
-    if decoded and begin:
-        for name in ("start_sec", "end_sec"):
-            time = getattr(row, name)
-            columns[name] = None if time is None else begin + time
+    columns, begin = _segment_columns(row.uri), segment_begin(row.uri)
+    for name in ("start_sec", "end_sec") if begin else ():
+        time = getattr(row, name)
+        columns[name] = None if time is None else begin + time
     return replace(row, **columns)
 
 
@@ -222,8 +217,7 @@ class Captioner:
                 if not isinstance(error, VideoError):
                     logger.exception("unforeseen error while captioning %r", row["video_id"])
                 failures = [failure_of(row, error, stage="caption")]
-        is_decoded = batch["info"][index].is_valid
-        rows = [on_the_clock(each, decoded=is_decoded) for each in rows]
+        rows = [on_the_clock(each) for each in rows]
         self._metrics.finished(rows, failures)
         return results_table(row["video_id"], captions=rows, failures=failures)
 

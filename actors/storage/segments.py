@@ -33,6 +33,15 @@ def segment_of(uri: str) -> Segment | None:
     return _checked(_seconds(begin) if begin else 0.0, _seconds(end) if end else None)
 
 
+def segment_begin(uri: str) -> float:
+    """Where an input begins in its file, in seconds; 0.0 for what is not a span."""
+    try:
+        segment = segment_of(uri)
+    except SegmentError:
+        segment = None
+    return 0.0 if segment is None else segment.begin
+
+
 def fragment_of(begin: float | str | None, end: float | str | None) -> str:
     """A span as the end of an address, in one form whatever form its times have.
 

@@ -18,13 +18,13 @@ from PIL import Image
 from pydantic import ValidationError
 
 from actors.confinement.sandbox import DecodeSandbox
-from actors.storage.segments import segment_of
+from actors.storage.segments import segment_begin
 from rayjob.evaluation.fields import field_of
 from rayjob.recipes import find_recipe
 from rayjob.reporting.reading import Part
 from rayjob.reporting.runs import Run, read_config
 from schemas.blocks import video_of
-from schemas.errors import ConfigError, DecoderFaultError, SegmentError, VideoError
+from schemas.errors import ConfigError, DecoderFaultError, VideoError
 from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, StorageOptions
 
 logger = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ def take_pictures(
                 return Pictures(problem=f"{type(error).__name__}: {error}")
             finally:
                 idle.put(sandbox)
-            return pictures_of(clip, exact=how.exact, most_bytes=share, begin=begin_of(uri))
+            return pictures_of(clip, exact=how.exact, most_bytes=share, begin=segment_begin(uri))
 
         yield from zip(videos, pool.map(lambda video: one(*video), videos.values()), strict=True)
 
@@ -186,14 +186,6 @@ def _bounded(plan: SamplingPlan, duration: float | None) -> SamplingPlan:
         return plan
     every = int(np.ceil(plan.fps * duration / _MAX_DECODED))
     return plan.model_copy(update={"fps": plan.fps / max(1, every)})
-
-
-def begin_of(uri: str) -> float:
-    """Where an input begins in its file, in seconds."""
-    with suppress(SegmentError):
-        segment = segment_of(uri)
-        return 0.0 if segment is None else segment.begin
-    return 0.0
 
 
 def pictures_of(

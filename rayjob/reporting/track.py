@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from actors.storage.segments import segment_begin
 from rayjob.reporting.gallery import Video
-from rayjob.reporting.pictures import Pictures, begin_of
+from rayjob.reporting.pictures import Pictures
 
 _MAX_LANES = 8
 
@@ -49,7 +50,7 @@ def make_track(video: Video, name: str) -> Track | None:
     """
     pictures = video.pictures or Pictures()
     windows = _windows(video, name)
-    begin = begin_of(video.facts["uri"] or "")
+    begin = segment_begin(video.facts["uri"] or "")
     ends = (window.row["end_sec"] - begin for window in windows)
     seconds = max(video.facts["duration_sec"] or 0.0, pictures.duration_sec, *ends, 0.0)
     if seconds <= 0 or not (windows or pictures.wave or pictures.thumbnails):

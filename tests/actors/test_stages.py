@@ -86,15 +86,14 @@ def test_a_failure_names_its_segment(uri: str, segment: tuple[float | None, floa
 
 
 @pytest.mark.parametrize(
-    ("uri", "decoded", "expected"),
+    ("uri", "expected"),
     [
-        ("s3://b/a.mp4", True, (2.0, 4.0, None, None)),
-        ("s3://b/a.mp4#t=12.5,20", True, (14.5, 16.5, 12.5, 20.0)),
-        ("s3://b/a.mp4#t=12.5,20", False, (2.0, 4.0, 12.5, 20.0)),
+        ("s3://b/a.mp4", (2.0, 4.0, None, None)),
+        ("s3://b/a.mp4#t=12.5,20", (14.5, 16.5, 12.5, 20.0)),
     ],
 )
 def test_captions_of_a_segment_are_on_the_clock_of_the_video(
-    uri: str, decoded: bool, expected: tuple[float | None, ...]
+    uri: str, expected: tuple[float | None, ...]
 ) -> None:
     caption = CaptionRow(
         video_id="a", uri=uri, level="clip", index=1, start_sec=2.0, end_sec=4.0, caption="c",
@@ -102,6 +101,6 @@ def test_captions_of_a_segment_are_on_the_clock_of_the_video(
         fps=25.0, width=1, height=1, num_frames=1, has_audio=False, model="m",
         model_revision=None, prompt_hash="0" * 16, metadata=None,
     )  # fmt: skip
-    told = on_the_clock(caption, decoded=decoded)
+    told = on_the_clock(caption)
     times = (told.start_sec, told.end_sec, told.segment_start_sec, told.segment_end_sec)
     assert times == expected
