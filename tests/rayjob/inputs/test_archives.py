@@ -17,24 +17,17 @@ from actors.storage.archives import Member, entries
 from actors.storage.places import Places
 from actors.storage.uris import file_of, public_uri
 from rayjob.ids import Earlier
-from rayjob.inputs.listing import iter_inputs, places_of
+from rayjob.inputs.listing import places_of
 from rayjob.inputs.manifests import Input
 from rayjob.inputs.todo import write_todo
 from rayjob.output.store import TableStore
 from schemas.blocks import video_of
-from schemas.config import SourceConfig
 from schemas.errors import NotFoundError, OpenError, SourceError
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
+from tests.support.inputs import listed
 from tests.support.media import numbers_of, render
 
 OPTIONS = StorageOptions()
-
-
-def listed(
-    *texts: str | Path, storage: StorageOptions = OPTIONS, extensions: tuple[str, ...] = ("mp4",)
-) -> list[Input]:
-    source = SourceConfig(extensions=extensions)
-    return list(iter_inputs([str(each) for each in texts], source=source, storage=storage))
 
 
 def tar(path: Path, members: dict[str, bytes], *, mode: Any = "w") -> Path:

@@ -12,20 +12,15 @@ import pytest
 
 from actors.confinement.sandbox import DecodeSandbox
 from actors.storage.access import open_file, read_whole
-from rayjob.inputs.listing import iter_inputs
 from rayjob.inputs.manifests import Input
 from schemas.blocks import video_of
-from schemas.config import SourceConfig
 from schemas.errors import NotFoundError, OpenError
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
+from tests.support.inputs import listed
 from tests.support.media import numbers_of, render
 
 OPTIONS = StorageOptions()
 HUB = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-def listed(*texts: str | Path, storage: StorageOptions = OPTIONS) -> list[Input]:
-    return list(iter_inputs(list(map(str, texts)), source=SourceConfig(), storage=storage))
 
 
 def written(path: Path, columns: dict[str, Any], **options: Any) -> Path:

@@ -19,11 +19,7 @@ from rayjob.output.store import TableStore
 from schemas.config import SourceConfig
 from schemas.errors import SourceError
 from schemas.media import StorageOptions
-
-
-def listed(*texts: str | Path) -> list[Input]:
-    source = SourceConfig()
-    return list(iter_inputs([str(each) for each in texts], source=source, storage=StorageOptions()))
+from tests.support.inputs import listed
 
 
 def table(folder: Path, header: list[str], *rows: list[Any], name: str = "rows.csv") -> Path:
