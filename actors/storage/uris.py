@@ -56,6 +56,8 @@ _INSIDE = re.compile(
 _EXTENT = re.compile(r"#at=[^#]*\Z")
 """Where in the file it is, for this run; see :mod:`actors.storage.archives`."""
 
+_WEB_SEGMENT = re.compile(r"#t=[^#]*\Z", re.IGNORECASE)
+
 _HASHED = re.compile(r"~[0-9a-f]{16}")
 
 _S3 = re.compile(
@@ -74,7 +76,9 @@ def scheme_of(uri: str) -> str:
 
 def split_segment(uri: str) -> tuple[str, str]:
     """The address of a file, and the span of it that is meant: ``#t=...``, "" for all of it."""
-    found = _SEGMENT.search(uri)
+    # On the web # begins a fragment; elsewhere it may be part of a name.
+    pattern = _WEB_SEGMENT if scheme_of(uri) in ("http", "https") else _SEGMENT
+    found = pattern.search(uri)
     return (uri, "") if found is None else (uri[: found.start()], found[0])
 
 

@@ -64,15 +64,21 @@ def spanned(row: Mapping[str, Any]) -> Iterator[Spanned]:
         yield Spanned(fragment_of(_time(row[begin]), _time(row[end])), rest)
         return
     for name in LISTS:
-        cell = _listed(row[columns[name]]) if name in columns else None
-        if cell is not None:
+        cell = row[columns[name]] if name in columns else None
+        if _is_list(cell):
             rest = {each: row[each] for each in row if each != columns[name]}
-            yield from _of_list(cell, rest)
+            yield from _of_list(_listed(cell), cell, rest)
             return
     yield Spanned("", row)
 
 
-def _of_list(cell: Sequence[Any], rest: Mapping[str, Any]) -> Iterator[Spanned]:
+def _of_list(
+    cell: Sequence[Any] | None, written: Any, rest: Mapping[str, Any]
+) -> Iterator[Spanned]:
+    if cell is None:
+        # All of the video would be captioned in the place of its segments.
+        yield Spanned(fragment_of(f"{written:.100}", None), rest)
+        return
     if len(cell) == 0 or not all(isinstance(each, (list, tuple)) for each in cell):
         yield Spanned(_fragment(cell), rest)
         return
@@ -103,11 +109,20 @@ def _time(value: Any) -> float | str | None:
     return float(seconds()) if seconds is not None else str(value)
 
 
+def _is_list(value: Any) -> bool:
+    """Whether a cell is a list, or is written as one."""
+    return isinstance(value, (list, tuple)) or (
+        isinstance(value, str) and value.lstrip().startswith("[")
+    )
+
+
 def _listed(value: Any) -> Sequence[Any] | None:
-    """A cell's list, also where it is written as text; None for any other cell."""
+    """A cell's list, also where it is written as text; None for any other cell, and for a text that
+    cannot be read.
+    """
     if isinstance(value, (list, tuple)):
         return value
-    if not isinstance(value, str) or not value.lstrip().startswith("["):
+    if not _is_list(value):
         return None
     for read in (json.loads, ast.literal_eval):
         try:

@@ -68,6 +68,14 @@ def test_one_form_for_every_way_to_write_it(
     assert split_segment(f"k.mp4{fragment}") == ("k.mp4", fragment)
 
 
+def test_on_the_web_a_span_that_cannot_be_read_is_never_the_whole_video() -> None:
+    with pytest.raises(SegmentError, match="'10s' is not a time"):
+        segment_of("https://h/k.mp4#t=10s,20s")
+    assert split_segment("https://h/k.mp4#top") == ("https://h/k.mp4#top", "")
+    assert plain_fragment("#t=10s,20s") == "#t=?10s,?20s"
+    assert split_segment("s3://b/k#t=10s") == ("s3://b/k#t=10s", "")
+
+
 def test_it_is_part_of_the_public_address() -> None:
     signed = "https://user:word@h/k.mp4?X-Amz-Signature=1&id=2#t=1,2"
     assert public_uri(signed) == "https://h/k.mp4?id=2#t=1,2"

@@ -171,7 +171,10 @@ def test_what_is_not_a_span_costs_one_input(
     assert found.uri.startswith(f"s3://b/a.mp4{fragment}")
 
 
-@pytest.mark.parametrize("cell", ["[]", "[[1, 2, 3]]", "[1]", "[[], []]"])
+@pytest.mark.parametrize(
+    "cell",
+    ["[]", "[[1, 2, 3]]", "[1]", "[[], []]", "[['0:00:05.838', '0:0", "[" * 5000, "[1, open('x')]"],
+)
 def test_a_list_that_is_not_one_of_spans(tmp_path: Path, cell: str) -> None:
     rows = table(tmp_path, ["uri", "timestamp"], ["s3://b/a.mp4", cell])
     assert all("#t=?" in each.uri for each in listed(rows))
