@@ -11,6 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -24,7 +25,8 @@ from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import Standing
 from actors.replica import BEAT_SECONDS, Replica
 from actors.storage.places import Places
-from actors.storage.uris import public_uri
+from actors.storage.segments import segment_begin, segment_of
+from actors.storage.uris import file_of, public_uri
 from schemas.blocks import DECODED, INPUTS, decoded_table, packed, unpacked, video_of
 from schemas.budget import Budget
 from schemas.errors import (
@@ -33,6 +35,7 @@ from schemas.errors import (
     EngineCrashedError,
     EngineDiedError,
     IncompleteError,
+    SegmentError,
     VideoError,
 )
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
@@ -69,7 +72,30 @@ def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> Fail
         metadata=row["metadata"],
         source_version=row["source_version"],
         warnings=warnings,
+        **_segment_columns(row["uri"]),
     )
+
+
+def _segment_columns(uri: str) -> dict[str, Any]:
+    """The columns of both tables that say which segment an input is."""
+    try:
+        segment = segment_of(uri)
+    except SegmentError:
+        segment = None
+    if segment is None:
+        return {}
+    return {"segment_start_sec": segment.begin, "segment_end_sec": segment.end}
+
+
+def on_the_clock(row: CaptionRow) -> CaptionRow:
+    """A caption of an input with the input's segment, which the recipe saw as a video of its own,
+    on the clock of the whole video.
+    """
+    columns, begin = _segment_columns(row.uri), segment_begin(row.uri)
+    for name in ("start_sec", "end_sec") if begin else ():
+        time = getattr(row, name)
+        columns[name] = None if time is None else begin + time
+    return replace(row, **columns)
 
 
 class Decoder:
@@ -112,7 +138,7 @@ class Decoder:
 
     def _attempt(self, row: dict[str, Any]) -> pa.RecordBatch | FailureRow:
         try:
-            self._places.check(row["uri"])
+            self._places.check(file_of(row["uri"]))
             decoded = self._decoded(row["uri"])
         except Exception as error:
             if not isinstance(error, VideoError):
@@ -201,6 +227,7 @@ class Captioner:
                 if not isinstance(error, VideoError):
                     logger.exception("unforeseen error while captioning %r", row["video_id"])
                 failures = [failure_of(row, error, stage="caption")]
+        rows = [on_the_clock(each) for each in rows]
         self._metrics.finished(rows, failures)
         return results_table(row["video_id"], captions=rows, failures=failures)
 

@@ -29,6 +29,7 @@
         │   ├── CorruptMediaError        streams are there but nothing can be decoded
         │   ├── TruncatedMediaError      the file ends before its header says
         │   ├── MediaLimitError          larger or longer than the limits allow
+        │   ├── SegmentError             not a span of time, or none of it is in the video
         │   ├── DecodeTimeoutError
         │   └── DecoderCrashedError      the child process died (signal, memory)
         ├── CaptionError         stage "caption"
@@ -262,6 +263,10 @@ class TruncatedMediaError(DecodeError):
 
 class MediaLimitError(DecodeError):
     """Larger or longer than the configured limits."""
+
+
+class SegmentError(DecodeError):
+    """What the address names is not a span of time, or nothing of the span is in the video."""
 
 
 class DecodeTimeoutError(DecodeError):

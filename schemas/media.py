@@ -57,6 +57,30 @@ class SamplingPlan(Settings):
             raise ValueError("stretch_to: each side has at least 28 pixels")
 
 
+@dataclass(frozen=True)
+class Segment:
+    """A span of a video, in seconds from its first frame.
+
+    Attributes:
+        begin: at least 0.
+        end: after ``begin``; None where it goes on to the end of the video.
+    """
+
+    begin: float
+    end: float | None = None
+
+    def within(self, seconds: float) -> tuple[float, float]:
+        """Begin and end of what lies in a video of so many seconds; nothing does where both are
+        the same.
+        """
+        begin = min(self.begin, seconds)
+        return begin, max(begin, seconds if self.end is None else min(self.end, seconds))
+
+
+WHOLE = Segment(0.0)
+"""All of a video."""
+
+
 class DecodeLimits(Settings):
     """What one video may cost. Past a limit the video is one row in ``failures``."""
 
@@ -123,10 +147,10 @@ class StorageOptions(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """Facts about a video file.
+    """Facts about a video file, or a segment of one.
 
     Attributes:
-        duration_sec: length in seconds (of the longest decoded stream).
+        duration_sec: length in seconds (of the longest decoded stream), or of the segment.
         fps: average frame rate of the picture, 0.0 without one.
         width, height: displayed size in pixels (after rotation), 0 without a picture.
         has_video, has_audio: which decodable streams there are.
@@ -188,7 +212,7 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedVideo:
-    """A whole video, sampled as a :class:`SamplingPlan` says.
+    """A video or a segment of one, sampled as a :class:`SamplingPlan` says.
 
     Attributes:
         info: facts about the file.
@@ -196,7 +220,8 @@ class DecodedVideo:
             ``pack`` holds the frames instead.
         pack: the T frames compressed, where the plan asks for it.
         timestamps: float64, shape (T,), the moment that each frame was picked for, in seconds
-            from the start of the video, increasing; the frames' own times where all were picked.
+            from the start of the video or segment, increasing; the frames' own times where all
+            of a video were picked.
         audio: float32 mono in [-1, 1], shape (N,), or None without sound.
         audio_rate: samples per second of ``audio``, 0 without sound.
         warnings: what was wrong but could be worked around, one sentence each; at most

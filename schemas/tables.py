@@ -40,6 +40,13 @@ _SOURCE_VERSION = (
     "which content of the input this is about: the ETag on S3, `SIZE-MTIME` of a local file, or "
     "the manifest's column `version`; null where unknown"
 )
+_URI = "where its bytes are, without signatures and passwords; of a segment with `#t=BEGIN,END`"
+_SEGMENT_START = (
+    "begin of the segment that the input is, in seconds of the video; null for a whole file"
+)
+_SEGMENT_END = (
+    "its end as it was asked for; null for a whole file, and where the segment goes on to the end"
+)
 _SETTINGS_HASH = (
     "16 hex digits that stand for all that decides a caption: recipe, model, prompts, sampling "
     "plan, generation, options, rules; null where it was not recorded"
@@ -63,7 +70,9 @@ class CaptionRow:
     """
 
     video_id: Annotated[str, "which input; part of the key"]
-    uri: Annotated[str, "where its bytes are, without signatures and passwords"]
+    uri: Annotated[
+        str, "where its bytes are, without signatures and passwords; of a segment with its span"
+    ]
     level: Annotated[Level, "which kind of part: `video`, `clip` or `frame`; part of the key"]
     index: Annotated[int, "which part, from 0; 0 for the whole video; part of the key"]
     start_sec: Annotated[float | None, "begin of the part, in seconds of the video"]
@@ -84,7 +93,7 @@ class CaptionRow:
     attempts: Annotated[int, "how often the engine was asked"]
     prompt_tokens: Annotated[int | None, "tokens read, media included, over all attempts"]
     output_tokens: Annotated[int | None, "tokens written, over all attempts"]
-    duration_sec: Annotated[float | None, "length of the video in seconds"]
+    duration_sec: Annotated[float | None, "length of the video, or of the segment, in seconds"]
     fps: Annotated[float | None, "frames per second of the video"]
     width: Annotated[int | None, "of the video as shown, in pixels"]
     height: Annotated[int | None, "of the video as shown, in pixels"]
@@ -99,6 +108,8 @@ class CaptionRow:
     source_version: Annotated[str | None, _SOURCE_VERSION] = None
     settings_hash: Annotated[str | None, _SETTINGS_HASH] = None
     warnings: Annotated[list[str] | None, _WARNINGS] = None
+    segment_start_sec: Annotated[float | None, _SEGMENT_START] = None
+    segment_end_sec: Annotated[float | None, _SEGMENT_END] = None
     created_at: Annotated[datetime, _CREATED_AT] = field(default_factory=utc_now)
 
 
@@ -107,7 +118,9 @@ class FailureRow:
     """One row of ``failures``, as :class:`CaptionRow`."""
 
     video_id: Annotated[str, "which input"]
-    uri: Annotated[str, "where its bytes are, without signatures and passwords"]
+    uri: Annotated[
+        str, "where its bytes are, without signatures and passwords; of a segment with its span"
+    ]
     stage: Annotated[str, "where it failed: `open`, `decode`, `caption` or `write`"]
     error: Annotated[
         str, "class of the error (`schemas/errors.py`), or the name of one that nobody foresaw"
@@ -122,6 +135,8 @@ class FailureRow:
     source_version: Annotated[str | None, _SOURCE_VERSION] = None
     settings_hash: Annotated[str | None, _SETTINGS_HASH] = None
     warnings: Annotated[list[str] | None, _WARNINGS] = None
+    segment_start_sec: Annotated[float | None, _SEGMENT_START] = None
+    segment_end_sec: Annotated[float | None, _SEGMENT_END] = None
     created_at: Annotated[datetime, _CREATED_AT] = field(default_factory=utc_now)
 
 

@@ -1,7 +1,8 @@
 """``make demo``: the whole job on clips rendered here, from a local S3 server.
 
-Renders clips, uploads them, runs ``python -m rayjob.caption`` on them as a user would, makes the
-report page, and prints captions beside what the clips show. Ends with 1 if too few are right.
+Renders clips, and a longer film that a manifest cuts into segments; uploads them, runs
+``python -m rayjob.caption`` on them as a user would, makes the report page, and prints captions
+beside what the clips show. Ends with 1 if too few are right.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ MUST_BE_RIGHT = ("colour", "shape", "motion", "sound")
 SIZES = ((224, 224), (320, 240), (240, 320), (320, 180))
 BUCKET = "videos"
 SHOWN = 6
+SEGMENTS, SEGMENT_SEC = 6, 4
 
 
 def render_clips(scenes: Sequence[Scene], folder: Path) -> dict[str, Scene]:
@@ -41,6 +43,19 @@ def render_clips(scenes: Sequence[Scene], folder: Path) -> dict[str, Scene]:
         write_video(folder / name, [(scene, seconds)], width=width, height=height)
         clips[name] = scene
     return clips
+
+
+def render_film(scenes: Sequence[Scene], folder: Path) -> dict[str, Scene]:
+    """Render one MP4 of all scenes, and the manifest of its segments; returns id -> scene."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_video(folder / "film.mp4", [(scene, float(SEGMENT_SEC)) for scene in scenes])
+    spans = [(SEGMENT_SEC * number, SEGMENT_SEC * (number + 1)) for number in range(len(scenes))]
+    lines = [f"film.mp4,{begin},{end}" for begin, end in spans]
+    (folder / "segments.csv").write_text("\n".join(["path,start_sec,end_sec", *lines, ""]))
+    return {
+        f"film.mp4#t={begin},{end}": scene
+        for (begin, end), scene in zip(spans, scenes, strict=True)
+    }
 
 
 def read_captions(output: Path) -> dict[str, str]:
@@ -64,15 +79,20 @@ def main() -> int:
     console.print(f"Rendering {arguments.clips} clips ...")
     work = arguments.output / "input"
     clips = render_clips(sample_scenes(arguments.clips, arguments.seed), work)
+    film = arguments.output / "film"
+    clips |= render_film(sample_scenes(SEGMENTS, arguments.seed + 1), film)
     with S3Gateway(arguments.output / "s3", buckets=(BUCKET,)) as gateway:
         for path in sorted(work.iterdir()):
             gateway.client().upload_file(str(path), BUCKET, f"clips/{path.name}")
+        for path in film.iterdir():
+            gateway.client().upload_file(str(path), BUCKET, f"film/{path.name}")
         console.print(f"A local S3 server holds them at {gateway.endpoint_url}. Now running")
         environment = {**os.environ, **gateway.env}
         done = _run(
             console, environment, "rayjob.caption",
             "--config", arguments.config,
             "--input", f"s3://{BUCKET}/clips/",
+            "--input", f"s3://{BUCKET}/film/segments.csv",
             "--output", str(arguments.output),
         )  # fmt: skip
         if not done.returncode:
@@ -118,7 +138,8 @@ def _report(
         told = captions.get(name, "")
         good = all(grade(told, scene, MUST_BE_RIGHT).values())
         right += good
-        if number < SHOWN:
+        # The first clips, and the last segments.
+        if number < SHOWN - 2 or number >= len(clips) - 2:
             table.add_row(name, truth(scene), f"[green]{told}[/]" if good else f"[red]{told}[/]")
     console.print(table)
     console.print(

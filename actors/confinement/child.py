@@ -16,6 +16,7 @@ import select
 import sys
 import threading
 import traceback
+from contextlib import ExitStack
 from typing import Any, BinaryIO
 
 import av
@@ -26,7 +27,7 @@ import pyarrow as pa
 
 from actors.confinement.answers import BYTES, DATA, HEADER, READY, SPAN, send, send_error, send_row
 from actors.confinement.layers import confine
-from actors.decoding.decoder import decode
+from actors.decoding.decoder import VideoFile, decode
 from actors.decoding.reading import ReadingCosts
 from actors.storage.range_reader import RangeReader
 from schemas.blocks import video_row
@@ -34,10 +35,11 @@ from schemas.budget import Budget
 from schemas.errors import (
     DecoderCrashedError,
     DecoderFaultError,
+    SegmentError,
     StorageUnavailableError,
     VideoError,
 )
-from schemas.media import DecodeLimits, SamplingPlan
+from schemas.media import WHOLE, DecodedVideo, DecodeLimits, SamplingPlan, Segment
 
 BACKSTOP_MB = 512
 """Memory that may be asked for, but not used, above the limit on what is used."""
@@ -69,8 +71,9 @@ def main() -> None:
     # Only now, as what comes before holds for the thread that does it and those that follow.
     threading.Thread(target=_die_with_parent, args=(requests.fileno(),), daemon=True).start()
     send(answers, READY, json.dumps(layers).encode())
+    server = _Server(requests, answers, window, limits, costs, budget)
     while line := requests.readline():
-        _Server(requests, answers, window, limits, costs, budget).serve(json.loads(line))
+        server.serve(json.loads(line))
 
 
 def _import_no_more(limits: DecodeLimits, costs: ReadingCosts) -> None:
@@ -109,7 +112,8 @@ def _small_clip(container: str) -> bytes:
 
 
 class _Server:
-    """Answers one request over the pipes to and from the parent.
+    """Answers requests over the pipes to and from the parent, one by one. After a segment the file
+    stays open, for the next one of the same file.
 
     Args:
         window: memory that the parent writes ranges of the file to.
@@ -130,15 +134,22 @@ class _Server:
         self._limits = limits
         self._costs = costs
         self._budget = budget
+        self._kept: VideoFile | None = None
+        self._closing = ExitStack()
 
     def serve(self, request: dict[str, Any]) -> None:
+        if not request["again"]:
+            self._forget()
         try:
             plan = SamplingPlan.model_validate(request["plan"])
-            with RangeReader(self._fetch, size=request["size"], name=request["name"]) as reader:
-                row = video_row(decode(reader, plan, self._limits, self._costs, self._budget))
+            row = video_row(self._decode(request, plan, Segment(*request["segment"])))
+        except SegmentError as error:
+            send_error(self._answers, type(error).__name__, str(error), warnings=error.warnings)
         except VideoError as error:
+            self._forget()
             send_error(self._answers, type(error).__name__, str(error), warnings=error.warnings)
         except MemoryError:
+            self._forget()
             message = f"decoding needs more than {self._limits.memory_mb} MB of memory"
             send_error(self._answers, DecoderCrashedError.__name__, message)
         except Exception as error:
@@ -149,6 +160,28 @@ class _Server:
             )
         else:
             send_row(self._answers, row)
+
+    def _decode(
+        self, request: dict[str, Any], plan: SamplingPlan, segment: Segment
+    ) -> DecodedVideo:
+        if segment == WHOLE:
+            with RangeReader(self._fetch, size=request["size"], name=request["name"]) as reader:
+                return decode(reader, plan, self._limits, self._costs, self._budget)
+        if self._kept is None:
+            with ExitStack() as opening:
+                reader = opening.enter_context(
+                    RangeReader(self._fetch, size=request["size"], name=request["name"])
+                )
+                self._kept = opening.enter_context(
+                    VideoFile(reader, self._limits, self._costs, parts=True)
+                )
+                self._closing = opening.pop_all()
+        return self._kept.decode(plan, self._budget, segment)
+
+    def _forget(self) -> None:
+        """Close the file that was kept."""
+        self._kept = None
+        self._closing.close()
 
     def _fetch(self, start: int, stop: int) -> bytes:
         send(self._answers, BYTES, SPAN.pack(start, stop))

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import json
-import logging
 import mmap
 import os
 import select
@@ -43,9 +41,12 @@ from actors.confinement.answers import (
     most_bytes,
     most_read,
 )
+from actors.confinement.watching import resident_mb, warn_of
 from actors.decoding.reading import ReadingCosts
 from actors.storage.access import StoredFile, open_file
 from actors.storage.range_reader import MAX_REQUEST_BYTES
+from actors.storage.segments import segment_of
+from actors.storage.uris import split_segment
 from schemas.budget import Budget
 from schemas.errors import (
     DecoderCrashedError,
@@ -54,11 +55,10 @@ from schemas.errors import (
     MediaLimitError,
     OpenError,
     RayjobError,
+    SegmentError,
     StorageUnavailableError,
 )
-from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
-
-logger = logging.getLogger(__name__)
+from schemas.media import WHOLE, DecodeLimits, SamplingPlan, Segment, StorageOptions
 
 _BOOTSTRAP = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); "
@@ -99,6 +99,7 @@ class DecodeSandbox(contextlib.AbstractContextManager["DecodeSandbox"]):
         self._budget = budget
         self._storage = storage
         self._child: _Child | None = None
+        self._kept: tuple[str, StoredFile] | None = None
 
     def layers(self) -> dict[str, str]:
         """For each of ``actors.confinement.layers.LAYERS``, "" where the child is confined by it,
@@ -115,29 +116,51 @@ class DecodeSandbox(contextlib.AbstractContextManager["DecodeSandbox"]):
         return self._child.pid if self._child is not None else None
 
     def decode(self, uri: str, plan: SamplingPlan) -> pa.RecordBatch:
-        """Decode what ``plan`` wants of the video at ``uri``.
+        """Decode what ``plan`` wants of the video at ``uri``, or of the segment that it names.
+
+        Between two segments of one file, the file stays open.
 
         Returns:
             One row of ``schemas.blocks.VIDEO``, checked; ``schemas.blocks.video_of`` reads it.
 
         Raises:
-            VideoError: whatever :func:`actors.storage.access.open_file` and
-                :func:`actors.decoding.decoder.decode` raise.
+            VideoError: whatever :func:`actors.storage.segments.segment_of`,
+                :func:`actors.storage.access.open_file` and the decoder raise.
             StorageUnavailableError: it took longer than ``limits.wall_seconds``, most of it
                 waiting for the storage.
             DecodeTimeoutError: it took longer than that for another reason.
             DecoderCrashedError: the child died, or passed ``limits.memory_mb``.
             DecoderFaultError: an error that nobody foresaw, or an answer that makes no sense.
         """
+        address, segment = split_segment(uri)[0], segment_of(uri) or WHOLE
         child = self._ready()
+        again = segment != WHOLE and self._kept is not None and self._kept[0] == address
         deadline = time.monotonic() + self._limits.wall_seconds
-        file = open_file(uri, self._storage, deadline=deadline)
+        if not again:
+            self._forget()
+            file = open_file(address, self._storage, deadline=deadline)
+            self._kept = address, file
+        assert self._kept is not None
+        file, keep = self._kept[1], False
+        file.deadline = deadline
         try:
-            return child.decode(file, plan, deadline)
+            row = child.decode(file, plan, segment, deadline, again=again)
+            keep = segment != WHOLE
+            return row
+        except SegmentError:
+            keep = True
+            raise
         finally:
-            file.close()
+            if not keep:
+                self._forget()
             if not child.idle:
                 self.close()
+
+    def _forget(self) -> None:
+        """Close the file that was kept; the child does the same."""
+        if self._kept is not None:
+            self._kept[1].close()
+            self._kept = None
 
     def _ready(self) -> _Child:
         if self._child is None or not self._child.ready():
@@ -147,6 +170,7 @@ class DecodeSandbox(contextlib.AbstractContextManager["DecodeSandbox"]):
 
     def close(self) -> None:
         """End the child process."""
+        self._forget()
         if self._child is not None:
             self._child.kill()
             self._child = None
@@ -217,12 +241,28 @@ class _Child:
             # Whatever it was, it was before any video.
             raise DecoderFaultError(f"the decoding process does not start: {error}") from None
         self.idle = True
-        _warn_of(tuple(f"{name} ({why})" for name, why in self.layers.items() if why))
+        warn_of(tuple(f"{name} ({why})" for name, why in self.layers.items() if why))
 
-    def decode(self, file: StoredFile, plan: SamplingPlan, deadline: float) -> pa.RecordBatch:
+    def decode(
+        self,
+        file: StoredFile,
+        plan: SamplingPlan,
+        segment: Segment,
+        deadline: float,
+        *,
+        again: bool,
+    ) -> pa.RecordBatch:
         self.idle = False
         self._deadline, self._storage_sec, self._failure = deadline, 0.0, None
-        self._ask({"name": file.name, "size": file.size, "plan": plan.model_dump()})
+        self._ask(
+            {
+                "name": file.name,
+                "size": file.size,
+                "plan": plan.model_dump(),
+                "segment": [segment.begin, segment.end],
+                "again": again,
+            }
+        )
         if self._budget is not None:
             plan = self._budget.widest(plan)
         most = {ROW: most_bytes(plan, self._limits), BYTES: SPAN.size}
@@ -328,7 +368,7 @@ class _Child:
         if now >= self._deadline:
             raise self._failure or self._late()
         if now >= self._look_at:
-            if _resident_mb(self.pid) > self._limits.memory_mb:
+            if resident_mb(self.pid) > self._limits.memory_mb:
                 raise DecoderCrashedError(
                     f"decoding needs more than {self._limits.memory_mb} MB of memory"
                 )
@@ -358,20 +398,3 @@ class _Child:
             name = f"signal {-code}"
         hint = " (the system ran out of memory?)" if -code == signal.SIGKILL else ""
         return DecoderCrashedError(f"the decoding process died: killed by {name}{hint}", died=True)
-
-
-@functools.cache
-def _warn_of(missing: tuple[str, ...]) -> None:
-    """Say, once in each process, which layers of confinement are not on."""
-    if missing:
-        logger.warning("videos are decoded without %s; see rayjob doctor", ", ".join(missing))
-
-
-def _resident_mb(pid: int) -> float:
-    """Return a process's resident memory in MB, 0.0 where /proc does not tell."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            pages = int(file.read().split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)

@@ -10,7 +10,7 @@ from actors.decoding.sampling import fit_size
 from actors.decoding.schedule import Schedule
 from schemas.budget import Budget, Fitting
 from schemas.errors import MediaLimitError
-from schemas.media import DecodeLimits, SamplingPlan
+from schemas.media import WHOLE, DecodeLimits, SamplingPlan, Segment
 
 _FAR_OFF = 0.1
 """Share by which a header and what is there differ before a message names both."""
@@ -24,17 +24,29 @@ class Allowance:
         plan: what is asked of it.
         limits: of the decoding process.
         budget: the model's, None where no model is to see the video.
+        segment: what is decoded of it.
     """
 
     def __init__(
-        self, source: Source, plan: SamplingPlan, limits: DecodeLimits, budget: Budget | None
+        self,
+        source: Source,
+        plan: SamplingPlan,
+        limits: DecodeLimits,
+        budget: Budget | None,
+        segment: Segment = WHOLE,
     ) -> None:
         self._source = source
         self._plan = plan
         self._limits = limits
         self._budget = budget
-        self._sound_sec = stream_length(source, source.audio)
-        self._header_sec = max(stream_length(source, source.video), self._sound_sec)
+        self._segment = segment
+        self._sound_sec = self._part_of(stream_length(source, source.audio))
+        self._header_sec = max(self._part_of(stream_length(source, source.video)), self._sound_sec)
+
+    def _part_of(self, seconds: float) -> float:
+        """How much of a stream of so many seconds is decoded."""
+        begin, end = self._segment.within(seconds)
+        return end - begin
 
     def by_header(self) -> Fitting:
         """What the header leads to expect.
@@ -55,7 +67,9 @@ class Allowance:
         """
         start = 0.0 if schedule is None else schedule.start
         sound_sec = 0.0 if extent.sound_end is None else max(0.0, extent.sound_end - start)
-        length = max(sound_sec, 0.0 if schedule is None else schedule.timeline.duration)
+        sound_sec = self._part_of(sound_sec)
+        picture_sec = 0.0 if schedule is None else self._part_of(schedule.timeline.duration)
+        length = max(sound_sec, picture_sec)
         silent = expected.plan.audio_rate is None
         plan = self._plan.model_copy(update={"audio_rate": None}) if silent else self._plan
         try:
@@ -79,6 +93,11 @@ class Allowance:
         self._fit(self._plan, seconds, seconds)
 
     def _fit(self, plan: SamplingPlan, seconds: float, sound_sec: float) -> Fitting:
+        if self._segment != WHOLE and seconds > self._limits.max_duration_sec:
+            raise MediaLimitError(
+                f"the segment is {seconds:.0f} s long, more than "
+                f"{self._limits.max_duration_sec:.0f} s (decode.limits.max_duration_sec)"
+            )
         size, fitting = self._size(), Fitting(plan=plan)
         if self._budget is not None:
             fitting = self._budget.fit(plan, seconds=seconds, sound_sec=sound_sec, size=size)

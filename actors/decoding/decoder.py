@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import contextlib
+import math
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from actors.decoding.allowance import Allowance
 from actors.decoding.edits import stands_still
-from actors.decoding.extent import check_complete, check_length, is_animated_webp
+from actors.decoding.extent import (
+    Extent,
+    check_complete,
+    check_length,
+    is_animated_webp,
+    span_of,
+)
 from actors.decoding.pictures import Pictures, decode_pictures
 from actors.decoding.probe import (
     BAD_DATA,
@@ -22,7 +30,7 @@ from actors.decoding.reading import LIST_PRICES, ReadingCosts
 from actors.decoding.sample_index import SampleTable, extent_of, read_tables, schedule_from
 from actors.decoding.scan import scan
 from actors.decoding.schedule import Schedule
-from actors.decoding.sound import SoundTrack, decode_sound
+from actors.decoding.sound import LEAD_SEC, TAIL_SEC, SoundTrack, decode_sound
 from actors.storage.range_reader import RangeReader
 from schemas.budget import SHORTEST_SOUND_SEC, Budget
 from schemas.errors import (
@@ -31,106 +39,202 @@ from schemas.errors import (
     UnsupportedCodecError,
     VideoError,
 )
-from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, VideoInfo
+from schemas.media import WHOLE, DecodedVideo, DecodeLimits, SamplingPlan, Segment, VideoInfo
 
 
 def decode(
-    source: RangeReader,
+    reader: RangeReader,
     plan: SamplingPlan,
     limits: DecodeLimits,
     costs: ReadingCosts = LIST_PRICES,
     budget: Budget | None = None,
+    segment: Segment = WHOLE,
 ) -> DecodedVideo:
-    """Decode what ``plan`` wants of a file.
+    """Decode what ``plan`` wants of a file; as :class:`VideoFile`, which is not kept."""
+    with VideoFile(reader, limits, costs, parts=segment != WHOLE) as file:
+        return file.decode(plan, budget, segment)
+
+
+class VideoFile(contextlib.AbstractContextManager["VideoFile"]):
+    """An open file, of which all or several segments are decoded: its index is read once.
 
     Args:
-        source: the file, from :func:`actors.storage.access.open_range`.
-        plan: which frames, how large, and whether sound.
+        reader: the file, from :func:`actors.storage.access.open_range`.
         limits: pixels and duration; wall time and memory are the sandbox's to enforce.
         costs: decide which of the bytes between the needed ones are read.
-        budget: what the model can be shown; None where no model is to see it.
+        parts: whether segments are to be decoded: then the file may be of any length.
 
     Raises:
         OpenError: not a media file, or the storage fails.
-        MemoryError: out of memory; the sandbox makes it a DecoderCrashedError.
-        DecodeError: nothing to decode, no decoder, nothing decodes, or over the limits.
+        DecodeError: nothing to decode, no decoder, or over the limits.
     """
-    opened = open_source(source, limits, costs)
-    try:
+
+    def __init__(
+        self, reader: RangeReader, limits: DecodeLimits, costs: ReadingCosts, *, parts: bool
+    ) -> None:
+        self._reader = reader
+        self._limits = limits
+        self._of_file = limits
+        if parts:
+            self._of_file = limits.model_copy(update={"max_duration_sec": math.inf})
+        self._source = open_source(reader, self._of_file, costs)
+        self._requests = self._bytes_read = 0
+        self._content: _Content | None = None
+        self._warnings = list(self._source.warnings)
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file, but not its reader."""
+        self._source.container.close()
+
+    def decode(
+        self, plan: SamplingPlan, budget: Budget | None = None, segment: Segment = WHOLE
+    ) -> DecodedVideo:
+        """Decode what ``plan`` wants.
+
+        Args:
+            plan: which frames, how large, and whether sound.
+            budget: what the model can be shown; None where no model is to see it.
+            segment: of the file. Of its picture the frames that are shown in it, of its sound
+                what is heard in it, to the sample.
+
+        Raises:
+            OpenError: the storage fails.
+            MemoryError: out of memory; the sandbox makes it a DecoderCrashedError.
+            DecodeError: nothing decodes, over the limits, or none of the segment is there.
+        """
+        source = self._source
+        source.warnings[:] = self._warnings
+        if self._content is not None:
+            source.forget_log()
+        allowance = Allowance(source, plan, self._limits, budget, segment)
         try:
-            return _decode(opened, plan, limits, Allowance(opened, plan, limits, budget))
-        except BAD_DATA as error:
-            reason = error.strerror or _reason(opened)
-            raise CorruptMediaError(f"cannot be decoded: {reason}") from None
-    except VideoError as error:
-        error.warnings = opened.warnings
-        raise
-    finally:
-        opened.container.close()
-
-
-def _decode(
-    source: Source, plan: SamplingPlan, limits: DecodeLimits, allowance: Allowance
-) -> DecodedVideo:
-    if source.video is None and plan.audio_rate is None:
-        # A model that is shown nothing writes a caption all the same.
-        raise NoMediaStreamError("the file has no picture, and the plan takes no sound")
-    track, expected = None, allowance.by_header()
-    if source.audio is not None and expected.plan.audio_rate is not None:
-        track = SoundTrack(
-            rate=expected.plan.audio_rate,
-            start=header_start(source),
-            seconds=header_duration(source),
-            check=allowance.longer_sound,
-            warn=source.warn,
+            try:
+                video = self._decode(plan, allowance, segment)
+            except BAD_DATA as error:
+                reason = error.strerror or _reason(source)
+                raise CorruptMediaError(f"cannot be decoded: {reason}") from None
+        except VideoError as error:
+            error.warnings = source.warnings
+            raise
+        reader = self._reader
+        video = replace(
+            video,
+            info=replace(
+                video.info,
+                requests=reader.requests - self._requests,
+                bytes_read=reader.bytes_read - self._bytes_read,
+            ),
         )
-    if source.container.format.name.startswith("mov") and stands_still(source.reader):
-        source.warn("an edit list stops or changes the speed, and was not followed there")
-    schedule, tables = None, read_tables(source)
-    if tables is not None and source.video is not None:
-        schedule = schedule_from(source, source.video, tables[source.video.index])
-    if tables is not None and schedule is not None:
+        self._requests, self._bytes_read = reader.requests, reader.bytes_read
+        return video
+
+    def _decode(self, plan: SamplingPlan, allowance: Allowance, segment: Segment) -> DecodedVideo:
+        source = self._source
+        if source.video is None and plan.audio_rate is None:
+            # A model that is shown nothing writes a caption all the same.
+            raise NoMediaStreamError("the file has no picture, and the plan takes no sound")
+        track, expected, whole = None, allowance.by_header(), segment == WHOLE
+        if source.audio is not None and expected.plan.audio_rate is not None:
+            begin, end = segment.within(header_duration(source))
+            track = SoundTrack(
+                rate=expected.plan.audio_rate,
+                start=header_start(source),
+                seconds=end - begin,
+                check=allowance.longer_sound,
+                warn=source.warn,
+            )
+        content = self._content or self._look(track if whole else None)
+        schedule, extent = content.schedule, content.extent_for(source, sound=track is not None)
         _check_clock(source, schedule)
-        extent = extent_of(source, tables, sound=track is not None)
+        start = schedule.start if schedule is not None else header_start(source)
+        span = None if whole else span_of(source, segment, schedule, extent, start)
         fitting = allowance.by_content(expected, schedule, extent)
         if track is not None and fitting.plan.audio_rate is not None:
-            _read_sound(source, tables, track)
-    else:
-        schedule, extent = scan(source, limits, track)
-        _check_clock(source, schedule)
-        fitting = allowance.by_content(expected, schedule, extent)
-    plan = fitting.plan
-    if source.last_log():
-        source.warn(f"the file is damaged: {source.last_log()}")
-    pictures = decode_pictures(source, schedule, plan) if schedule is not None else None
-    start = schedule.start if schedule is not None else header_start(source)
-    audio = None
-    if track is not None and plan.audio_rate is not None:
-        audio = track.finish(start)
-        if audio is None:
-            source.warn("not one sample of the sound can be decoded")
-    if pictures is not None and not pictures.times:
-        if is_animated_webp(source.reader):
-            raise UnsupportedCodecError("no decoder for animated WebP")
-        # A caption of the sound alone would hide the loss.
-        raise CorruptMediaError(f"no frame of the picture can be decoded: {_reason(source)}")
-    if pictures is None and audio is None:
-        raise CorruptMediaError(f"no sample of the sound can be decoded: {_reason(source)}")
-    check_complete(source, extent)
-    if fitting.warning is not None:
-        source.warn(fitting.warning)
-    sound_sec = 0.0
-    if audio is not None and plan.audio_rate is not None:
-        sound_sec = len(audio) / plan.audio_rate
-        if sound_sec < SHORTEST_SOUND_SEC and pictures is not None:
-            source.warn(f"{1000 * sound_sec:.0f} ms of sound are too short for a model: left out")
-            plan, audio = plan.model_copy(update={"audio_rate": None}), None
-    elif plan.audio_rate is None and extent.sound_end is not None:
-        sound_sec = extent.sound_end - start
-    clip = _clip(source, schedule, pictures, audio, sound_sec, plan)
-    if fitting.window_sec is None:
-        return clip
-    return replace(clip, info=replace(clip.info, window_sec=fitting.window_sec))
+            if span is not None:
+                _read_span(source, content, track, start + span[0], start + span[1])
+            elif content.tables is not None:
+                _read_sound(source, content.tables, track)
+        plan = fitting.plan
+        if source.last_log():
+            source.warn(f"the file is damaged: {source.last_log()}")
+        pictures = None
+        if schedule is not None:
+            pictures = decode_pictures(source, schedule, plan, span)
+        audio = None
+        if track is not None and plan.audio_rate is not None:
+            audio = track.finish(start if span is None else start + span[0])
+            if audio is not None and span is not None:
+                audio = audio[: round((span[1] - span[0]) * plan.audio_rate)]
+            if audio is None and track.packets:
+                source.warn("not one sample of the sound can be decoded")
+        if pictures is not None and not pictures.times:
+            if is_animated_webp(source.reader):
+                raise UnsupportedCodecError("no decoder for animated WebP")
+            # A caption of the sound alone would hide the loss.
+            raise CorruptMediaError(f"no frame of the picture can be decoded: {_reason(source)}")
+        if pictures is None and audio is None:
+            raise CorruptMediaError(f"no sample of the sound can be decoded: {_reason(source)}")
+        if whole:
+            check_complete(source, extent)
+        if fitting.warning is not None:
+            source.warn(fitting.warning)
+        sound_sec = 0.0
+        if audio is not None and plan.audio_rate is not None:
+            sound_sec = len(audio) / plan.audio_rate
+            if sound_sec < SHORTEST_SOUND_SEC and pictures is not None:
+                source.warn(
+                    f"{1000 * sound_sec:.0f} ms of sound are too short for a model: left out"
+                )
+                plan, audio = plan.model_copy(update={"audio_rate": None}), None
+        elif plan.audio_rate is None and extent.sound_end is not None:
+            sound_sec = extent.sound_end - start
+        clip = _clip(source, schedule, pictures, audio, sound_sec, plan)
+        info = replace(clip.info, window_sec=fitting.window_sec)
+        if span is not None:
+            info = replace(info, duration_sec=span[1] - span[0])
+        return replace(clip, info=info)
+
+    def _look(self, track: SoundTrack | None) -> _Content:
+        """What there is in the file, by its index or else by reading it, with the sound if there
+        is a track for it.
+        """
+        source, schedule = self._source, None
+        if source.container.format.name.startswith("mov") and stands_still(source.reader):
+            source.warn("an edit list stops or changes the speed, and was not followed there")
+        tables = read_tables(source)
+        if tables is not None and source.video is not None:
+            schedule = schedule_from(source, source.video, tables[source.video.index])
+        if schedule is not None:
+            self._content = _Content(schedule=schedule, tables=tables)
+        else:
+            scanned = scan(source, self._of_file, track)
+            self._content = _Content(
+                schedule=scanned.schedule, extent=scanned.extent, moves=scanned.moves
+            )
+        self._warnings = list(source.warnings)
+        return self._content
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """What there is in a file.
+
+    Attributes:
+        schedule: the picture's, None without a picture.
+        tables: the index of each stream; None where the file was read instead, and then
+            ``extent`` and ``moves`` are what that told.
+    """
+
+    schedule: Schedule | None
+    tables: dict[int, SampleTable] | None = None
+    extent: Extent | None = None
+    moves: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    def extent_for(self, source: Source, *, sound: bool) -> Extent:
+        if self.extent is not None:
+            return self.extent
+        assert self.tables is not None
+        return extent_of(source, self.tables, sound=sound)
 
 
 def _read_sound(source: Source, tables: dict[int, SampleTable], track: SoundTrack) -> None:
@@ -140,6 +244,34 @@ def _read_sound(source: Source, tables: dict[int, SampleTable], track: SoundTrac
     table = tables[source.audio.index]
     source.expect(table.positions, table.sizes)
     for packet in source.packets(source.audio):
+        decode_sound(source.audio, packet, track, source.warn)
+
+
+def _read_span(
+    source: Source, content: _Content, track: SoundTrack, begin: float, end: float
+) -> None:
+    """Read the sound of a span, given in seconds on the file's one clock, and some before it."""
+    assert source.audio is not None and source.audio.time_base is not None
+    tick, early = float(source.audio.time_base), begin - LEAD_SEC
+    if content.tables is not None:
+        table = content.tables[source.audio.index]
+        first, stop = np.searchsorted(table.stamps * tick, (early, end)).tolist()
+        first = max(0, first - 1)
+        source.expect(table.positions[first : stop + 1], table.sizes[first : stop + 1])
+        if first >= len(table.stamps) or not source.seek(table.stamps[first] * tick, source.audio):
+            source.rewind()
+    else:
+        source.rewind()
+    moves = content.moves
+    for number, packet in enumerate(source.packets(source.audio)):
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        if stamp is not None and packet.size:
+            time = stamp * tick + (float(moves[min(number, len(moves) - 1)]) if len(moves) else 0.0)
+            if time > end + TAIL_SEC:
+                return
+            if time < early:
+                track.packets += 1
+                continue
         decode_sound(source.audio, packet, track, source.warn)
 
 
@@ -160,7 +292,7 @@ def _clip(
     sound_sec: float,
     plan: SamplingPlan,
 ) -> DecodedVideo:
-    video, sound, reader = source.video, source.audio, source.reader
+    video, sound = source.video, source.audio
     converter = pictures.converter if pictures is not None else None
     timeline = schedule.timeline if schedule is not None else None
     info = VideoInfo(
@@ -174,9 +306,7 @@ def _clip(
         video_codec=video.codec_context.name if video is not None else "",
         audio_codec=sound.codec_context.name if sound is not None else "",
         rotation=converter.rotation if converter is not None else 0,
-        requests=reader.requests,
-        bytes_read=reader.bytes_read,
-        bytes_stored=reader.size,
+        bytes_stored=source.reader.size,
     )
     return DecodedVideo(
         info=info,

@@ -9,12 +9,17 @@ import av
 
 from actors.decoding.probe import Source
 from actors.decoding.sampling import Timeline
+from actors.decoding.schedule import Schedule
 from actors.storage.range_reader import RangeReader
-from schemas.errors import CorruptMediaError, TruncatedMediaError
+from schemas.errors import CorruptMediaError, SegmentError, TruncatedMediaError
+from schemas.media import Segment
 
 _ROOM_SEC, _ROOM_SHARE = 0.5, 0.02
 """How far headers and packets differ in whole files: a header may count what an encoder added
 to the sound, or guess how long the last frame is shown."""
+
+_ROUNDED_SEC = 0.1
+"""Whoever cut a video into segments may take it for so much longer than it is."""
 
 _LIE, _LIE_SEC = 10, 60.0
 """A picture so many times longer than its file, and longer than so many seconds, is a lie."""
@@ -114,8 +119,11 @@ def check_length(source: Source, timeline: Timeline) -> None:
     source.warn(sentence)
 
 
-def check_complete(source: Source, extent: Extent) -> None:
+def check_complete(source: Source, extent: Extent, *, what: str = "") -> None:
     """Tell a file that ends early from a whole one.
+
+    Args:
+        what: is named as the one that the extent is of.
 
     Raises:
         TruncatedMediaError: less is there than the limits ask for.
@@ -124,10 +132,46 @@ def check_complete(source: Source, extent: Extent) -> None:
     room = 0.0 if source.cut else max(_ROOM_SEC, _ROOM_SHARE * announced)
     if announced - there <= room:
         return
-    sentence = f"the header announces {announced:.1f} s, {there:.1f} s are there"
+    sentence = f"{what}the header announces {announced:.1f} s, {there:.1f} s are there"
     if there < source.limits.min_complete * announced:
         raise TruncatedMediaError(
             f"the file is cut off: {sentence}. Upload it again, or set "
             "decode.limits.min_complete to caption what is there"
         )
     source.warn(sentence)
+
+
+def span_of(
+    source: Source,
+    segment: Segment,
+    schedule: Schedule | None,
+    extent: Extent,
+    start: float,
+) -> tuple[float, float]:
+    """Begin and end of what is there of a segment, in seconds from the first frame.
+
+    Args:
+        schedule: the picture's, None without a picture.
+        extent: of the whole file.
+        start: time of the first frame on the container's clock.
+
+    Raises:
+        SegmentError: the video ends before it.
+        TruncatedMediaError: the file does, and its header says that the video does not.
+    """
+    sound_sec = 0.0 if extent.sound_end is None else extent.sound_end - start
+    seconds = schedule.timeline.duration if schedule is not None else sound_sec
+    (first, last), there = segment.within(extent.announced), segment.within(extent.there)
+    part = Extent(announced=last - first, there=there[1] - there[0], sound_end=None)
+    check_complete(source, part, what="of the segment ")
+    begin, end = segment.within(seconds)
+    if end <= begin:
+        raise SegmentError(
+            f"the segment begins at {segment.begin:g} s, and the video ends at {seconds:.2f} s"
+        )
+    if segment.end is not None and segment.end > max(seconds, sound_sec) + _ROUNDED_SEC:
+        source.warn(
+            f"the segment ends at {segment.end:g} s, and the video at {seconds:.2f} s: captioned "
+            "up to there"
+        )
+    return begin, end

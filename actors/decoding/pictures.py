@@ -15,7 +15,7 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from actors.decoding.probe import BAD_DATA, Source, drain
-from actors.decoding.sampling import shown_frames, target_times
+from actors.decoding.sampling import shown_frames, span_times, target_times
 from actors.decoding.schedule import Run, Schedule
 from actors.decoding.streams import crop_of
 from actors.decoding.upright import FrameConverter
@@ -40,8 +40,18 @@ class Pictures:
     converter: FrameConverter
 
 
-def decode_pictures(source: Source, schedule: Schedule, plan: SamplingPlan) -> Pictures:
+def decode_pictures(
+    source: Source,
+    schedule: Schedule,
+    plan: SamplingPlan,
+    span: tuple[float, float] | None = None,
+) -> Pictures:
     """Decode the frames that ``plan`` wants.
+
+    Args:
+        span: begin and end of what is wanted, in seconds from the first frame; None for all. No
+            frame is taken that is due at its end or later, and one from before its begin only
+            where it is still shown then.
 
     Returns:
         No images where not one frame can be decoded.
@@ -55,26 +65,44 @@ def decode_pictures(source: Source, schedule: Schedule, plan: SamplingPlan) -> P
         stretch_to=plan.stretch_to,
         crop=crop_of(source.container, video.index),
     )
-    targets = target_times(plan, schedule.timeline)
+    if span is None:
+        targets = moments = target_times(plan, schedule.timeline)
+        until = math.inf
+    else:
+        rounding = min(_ROUNDING_SEC, 0.25 / schedule.timeline.rate)
+        until = span[1] - rounding
+        moments = span_times(plan, schedule.timeline, span[1] - span[0])
+        targets = np.minimum(span[0] + moments + rounding, max(span[0], until - rounding))
     runs = schedule.runs(targets)
     room = schedule.timeline.count if targets is None else len(targets)
     store = FramePacker() if plan.compress else _Images(room)
     times: list[float] = []
-    repeated = None
-    for moment, frame in _wanted(source, schedule, targets, runs):
+    repeated: VideoFrame | None = None
+    wanted = _wanted(source, schedule, targets, runs, until)
+    for number, (moment, frame) in enumerate(wanted):
         if frame is repeated:
             # A long-lasting frame that several moments fall on: same image, later moment.
             store.repeat()
         else:
             store.add(converter.convert(frame))
-        times.append(moment)
+        times.append(moment if moments is None else float(moments[number]))
         repeated = frame
+    if span is not None and targets is not None and repeated is not None:
+        shown = None if len(schedule.turns) else _time_of(schedule, 0, repeated)
+        is_earlier = shown is not None and shown < span[0] - schedule.timeline.tolerance
+        if is_earlier and schedule.holds_frames(span[0], float(targets[-1])):
+            times = []  # not one of its own frames can be decoded: this is what was before
     return Pictures(
         images=store.images if isinstance(store, _Images) else np.empty((0, 0, 0, 3), np.uint8),
         pack=store.pack() if isinstance(store, FramePacker) else None,
         times=times,
         converter=converter,
     )
+
+
+_ROUNDING_SEC = 0.001
+"""Whoever cuts a video into spans writes their ends in milliseconds: a frame is due at the begin
+that comes so much later, and not in a span that ends so much later."""
 
 
 class _Images:
@@ -110,8 +138,11 @@ def _wanted(
     schedule: Schedule,
     targets: npt.NDArray[np.float64] | None,
     runs: list[Run],
+    until: float,
 ) -> Iterator[tuple[float, VideoFrame]]:
-    """Yield (moment, frame) for every moment, or (its time, frame) for every frame."""
+    """Yield (moment, frame) for every moment, or (its time, frame) for every frame that is due
+    before ``until``.
+    """
     if targets is None:
         yield from _from_start(source, schedule)
         return
@@ -120,6 +151,7 @@ def _wanted(
     if runs:
         begin = _by_seeking if len(schedule.positions) else _by_skipping
         for run, frames in begin(source, schedule, runs):
+            frames = itertools.takewhile(lambda timed: timed[0] < until, frames)
             first = next(frames, None)
             if first is None or first[0] > run.targets[0] + tolerance:
                 # Decoding could not begin where the container says that it can.
@@ -127,7 +159,7 @@ def _wanted(
             yield from shown_frames(itertools.chain([first], frames), run.targets, tolerance)
             done += len(run.targets)
     if done < len(targets):
-        frames = _from_start(source, schedule)
+        frames = itertools.takewhile(lambda timed: timed[0] < until, _from_start(source, schedule))
         yield from shown_frames(frames, targets[done:].tolist(), tolerance)
 
 

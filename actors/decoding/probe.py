@@ -157,15 +157,17 @@ class Source:
                 self.warn("packets are damaged, or missing between others")
             yield packet
 
-    def seek(self, seconds: float) -> bool:
-        """Go to the picture's last key frame that is not later; False where that fails.
+    def seek(self, seconds: float, stream: Stream | None = None) -> bool:
+        """Go to a stream's last key frame that is not later; False where that fails.
 
         Args:
             seconds: on the container's clock.
+            stream: by default the picture.
         """
-        assert self.video is not None and self.video.time_base is not None
+        stream = stream or self.video
+        assert stream is not None and stream.time_base is not None
         try:
-            self.container.seek(math.floor(seconds / self.video.time_base), stream=self.video)
+            self.container.seek(math.floor(seconds / stream.time_base), stream=stream)
         except BAD_DATA:
             return False
         return True

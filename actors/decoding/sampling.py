@@ -67,6 +67,26 @@ def target_times(plan: SamplingPlan, timeline: Timeline) -> npt.NDArray[np.float
     return np.arange(count, dtype=np.float64) / plan.fps
 
 
+def span_times(plan: SamplingPlan, timeline: Timeline, seconds: float) -> npt.NDArray[np.float64]:
+    """Return the moments to show of a span, as :func:`target_times` does of a whole video.
+
+    Args:
+        seconds: how long the span is, above 0.
+
+    Returns:
+        float64, shape (N,), increasing from 0, in seconds from the span's begin. No more than the
+        video has frames in that time.
+    """
+    count = max(1, round(seconds * timeline.rate))
+    if plan.num_frames is not None:
+        last = max(0.0, seconds - 1.0 / timeline.rate)
+        wanted = min(plan.num_frames, count) if last > 0 else 1
+        return np.linspace(0.0, last, wanted, endpoint=plan.include_last)
+    assert plan.fps is not None
+    rate = min(plan.fps, timeline.rate)
+    return np.arange(max(1, math.ceil(round(seconds * rate, 6))), dtype=np.float64) / rate
+
+
 def shown_frames(
     frames: Iterable[tuple[float, F]], targets: Iterable[float], tolerance: float
 ) -> Iterator[tuple[float, F]]:

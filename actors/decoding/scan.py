@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from av.video.stream import VideoStream
@@ -19,9 +20,21 @@ from schemas.errors import MediaLimitError
 from schemas.media import DecodeLimits
 
 
-def scan(
-    source: Source, limits: DecodeLimits, track: SoundTrack | None
-) -> tuple[Schedule | None, Extent]:
+class Scanned(NamedTuple):
+    """What one reading of a file told.
+
+    Attributes:
+        schedule: the picture's, None without a picture.
+        extent: how far the file goes.
+        moves: seconds to add to the stamps of the sound's packets, shape (P,).
+    """
+
+    schedule: Schedule | None
+    extent: Extent
+    moves: Floats
+
+
+def scan(source: Source, limits: DecodeLimits, track: SoundTrack | None) -> Scanned:
     """Read the file once from its current position to the end.
 
     Args:
@@ -29,9 +42,6 @@ def scan(
             :meth:`Source.take_film`.
         limits: checked against what is really there.
         track: gets the sound, unless None.
-
-    Returns:
-        The picture's schedule, or None without a picture; and how far the file goes.
 
     Raises:
         MediaLimitError: longer than allowed.
@@ -47,8 +57,9 @@ def scan(
     if len(joins.places):
         source.warn("the clock jumps, as in joined recordings; the parts follow each other")
     streams = {index: packets.moved(joins) for index, packets in streams.items()}
-    if track is not None and audio is not None:
-        track.move(streams[audio.index].moves)
+    moves = np.empty(0) if audio is None else streams[audio.index].moves
+    if track is not None:
+        track.move(moves)
     schedule = None
     if video is not None:
         if streams[video.index].lacks_some:
@@ -69,7 +80,7 @@ def scan(
         there=there,
         sound_end=ends.get(audio.index) if audio is not None else None,
     )
-    return schedule, extent
+    return Scanned(schedule, extent, moves)
 
 
 def _read(source: Source, limits: DecodeLimits, track: SoundTrack | None) -> dict[int, Packets]:

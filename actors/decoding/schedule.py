@@ -15,6 +15,9 @@ Floats = npt.NDArray[np.float64]
 MARGIN_PACKETS = 2
 """Packets after a run that the demuxer reads before it is stopped."""
 
+_MOST_REORDERED = 16
+"""Frames that may be decoded before one that is shown before them."""
+
 _NO_FLOATS = np.empty(0)
 _NO_INTS = np.empty(0, dtype=np.int64)
 
@@ -105,6 +108,13 @@ class Schedule:
         if len(self.due) == 0:
             return 0
         return int(np.count_nonzero((self.due > one) & (self.due < other)))
+
+    def holds_frames(self, begin: float, end: float) -> bool:
+        """Whether frames are surely due in a span, in seconds from the first frame."""
+        times = self.due if len(self.due) else self.shown_from
+        # Decoding times come before the moments at which frames are shown, by a few frames.
+        room = 0 if len(self.due) else _MOST_REORDERED
+        return int(np.count_nonzero((times >= begin) & (times < end))) > room
 
     def packets_of(self, runs: list[Run]) -> Ints:
         """Return the numbers of the packets that decoding some runs reads, increasing."""

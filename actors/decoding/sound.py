@@ -25,6 +25,9 @@ GAP_SEC = 0.02
 _SEAM_SEC = 0.05
 """Overlaps below this are where recordings were joined: encoders begin before the picture and end
 behind it."""
+LEAD_SEC, TAIL_SEC = 0.5, 0.2
+"""Sound before and behind a span that is decoded with it: what comes out of a codec depends on what
+went in before, and comes out a little later."""
 
 _BLOCK = 1 << 20
 

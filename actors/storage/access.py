@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 
+from actors.storage.archives import Member
+from actors.storage.cells import cell_of
 from actors.storage.client import Client
 from actors.storage.local import LocalFile
 from actors.storage.places import WEB_SCHEMES
-from actors.storage.range_reader import Fetch, RangeReader
+from actors.storage.range_reader import RangeReader
 from actors.storage.s3 import s3_client
 from actors.storage.uris import S3_SCHEMES, display_uri, local_path, scheme_of
 from actors.storage.web import WebClient
@@ -20,28 +22,41 @@ from schemas.errors import EmptyFileError, NotFoundError
 from schemas.media import StorageOptions
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class StoredFile:
     """A file or an object that can be read.
 
     Attributes:
         name: its own, without the way to it.
         size: in bytes, at least one.
-        fetch: returns the bytes of a range, and raises as :func:`open_file` does.
+        read: returns the bytes of a range, until a moment on the clock of ``time.monotonic``.
         close: to be called when it is not needed any more.
+        version: which content it has, None where that is unknown.
+        deadline: until when :meth:`fetch` must have its answer.
     """
 
     name: str
     size: int
-    fetch: Fetch
+    read: Callable[[int, int, float], bytes]
     close: Callable[[], None]
+    version: str | None = None
+    deadline: float = math.inf
+
+    def reader(self) -> RangeReader:
+        """The file as a Python file, which does not close this one."""
+        return RangeReader(self.fetch, size=self.size, name=self.name)
+
+    def fetch(self, start: int, stop: int) -> bytes:
+        """The bytes of a range. Raises as :func:`open_file` does."""
+        return self.read(start, stop, self.deadline)
 
 
 def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) -> StoredFile:
     """Open a file or an object.
 
     Args:
-        uri: a local path, ``file://``, ``s3://bucket/key``, or any URL fsspec knows.
+        uri: a local path, ``file://``, ``s3://bucket/key``, any URL fsspec knows, or a place inside
+            one of these (:mod:`actors.storage.archives`).
         options: how to reach the storage.
         deadline: on the clock of ``time.monotonic``; until then the storage must have answered
             all that it is asked.
@@ -60,19 +75,26 @@ def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) 
         OpenError: the URI's scheme is unknown, its package is not installed, or it cannot
             open such an address.
     """
+    member = Member.parse(uri)
+    if member is not None:
+        return _open_member(member, open_file(member.file, options, deadline=deadline))
     shown = display_uri(uri)
     path = local_path(uri)
-    fetch: Fetch
+    version: str | None = None
     if path is not None:
         local = LocalFile(path)
         file = StoredFile(
-            name=os.path.basename(path), size=local.size, fetch=local.fetch, close=local.close
+            name=os.path.basename(path),
+            size=local.size,
+            read=lambda start, stop, _deadline: local.fetch(start, stop),
+            close=local.close,
+            version=local.version,
         )
     else:
         scheme = scheme_of(uri)
         # All ranges of one reading are of one version.
         if scheme in WEB_SCHEMES:
-            size, fetch = WebClient(scheme, options).open(uri, deadline=deadline)
+            size, read = WebClient(scheme, options).open(uri, deadline=deadline)
         else:
             client = s3_client(options) if scheme in S3_SCHEMES else Client(scheme, options)
             try:
@@ -82,17 +104,55 @@ def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) 
                     # A HEAD request is not told whether it is the bucket that is missing.
                     client.read(uri, 0, 1, deadline=deadline)
                 raise
-            fetch = partial(client.read, uri, version=version, deadline=deadline)
+            read = partial(_read, client, uri, version)
         file = StoredFile(
             name=os.path.basename(urlsplit(shown).path) or scheme,
             size=size,
-            fetch=fetch,
+            read=read,
             close=lambda: None,
+            version=version,
         )
+    file.deadline = deadline
     if file.size == 0:
         file.close()
         raise EmptyFileError(f"{shown} is empty")
     return file
+
+
+def _open_member(member: Member, file: StoredFile) -> StoredFile:
+    """A member of an archive as a file: a range of that file; a table's cell from memory."""
+    try:
+        if member.kind == "parquet":
+            with file.reader() as reader:
+                cell = cell_of(reader, member.name, str(member))
+            file.close()
+            return StoredFile(
+                name=member.name,
+                size=len(cell),
+                read=lambda start, stop, _until: cell[start:stop],
+                close=lambda: None,
+                version=file.version,
+            )
+        first, size = member.find(file.fetch, file.size, file.version)
+        if size == 0:
+            raise EmptyFileError(f"{member} is empty")
+    except BaseException:
+        file.close()
+        raise
+    return StoredFile(
+        name=os.path.basename(member.name),
+        size=size,
+        read=lambda start, stop, until: file.read(first + start, first + stop, until),
+        close=file.close,
+        version=file.version,
+        deadline=file.deadline,
+    )
+
+
+def _read(
+    client: Client, uri: str, version: str | None, start: int, stop: int, deadline: float
+) -> bytes:
+    return client.read(uri, start, stop, version=version, deadline=deadline)
 
 
 def open_range(uri: str, options: StorageOptions) -> RangeReader:

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import logging
 import math
+import os
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -87,6 +88,18 @@ class Client:
                         raise
 
         return self._request(uri, whole)
+
+    def files(self, uri: str) -> list[str]:
+        """Addresses of all files below a prefix, or of the one of this name, in the order of their
+        bytes.
+        """
+
+        async def found() -> list[str]:
+            path = self.filesystem._strip_protocol(uri)
+            names = await self.filesystem._find(path)
+            return sorted(map(self.filesystem.unstrip_protocol, names), key=os.fsencode)
+
+        return self._request(uri, found, is_bounded=False)
 
     def _request(
         self,

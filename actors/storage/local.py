@@ -23,6 +23,7 @@ class LocalFile:
 
     Attributes:
         size: its bytes when it was opened.
+        version: which content it has: "SIZE-MTIME", in bytes and nanoseconds.
 
     Raises:
         NotFoundError, NoSuchPlaceError, AccessDeniedError: as they say.
@@ -44,6 +45,7 @@ class LocalFile:
         except (OSError, ValueError) as error:
             raise OpenError(f"cannot open {path}: {error}") from None
         self.size = status.st_size
+        self.version = f"{status.st_size}-{status.st_mtime_ns}"
 
     def fetch(self, start: int, stop: int) -> bytes:
         """The bytes of a range inside the file."""

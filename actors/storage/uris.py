@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from schemas.errors import OpenError
 
 S3_SCHEMES = ("s3", "s3a")
+LOCAL_SCHEMES = ("", "file", "local")
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>\\]+")
 
@@ -51,6 +52,21 @@ _LONGEST_HARMLESS = 100
 
 _SECRETIVE = re.compile(r"://|[?=@]|^eyJ|^(?:bearer|basic)\b", re.IGNORECASE)
 """What no name of a video holds: another address with its own parameters, a token that says so."""
+_TIME = r"(?:[-+]?[0-9][0-9:.e+-]*|[-+]?(?:nan|inf(?:inity)?)|\?[^#/,]*)?"
+
+_SEGMENT = re.compile(rf"#t=(?:npt:)?{_TIME}(?:,{_TIME})?\Z", re.IGNORECASE)
+"""A span of time as the W3C writes it at the end of an address; see
+:mod:`actors.storage.segments`."""
+
+_INSIDE = re.compile(
+    r"((?:tar|zip|parquet)://.*)::((?:[a-z][a-z0-9+.-]*://|/).*)", re.IGNORECASE | re.DOTALL
+)
+"""A place inside a file, as fsspec chains addresses."""
+
+_EXTENT = re.compile(r"#at=[^#]*\Z")
+"""Where in the file it is, for this run; see :mod:`actors.storage.archives`."""
+
+_WEB_SEGMENT = re.compile(r"#t=[^#]*\Z", re.IGNORECASE)
 
 _HASHED = re.compile(r"~[0-9a-f]{16}")
 
@@ -66,6 +82,34 @@ def scheme_of(uri: str) -> str:
     """The scheme in lower case; "" for a plain path."""
     scheme, separator, _ = uri.partition("://")
     return scheme.lower() if separator else ""
+
+
+def split_segment(uri: str) -> tuple[str, str]:
+    """The address of a file, and the span of it that is meant: ``#t=...``, "" for all of it."""
+    # On the web # begins a fragment; elsewhere it may be part of a name.
+    pattern = _WEB_SEGMENT if scheme_of(uri) in ("http", "https") else _SEGMENT
+    found = pattern.search(uri)
+    return (uri, "") if found is None else (uri[: found.start()], found[0])
+
+
+def split_inside(uri: str) -> tuple[str, str]:
+    """A place inside a file, "" for none, and the address of that file.
+
+    ``zip://a/b.mp4::s3://bucket/c.zip`` -> (``zip://a/b.mp4``, ``s3://bucket/c.zip``).
+    """
+    found = _INSIDE.fullmatch(uri)
+    return ("", uri) if found is None else (found[1], found[2])
+
+
+def split_extent(uri: str) -> tuple[str, str]:
+    """An address, and ``#at=...`` behind it, "" for none."""
+    found = _EXTENT.search(uri) if split_inside(uri)[0] else None
+    return (uri, "") if found is None else (uri[: found.start()], found[0])
+
+
+def file_of(uri: str) -> str:
+    """The address of the file that a segment or a place inside is of."""
+    return split_inside(split_extent(split_segment(uri)[0])[0])[1]
 
 
 def local_path(uri: str) -> str | None:
@@ -98,6 +142,9 @@ class S3Address(NamedTuple):
 
 def display_uri(uri: str) -> str:
     """Return ``uri`` without user, password, parameters and fragment: fit for messages."""
+    inside, file = split_inside(split_extent(uri)[0])
+    if inside:
+        return f"{inside}::{display_uri(file)}"
     if "://" not in uri:
         return uri
     scheme, rest = uri.split("://", 1)
@@ -130,17 +177,21 @@ def _signs(part: str) -> bool:
 def public_uri(uri: str) -> str:
     """Return ``uri`` fit for tables, the same for an address that is signed anew.
 
-    Of a web address user, password, fragment and the parameters of a signature are left out, and
-    of the others a value that could be a secret is replaced by its hash. What is left says which
-    input this is; it is its own public form.
+    Of a web address user, password, any fragment but a segment's, and the parameters of a signature
+    are left out, and of the others a value that could be a secret is replaced by its hash. What is
+    left says which input this is; it is its own public form.
     """
+    uri, segment = split_segment(uri)
+    inside, file = split_inside(split_extent(uri)[0])
+    if inside:
+        return f"{inside}::{public_uri(file)}{segment}"
     if scheme_of(uri) in _WITHOUT_QUERY:
-        return display_uri(uri)
+        return display_uri(uri) + segment
     place, _, query = _without_user(uri.partition("://")[2]).partition("#")[0].partition("?")
-    inside = [each for part in place.split("/") if "=" in part for each in part.split(";")[1:]]
+    of_path = [each for part in place.split("/") if "=" in part for each in part.split(";")[1:]]
     named = [
         (unquote(each.partition("=")[0]).lower(), each)
-        for each in [*inside, *re.split("[&;]", query)]
+        for each in [*of_path, *re.split("[&;]", query)]
         if each
     ]
     names = {name for name, _ in named}
@@ -154,7 +205,7 @@ def public_uri(uri: str) -> str:
         for name, each in named
         if not any(pattern.fullmatch(name) for pattern in unsigned)
     ]
-    return "?".join(filter(None, [display_uri(uri), "&".join(kept)]))
+    return "?".join(filter(None, [display_uri(uri), "&".join(kept)])) + segment
 
 
 def public_text(text: str) -> str:

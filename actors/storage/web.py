@@ -6,14 +6,13 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 from actors.storage.client import Client, Head
 from actors.storage.places import guarded_session
-from actors.storage.range_reader import Fetch
 from actors.storage.uris import display_uri
 from schemas.errors import OpenError, StorageUnavailableError
 
@@ -26,10 +25,10 @@ _TOTAL = re.compile(r"bytes (?:\d+-\d+|\*)/(\d+)")
 
 
 class Opened(NamedTuple):
-    """A file that can be read: its bytes, and how to get those of a range."""
+    """A file that can be read: its bytes, and how to get those of a range until a moment."""
 
     size: int
-    fetch: Fetch
+    read: Callable[[int, int, float], bytes]
 
 
 class WebClient(Client):
@@ -48,8 +47,13 @@ class WebClient(Client):
         """
         head = self._request(uri, partial(self._ranged, uri), deadline=deadline)
         if head is not None:
-            read = partial(self.read, uri, version=head.version, deadline=deadline)
-            return Opened(head.size, read)
+            version = head.version
+            return Opened(
+                head.size,
+                lambda start, stop, until: self.read(
+                    uri, start, stop, version=version, deadline=until
+                ),
+            )
         deadline = min(deadline, time.monotonic() + _WHOLE_TIMES * self.options.timeout_sec)
 
         def check() -> None:
@@ -59,7 +63,7 @@ class WebClient(Client):
         whole = self._request(
             uri, partial(self._whole, uri, deadline), before=check, is_bounded=False
         )
-        return Opened(len(whole), lambda start, stop: bytes(memoryview(whole)[start:stop]))
+        return Opened(len(whole), lambda start, stop, _: bytes(memoryview(whole)[start:stop]))
 
     def _driver_options(self) -> dict[str, Any]:
         return {"get_client": partial(guarded_session, self.options.places)}

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from actors.storage.segments import segment_begin
 from rayjob.inputs.manifests import Input, read_manifest
 from rayjob.output.commits import shards
 from rayjob.output.layout import ResultTables
@@ -77,13 +78,19 @@ def _from_tables(store: TableStore, recipe: str) -> Iterator[Input]:
 
 
 def _videos(table: pa.Table) -> Iterator[Input]:
-    """One input per video of a shard, rows in the order of their times."""
+    """One input per video of a shard, rows in the order of their times, which count from the begin
+    of a segment as a recipe sees it.
+    """
     by_video: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
         by_video.setdefault(row["video_id"], []).append(row)
     for video_id, rows in by_video.items():
         rows.sort(key=lambda row: (row["start_sec"] or 0.0, row["level"], row["index"]))
         first = rows[0]
+        begin = segment_begin(first["uri"])
+        for row in rows if begin else ():
+            for name in ("start_sec", "end_sec"):
+                row[name] = None if row[name] is None else row[name] - begin
         info = None
         if first["duration_sec"] is not None:
             info = VideoInfo(

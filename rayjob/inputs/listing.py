@@ -9,6 +9,14 @@ What a string means is decided in this order:
    the others never cross a ``/``, and a leading dot must be written out;
 3. on S3, the "folder" ``KEY/``, and if nothing is in it, all keys that begin with ``KEY``.
 
+Archives (:mod:`rayjob.inputs.archives`) are taken like folders, wherever they are found.
+
+Of any other scheme (``gs://``, ``az://``) whose fsspec driver is installed, a file or a prefix.
+
+An ``http(s)://`` address is one file: a video, a manifest or an archive, by the end of its path.
+
+With ``#t=BEGIN,END`` behind it, any of these stands for that span of each of its videos.
+
 A video's id is its path relative to that folder or prefix; for a glob, to the last folder
 before the first wildcard; for a single video, its name. :mod:`rayjob.inputs.manifests` says how
 ids come out of a manifest. Folders and prefixes are listed in one order, that of the bytes
@@ -31,16 +39,31 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import NamedTuple
+from urllib.parse import unquote
 
-from actors.storage.client import Head
-from actors.storage.places import Places
+from actors.storage.archives import Member, kind_of
+from actors.storage.client import Client, Head
+from actors.storage.places import WEB_SCHEMES, Places
 from actors.storage.s3 import S3Object, s3_client
-from actors.storage.uris import S3_SCHEMES, S3Address, display_uri, local_path, scheme_of
+from actors.storage.segments import plain_fragment
+from actors.storage.uris import (
+    LOCAL_SCHEMES,
+    S3_SCHEMES,
+    S3Address,
+    display_uri,
+    file_of,
+    local_path,
+    scheme_of,
+    split_segment,
+)
+from rayjob.inputs.archives import iter_archive
 from rayjob.inputs.disk import disk_version, walk
 from rayjob.inputs.globs import WILDCARD, Glob, is_hidden, split_glob
 from rayjob.inputs.manifests import Input, read_manifest
-from rayjob.inputs.rows import SUFFIXES
+from rayjob.inputs.rows import SUFFIXES, has_videos
 from schemas.config import SourceConfig
 from schemas.errors import (
     AccessDeniedError,
@@ -79,8 +102,13 @@ def iter_inputs(
 
 def places_of(inputs: Sequence[str], storage: StorageOptions) -> Places:
     """Where the videos of some inputs may be: manifests name no others."""
-    paths = (_absolute(path) for text in inputs if (path := local_path(text)) is not None)
-    return Places(folders=tuple(map(_folder_of, paths)), opened=storage.places)
+    paths = (_absolute(path) for text in inputs if (path := local_path(file_of(text))) is not None)
+    elsewhere = tuple(
+        file
+        for file in map(file_of, inputs)
+        if scheme_of(file) not in (*LOCAL_SCHEMES, *S3_SCHEMES, *WEB_SCHEMES)
+    )
+    return Places(folders=tuple(map(_folder_of, paths)), opened=(*storage.places, *elsewhere))
 
 
 def _folder_of(path: str) -> str:
@@ -104,21 +132,29 @@ class _Source:
 
     def __init__(self, text: str, source: SourceConfig, storage: StorageOptions) -> None:
         self._text = text
+        self._source = source
         self._storage = storage
         self._s3 = s3_client(storage)
         self._filter = _Filter(source.extensions)
 
     def inputs(self) -> Iterator[Input]:
+        address, segment = split_segment(self._text)
+        if segment:
+            whole = _Source(address, self._source, self._storage).inputs()
+            return (_part(each, plain_fragment(segment)) for each in whole)
         if not self._text.strip():
             raise SourceError("an input is empty; pass a file, a folder, a glob or an s3:// prefix")
+        if (member := Member.parse(self._text)) is not None:
+            return iter([Input(member.name, self._text)])
         if (path := local_path(self._text)) is not None:
             return self._from_disk(_absolute(path))
         scheme = scheme_of(self._text)
+        if scheme in WEB_SCHEMES:
+            # A server has no listing: this is one file.
+            name = display_uri(self._text).rpartition("/")[2]
+            return self._named(unquote(name) or self._text, self._text, None)
         if scheme not in S3_SCHEMES:
-            raise SourceError(
-                f"{display_uri(self._text)}: only local paths and s3:// can be listed; to "
-                f"caption {scheme}:// videos, name them in a manifest"
-            )
+            return self._from_driver(Client(scheme, self._storage), self._text)
         return self._from_s3(S3Address.parse(self._text))
 
     def _from_disk(self, path: str) -> Iterator[Input]:
@@ -152,6 +188,16 @@ class _Source:
         objects = _on_s3(at, base, self._s3.objects(S3Address(at.bucket, literal)))
         return self._required((each for each in objects if glob.matches(each.relative)), str(at))
 
+    def _from_driver(self, client: Client, uri: str) -> Iterator[Input]:
+        """A file or a prefix of a storage that only its fsspec driver knows."""
+        files, folder = client.files(uri), f"{uri.rstrip('/')}/"
+        if files == [uri]:
+            return self._named(uri.rpartition("/")[2], uri, None)
+        found = (
+            _Found(each[len(folder) :], each, None) for each in files if each.startswith(folder)
+        )
+        return self._required((each for each in found if not is_hidden(each.relative)), uri)
+
     def _head(self, at: S3Address) -> Head | None:
         try:
             return self._s3.head(str(at))
@@ -172,19 +218,47 @@ class _Source:
         return self._required((each for each in found if not is_hidden(each.relative)), str(at))
 
     def _named(self, name: str, uri: str, version: str | None) -> Iterator[Input]:
-        if not _is_manifest(name):
-            return iter([Input(name, uri, source_version=version)])
-        return read_manifest(uri, self._storage)
+        if _is_manifest(name):
+            return read_manifest(uri, self._storage)
+        if kind_of(name) is not None:
+            return self._some(iter_archive("", uri, self._storage, self._filter.takes), uri)
+        return iter([Input(name, uri, source_version=version)])
 
     def _required(self, found: Iterable[_Found], shown: str) -> Iterator[Input]:
-        """The files that pass the filter, at least one of them."""
+        """The files that pass the filter, and those in archives, at least one of them."""
+        return self._some(itertools.chain.from_iterable(map(self._of_file, found)), shown)
+
+    def _of_file(self, found: _Found) -> Iterator[Input]:
+        relative, uri, version = found
+        if kind_of(relative) is not None:
+            yield from iter_archive(relative, uri, self._storage, self._filter.takes)
+        elif relative.lower().endswith(".parquet") and has_videos(uri, self._storage):
+            for row in read_manifest(uri, self._storage):
+                own = f"{PurePosixPath(relative).name}/"
+                is_cell = row.video_id.startswith(own)
+                yield (
+                    replace(row, video_id=f"{relative}/{row.video_id[len(own) :]}")
+                    if is_cell
+                    else row
+                )
+        elif self._filter.takes(relative):
+            if split_segment(uri)[1]:
+                raise SourceError(f"{uri} is named as a segment of a video is; rename it")
+            yield Input(relative, uri, source_version=version)
+
+    def _some(self, found: Iterable[Input], shown: str) -> Iterator[Input]:
         none = True
-        for relative, uri, version in found:
-            if self._filter.takes(relative):
-                none = False
-                yield Input(relative, uri, source_version=version)
+        for each in found:
+            none = False
+            yield each
         if none:
             raise SourceError(f"no videos in {shown}: {self._filter.explanation(shown)}")
+
+
+def _part(whole: Input, segment: str) -> Input:
+    if split_segment(whole.uri)[1]:
+        raise SourceError(f"{whole.uri} is a segment already; pass its manifest without {segment}")
+    return replace(whole, video_id=whole.video_id + segment, uri=whole.uri + segment)
 
 
 class _Filter:

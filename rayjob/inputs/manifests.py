@@ -9,9 +9,12 @@ of them, ``version`` also tells one content of a video from another.
   file has that name, and otherwise only surround it.
 * A video as the Hugging Face hub stores it (``bytes`` and ``path``) stands for its path; beside
   another of these columns, for nothing.
+* A row may name a span of the video, or several: see :mod:`rayjob.inputs.spans`. An address may
+  end with one (``#t=12.5,20``), which then counts.
 * Without a ``video_id`` column the id is the path relative to the manifest's folder; for a
   video elsewhere, its uri without scheme and leading slash, as
-  :func:`actors.storage.uris.public_uri` has it.
+  :func:`actors.storage.uris.public_uri` has it. To it a segment adds its span, and so do the
+  segments of a row with several to a ``video_id``.
 * A .txt file holds one uri per line; empty lines and lines that begin with ``#`` are left
   out.
 """
@@ -26,8 +29,13 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote, urljoin
 
+from actors.storage.archives import Member
+from actors.storage.places import WEB_SCHEMES
+from actors.storage.segments import plain_fragment
 from actors.storage.uris import (
+    LOCAL_SCHEMES,
     S3_SCHEMES,
     S3Address,
     display_uri,
@@ -35,12 +43,13 @@ from actors.storage.uris import (
     public_text,
     public_uri,
     scheme_of,
+    split_inside,
+    split_segment,
 )
-from rayjob.inputs.rows import iter_rows
+from rayjob.inputs.rows import URI_COLUMNS, iter_rows
+from rayjob.inputs.spans import Spanned, spanned
 from schemas.errors import OpenError, SourceError
 from schemas.media import StorageOptions
-
-URI_COLUMNS = ("uri", "path", "video", "url", "video_path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,8 @@ class Input:
 
     Attributes:
         video_id: its key in every table.
-        uri: an absolute local path, ``s3://bucket/key``, or another URL from a manifest.
+        uri: an absolute local path, ``s3://bucket/key``, or another URL from a manifest; of a
+            segment with its span (:mod:`actors.storage.segments`).
         metadata: JSON object with sorted keys of the manifest's other columns, None
             without any.
         source_version: changes when the content changes; None where unknown.
@@ -86,53 +96,79 @@ def read_manifest(uri: str, storage: StorageOptions) -> Iterator[Input]:
         SourceError: it cannot be read, a row is malformed or names no video; the message
             says which row. Also if there is no row at all.
     """
-    folder = uri.rpartition("/")[0] + "/"
+    folder = display_uri(uri).rpartition("/")[0] + "/"
     none = True
     for where, row in iter_rows(uri, storage):
         none = False
         try:
-            found = _input(row, folder)
+            found = list(_inputs(row, folder))
         except (SourceError, OpenError) as error:
             raise SourceError(f"{display_uri(uri)}, {where}: {error}") from None
         except RecursionError:
             raise SourceError(f"{display_uri(uri)}, {where}: nested too deeply") from None
-        yield found
+        yield from found
     if none:
         raise SourceError(f"{display_uri(uri)} has no rows")
 
 
-def _input(row: Mapping[str, Any], folder: str) -> Input:
+def _inputs(row: Mapping[str, Any], folder: str) -> Iterator[Input]:
+    column = _uri_column(row)
+    uri, segment = split_segment(_given_uri(column, row[column]))
+    uri = _resolved(uri, folder)
+    named = [Spanned(plain_fragment(segment), row)] if segment else spanned(row)
+    for fragment, own, is_one_of_many in named:
+        others = {
+            name: {"path": cell.get("path")} if _is_video(cell) else cell
+            for name, cell in own.items()
+            if name != column or (_is_video(cell) and cell["bytes"] and cell.get("path"))
+        }
+        yield _input(uri, folder, fragment, others, is_one_of_many=is_one_of_many)
+
+
+def _uri_column(row: Mapping[str, Any]) -> str:
     columns = {name.strip().lower(): name for name in row}
     named = [columns[name] for name in URI_COLUMNS if name in columns]
+    named += [name for name, cell in row.items() if _is_video(cell) and name not in named]
     if not named:
         raise SourceError(
             f"no column with the video's uri ({', '.join(URI_COLUMNS)}); "
             f"it has the columns {', '.join(row) or 'none at all'}"
         )
     # A video in a cell comes last, and where it is null it is not told from an empty path.
-    uri_column = min(named, key=lambda name: row[name] is None or isinstance(row[name], Mapping))
-    uri = _resolved(_given_uri(uri_column, row[uri_column]), folder)
+    return min(named, key=lambda name: row[name] is None or isinstance(row[name], Mapping))
+
+
+def _input(
+    uri: str, folder: str, fragment: str, others: Mapping[str, Any], *, is_one_of_many: bool
+) -> Input:
+    columns = {name.strip().lower(): name for name in others}
     id_column = columns.get("video_id")
-    video_id = _default_id(uri, folder) if id_column is None else _given_id(row[id_column])
-    others = [name for name in row if name not in (uri_column, id_column)]
-    version = _plain(row[columns["version"]]) if "version" in columns else None
+    video_id = _default_id(uri, folder) if id_column is None else _given_id(others[id_column])
+    if id_column is None or is_one_of_many:
+        video_id += fragment
+    version = _plain(others[columns["version"]]) if "version" in columns else None
     return Input(
         video_id,
-        uri,
-        _metadata({name: row[name] for name in others}),
+        uri + fragment,
+        metadata_json({name: others[name] for name in others if name != id_column}),
         None if version in (None, "") else str(version),
         is_row=True,
     )
 
 
 def _given_uri(column: str, value: Any) -> str:
-    if isinstance(value, Mapping) and set(value) <= {"bytes", "path"} and value.get("path"):
-        value = value["path"]
+    if isinstance(value, Mapping) and _is_video(value):
+        value = value.get("bytes") or value.get("path")
     if value is None or (isinstance(value, str) and not value.strip()):
         raise SourceError(f"the column {column!r} is empty")
     if not isinstance(value, str):
         raise SourceError(f"the column {column!r} must hold text, not {type(value).__name__}")
     return value
+
+
+def _is_video(cell: Any) -> bool:
+    """Whether a cell is a video, as :func:`rayjob.inputs.rows.iter_rows` has it."""
+    return isinstance(cell, Mapping) and "bytes" in cell and set(cell) <= {"bytes", "path"}
 
 
 def _given_id(value: Any) -> str:
@@ -147,6 +183,9 @@ def _given_id(value: Any) -> str:
 
 def _resolved(uri: str, folder: str) -> str:
     """The uri as tables store it: an absolute path, or a URL."""
+    inside, file = split_inside(uri.strip())
+    if inside:
+        return f"{inside}::{_resolved(file, folder)}"
     bare = uri.strip()
     if "://" in bare:
         uri = bare if uri[0].isspace() or scheme_of(bare) not in S3_SCHEMES else uri
@@ -162,7 +201,11 @@ def _resolved(uri: str, folder: str) -> str:
     if os.path.isabs(path) and path == path.strip():
         return os.path.abspath(path)
     meant = path.strip() if path[0].isspace() and path[-1].isspace() else path
-    if not folder.startswith("s3://"):
+    if scheme_of(folder) in WEB_SCHEMES:
+        return urljoin(folder, quote(meant))
+    if scheme_of(folder) not in (*LOCAL_SCHEMES, *S3_SCHEMES):
+        return folder + meant
+    if scheme_of(folder) in LOCAL_SCHEMES:
         places = (
             os.path.abspath(os.path.join(base, name))
             for name in dict.fromkeys((path, path.strip()))
@@ -183,6 +226,9 @@ def _resolved(uri: str, folder: str) -> str:
 
 
 def _default_id(uri: str, folder: str) -> str:
+    cell = Member.parse(uri)
+    if cell is not None and cell.kind == "parquet":
+        return f"{_default_id(cell.file, folder)}/{cell.name.rpartition('/')[2]}"
     if uri.startswith(folder):
         return uri[len(folder) :]
     if "://" not in uri:
@@ -190,7 +236,8 @@ def _default_id(uri: str, folder: str) -> str:
     return public_uri(uri).partition("://")[2]
 
 
-def _metadata(columns: Mapping[str, Any]) -> str | None:
+def metadata_json(columns: Mapping[str, Any]) -> str | None:
+    """What else is known of a video as the tables hold it; None for nothing."""
     if not columns:
         return None
     plain = {str(name): _plain(value) for name, value in columns.items()}

@@ -1,5 +1,5 @@
 """Rows of tables that users bring: .csv, .tsv, .json (an array), .jsonl, .ndjson, .parquet, or .txt
-with a uri per line. Those of text may be compressed (.csv.gz).
+with a uri per line. Those of text may be compressed (.csv.gz, .jsonl.zst).
 
 Files are read as a stream: a few megabytes at a time, on S3 by range requests.
 """
@@ -18,10 +18,13 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.storage.access import open_range
+from actors.storage.cells import is_binary, is_struct
 from actors.storage.uris import display_uri
 from schemas.errors import EmptyFileError, OpenError, SourceError
 from schemas.media import StorageOptions
@@ -39,6 +42,9 @@ _VALUE = re.compile(r"[^\s,]")
 # Python's own limit is 131,072 characters; long captions are cells too.
 csv.field_size_limit(_LONGEST)
 
+URI_COLUMNS = ("uri", "path", "video", "url", "video_path")
+"""Columns that hold addresses, of which the first counts that is there."""
+
 Row = dict[str, Any]
 """The cells of a row by column."""
 
@@ -55,19 +61,20 @@ def iter_rows(uri: str, storage: StorageOptions) -> _Rows:
 
     Yields:
         where the row stands ("row 3", "line 3"), and the row. Cells of a .csv file are str; a
-        .txt file has the column ``uri``. Of media in cells, as the Hugging Face hub stores them
-        (``bytes`` and ``path``), the bytes are left out.
+        .txt file has the column ``uri``. Of videos in cells (:mod:`actors.storage.cells`) the
+        bytes are left out: the cell is a dictionary, with their address as ``bytes``, None where
+        there are none, and the hub's ``path``.
 
     Raises:
         SourceError: it cannot be read, or a row is malformed; the message says which.
     """
     shown = display_uri(uri)
-    suffix = next((each for each in SUFFIXES if uri.lower().endswith(each)), None)
+    suffix = next((each for each in SUFFIXES if shown.lower().endswith(each)), None)
     if suffix is None:
         raise SourceError(f"{shown} is not a table: its name ends in none of {', '.join(SUFFIXES)}")
     try:
         with open_range(uri, storage) as source, io.BufferedReader(source) as file:
-            yield from _READERS[suffix](file)
+            yield from _parquet_rows(file, uri) if suffix == _PARQUET else _READERS[suffix](file)
     except EmptyFileError:
         return
     except OpenError as error:
@@ -184,34 +191,83 @@ def _txt_rows(file: _File) -> _Rows:
             yield f"line {number}", {"uri": uri}
 
 
-def _parquet_rows(file: _File) -> _Rows:
+def _parquet_rows(file: _File, uri: str) -> _Rows:
+    plain = pq.ParquetFile(file)
+    bytes_of = _videos(plain.schema_arrow)
+    read = [each for each in _leaves(plain) if each not in bytes_of.values()]
     # As dictionaries: a value that is repeated is in memory once, however often it is.
-    texts = _leaves(pq.ParquetFile(file), of_type="BYTE_ARRAY")
+    texts = [each for each in _leaves(plain, of_type="BYTE_ARRAY") if each in read]
     table = pq.ParquetFile(file, read_dictionary=texts)
-    read = _without_media(table.schema_arrow, _leaves(table))
     number = 0
-    for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=read):
+    for group in range(table.num_row_groups):
+        held = {name: _held(table, group, leaf) for name, leaf in bytes_of.items()}
+        for inner, cells in enumerate(_cells_of(table, group, read)):
+            for name, is_held in held.items():
+                place = f"parquet://{name}/{number}::{uri}" if is_held[inner] else None
+                cells[name] = {**(cells.get(name) or {}), "bytes": place}
+            number += 1
+            yield f"row {number}", cells
+
+
+def _cells_of(table: pq.ParquetFile, group: int, leaves: list[str]) -> Iterator[Row]:
+    """The rows of a row group, with some of their cells."""
+    if not leaves:
+        yield from ({} for _ in range(table.metadata.row_group(group).num_rows))
+        return
+    for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=leaves, row_groups=[group]):
         names = batch.schema.names
         for cells in zip(*map(_cells, batch.columns), strict=True):
-            number += 1
-            yield f"row {number}", dict(zip(names, cells, strict=True))
+            yield dict(zip(names, cells, strict=True))
+
+
+def _held(table: pq.ParquetFile, group: int, leaf: str) -> npt.NDArray[np.bool_]:
+    """Which cells of a row group hold bytes, which are read only where nothing else tells."""
+    of_group = table.metadata.row_group(group)
+    rows, column = of_group.num_rows, _leaves(table).index(leaf)
+    statistics = of_group.column(column).statistics
+    nulls = statistics.null_count if statistics is not None and statistics.has_null_count else None
+    if nulls in (0, rows):
+        return np.full(rows, nulls == 0)
+    batches = table.iter_batches(batch_size=1, columns=[leaf], row_groups=[group])
+    column_name, _, inner = leaf.rpartition(".")
+    return np.array(
+        [
+            (batch.column(0).field("bytes") if inner and column_name else batch.column(0))[
+                0
+            ].is_valid
+            for batch in batches
+        ]
+    )
+
+
+def _videos(schema: pa.Schema) -> dict[str, str]:
+    """Columns that hold videos, and where their bytes are: the hub's, and where no column has
+    addresses plain binary ones.
+    """
+    structs = {field.name: f"{field.name}.bytes" for field in schema if is_struct(field.type)}
+    binary = {field.name: field.name for field in schema if is_binary(field.name, field.type)}
+    others = {field.name.strip().lower() for field in schema if field.name not in binary}
+    return structs if others & set(URI_COLUMNS) else {**structs, **binary}
+
+
+def has_videos(uri: str, storage: StorageOptions) -> bool:
+    """Whether a Parquet file has a column of videos; False for what is not a Parquet file.
+
+    Raises:
+        OpenError: the storage fails.
+    """
+    try:
+        with open_range(uri, storage) as source, io.BufferedReader(source) as file:
+            schema = pq.ParquetFile(file).schema_arrow
+    except (pa.ArrowException, EmptyFileError):
+        return False
+    return bool(_videos(schema))
 
 
 def _leaves(table: pq.ParquetFile, *, of_type: str = "") -> list[str]:
     """Paths of the columns that hold values, all or those of a physical type."""
     columns = map(table.schema.column, range(len(table.schema)))
     return [each.path for each in columns if of_type in each.physical_type]
-
-
-def _without_media(schema: pa.Schema, leaves: list[str]) -> list[str]:
-    """The leaves but for the bytes of the hub's images, sounds and videos."""
-    media = {
-        f"{field.name}.bytes"
-        for field in schema
-        if pa.types.is_struct(field.type)
-        and {each.name for each in field.type} == {"bytes", "path"}
-    }
-    return [each for each in leaves if each not in media]
 
 
 def _cells(column: pa.Array) -> Iterable[Any]:
@@ -238,9 +294,17 @@ def _cell(value: pa.Scalar) -> Any:
         return value.cast(pa.string()).as_py()
 
 
-def _compressed(read: Callable[[_File], _Rows], file: _File) -> _Rows:
+def _gzipped(read: Callable[[_File], _Rows], file: _File) -> _Rows:
     with gzip.GzipFile(fileobj=file) as plain:
         yield from read(plain)
+
+
+def _zstandard(read: Callable[[_File], _Rows], file: _File) -> _Rows:
+    try:
+        with pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd") as plain:
+            yield from read(io.BufferedReader(plain))
+    except OSError as error:
+        raise _Malformed(f" is not a readable zstd file: {error}") from None
 
 
 _TEXTS: dict[str, Callable[[_File], _Rows]] = {
@@ -252,11 +316,13 @@ _TEXTS: dict[str, Callable[[_File], _Rows]] = {
     ".txt": _txt_rows,
 }
 
+_PARQUET = ".parquet"
+
 _READERS: dict[str, Callable[[_File], _Rows]] = {
     **_TEXTS,
-    ".parquet": _parquet_rows,
-    **{f"{suffix}.gz": partial(_compressed, read) for suffix, read in _TEXTS.items()},
+    **{f"{suffix}.gz": partial(_gzipped, read) for suffix, read in _TEXTS.items()},
+    **{f"{suffix}.zst": partial(_zstandard, read) for suffix, read in _TEXTS.items()},
 }
 
-SUFFIXES = tuple(_READERS)
+SUFFIXES = (*_READERS, _PARQUET)
 """Ends of names that say that a file is a table."""

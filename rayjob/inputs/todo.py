@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from actors.storage.uris import public_text, public_uri
+from actors.storage.uris import public_text, public_uri, split_segment
 from rayjob.ids import Earlier, IdMap, has_changed, has_moved, places, stamps
 from rayjob.inputs.manifests import Input
 from rayjob.output.layout import run_folder
@@ -250,7 +250,7 @@ class _Selection:
         self._skipped += int((is_new & is_done).sum())
         self._todo += len(chosen)
 
-        taken = [batch[index] for index in chosen]
+        taken = _adjacent([batch[index] for index in chosen])
         taken_ids = [each.video_id for each in taken]
         tried = np.maximum(self._earlier.attempts.find(taken_ids), 0)
         self._retried += int((tried > 0).sum())
@@ -266,6 +266,16 @@ class _Selection:
             ],
             schema=INPUTS,
         )
+
+
+def _adjacent(inputs: list[Input]) -> list[Input]:
+    """The inputs in their order, but for segments, which follow the first of their file: whoever
+    decodes one has the file open for the next.
+    """
+    by_file: dict[str, list[Input]] = {}
+    for each in inputs:
+        by_file.setdefault(split_segment(each.uri)[0], []).append(each)
+    return [each for group in by_file.values() for each in group]
 
 
 def _without_secrets(metadata: str | None) -> str | None:

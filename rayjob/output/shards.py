@@ -231,6 +231,8 @@ def _unwritable(result: dict[str, Any], error: Exception) -> pa.Table:
         attempts=first("attempts", 1),
         metadata=first("metadata", None),
         source_version=first("source_version", None),
+        segment_start_sec=first("segment_start_sec", None),
+        segment_end_sec=first("segment_end_sec", None),
     )
     return results_table(result["video_id"], failures=[failure])
 

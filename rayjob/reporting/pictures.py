@@ -18,6 +18,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from actors.confinement.sandbox import DecodeSandbox
+from actors.storage.segments import segment_begin
 from rayjob.evaluation.fields import field_of
 from rayjob.recipes import find_recipe
 from rayjob.reporting.reading import Part
@@ -174,7 +175,7 @@ def take_pictures(
                 return Pictures(problem=f"{type(error).__name__}: {error}")
             finally:
                 idle.put(sandbox)
-            return pictures_of(clip, exact=how.exact, most_bytes=share)
+            return pictures_of(clip, exact=how.exact, most_bytes=share, begin=segment_begin(uri))
 
         yield from zip(videos, pool.map(lambda video: one(*video), videos.values()), strict=True)
 
@@ -187,8 +188,14 @@ def _bounded(plan: SamplingPlan, duration: float | None) -> SamplingPlan:
     return plan.model_copy(update={"fps": plan.fps / max(1, every)})
 
 
-def pictures_of(clip: DecodedVideo, *, exact: bool, most_bytes: int) -> Pictures:
-    """Thumbnails and waveform of a clip; as many frames as fit into ``most_bytes``."""
+def pictures_of(
+    clip: DecodedVideo, *, exact: bool, most_bytes: int, begin: float = 0.0
+) -> Pictures:
+    """Thumbnails and waveform of a clip; as many frames as fit into ``most_bytes``.
+
+    Args:
+        begin: of the clip in its file, in seconds.
+    """
     count = min(MAX_FRAMES, clip.num_frames)
     chosen: list[int] = []
     thumbnails: dict[int, Thumbnail] = {}
@@ -196,7 +203,7 @@ def pictures_of(clip: DecodedVideo, *, exact: bool, most_bytes: int) -> Pictures
         chosen = sorted({int(index) for index in np.linspace(0, clip.num_frames - 1, count)})
         for index in chosen:
             if index not in thumbnails:
-                thumbnails[index] = _thumbnail(clip, index)
+                thumbnails[index] = _thumbnail(clip, index, begin)
         if sum(len(thumbnails[index].source) for index in chosen) <= most_bytes:
             break
         chosen, count = [], count // 2
@@ -211,14 +218,14 @@ def pictures_of(clip: DecodedVideo, *, exact: bool, most_bytes: int) -> Pictures
     )
 
 
-def _thumbnail(clip: DecodedVideo, index: int) -> Thumbnail:
+def _thumbnail(clip: DecodedVideo, index: int, begin: float) -> Thumbnail:
     picture = Image.fromarray(clip.images([index])[0])
     picture.thumbnail((_EDGE, _EDGE), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=_QUALITY, optimize=True)
     encoded = base64.b64encode(file.getvalue()).decode("ascii")
     return Thumbnail(
-        seconds=float(clip.timestamps[index]),
+        seconds=begin + float(clip.timestamps[index]),
         source=f"data:image/jpeg;base64,{encoded}",
         width=picture.width,
         height=picture.height,

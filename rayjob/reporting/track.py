@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from actors.storage.segments import segment_begin
 from rayjob.reporting.gallery import Video
 from rayjob.reporting.pictures import Pictures
 
@@ -29,8 +30,14 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """A time line to draw, in seconds."""
+    """A time line to draw, in seconds.
 
+    Attributes:
+        begin: where it begins in the video: later than 0 for a segment.
+        seconds: its length.
+    """
+
+    begin: float
     seconds: float
     windows: list[Window]
 
@@ -43,11 +50,12 @@ def make_track(video: Video, name: str) -> Track | None:
     """
     pictures = video.pictures or Pictures()
     windows = _windows(video, name)
-    ends = (window.row["end_sec"] for window in windows)
+    begin = segment_begin(video.facts["uri"] or "")
+    ends = (window.row["end_sec"] - begin for window in windows)
     seconds = max(video.facts["duration_sec"] or 0.0, pictures.duration_sec, *ends, 0.0)
     if seconds <= 0 or not (windows or pictures.wave or pictures.thumbnails):
         return None
-    return Track(seconds=seconds, windows=windows)
+    return Track(begin=begin, seconds=seconds, windows=windows)
 
 
 def _windows(video: Video, name: str) -> list[Window]:

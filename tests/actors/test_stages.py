@@ -13,7 +13,7 @@ from actors.engine.stats import EngineStats
 from actors.gate import Gate
 from actors.metrics import CaptionMetrics
 from actors.monitor import Standing
-from actors.stages import Captioner, failure_of
+from actors.stages import Captioner, failure_of, on_the_clock
 from actors.storage.uris import public_uri
 from schemas.blocks import INPUTS, decoded_table, packed, unpacked
 from schemas.errors import (
@@ -22,6 +22,7 @@ from schemas.errors import (
     CredentialsError,
     NotFoundError,
 )
+from schemas.tables import CaptionRow
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -117,3 +118,40 @@ def test_a_dead_link_does_not_show_that_others_can_be_read() -> None:
     results = asyncio.run(captioner(packed(pa.concat_tables(failures))))
     assert sum(table.num_rows for table in unpacked(results)) == 3
     assert monitor.readable == [1]
+
+
+@pytest.mark.parametrize(
+    ("uri", "segment"),
+    [
+        ("s3://b/a.mp4", (None, None)),
+        ("s3://b/a.mp4#t=12.5,20", (12.5, 20.0)),
+        ("s3://b/a.mp4#t=12.5", (12.5, None)),
+        # Not a span: what was written stands in the address and in the message.
+        ("s3://b/a.mp4#t=20,10", (None, None)),
+    ],
+)
+def test_a_failure_names_its_segment(uri: str, segment: tuple[float | None, float | None]) -> None:
+    failure = failure_of(row(uri=uri), CorruptMediaError("broken"), stage="decode")
+    assert failure.uri == uri
+    assert (failure.segment_start_sec, failure.segment_end_sec) == segment
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("s3://b/a.mp4", (2.0, 4.0, None, None)),
+        ("s3://b/a.mp4#t=12.5,20", (14.5, 16.5, 12.5, 20.0)),
+    ],
+)
+def test_captions_of_a_segment_are_on_the_clock_of_the_video(
+    uri: str, expected: tuple[float | None, ...]
+) -> None:
+    caption = CaptionRow(
+        video_id="a", uri=uri, level="clip", index=1, start_sec=2.0, end_sec=4.0, caption="c",
+        caption_status="ok", attempts=1, prompt_tokens=1, output_tokens=1, duration_sec=7.5,
+        fps=25.0, width=1, height=1, num_frames=1, has_audio=False, model="m",
+        model_revision=None, prompt_hash="0" * 16, metadata=None,
+    )  # fmt: skip
+    told = on_the_clock(caption)
+    times = (told.start_sec, told.end_sec, told.segment_start_sec, told.segment_end_sec)
+    assert times == expected

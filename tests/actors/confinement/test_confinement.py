@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.confinement import sandbox as sandbox_module
+from actors.confinement import watching as watching_module
 from actors.confinement.layers import LAYERS
 from actors.confinement.sandbox import DecodeSandbox
 from actors.stages import failure_of
@@ -152,7 +152,7 @@ def test_a_kernel_without_a_layer_is_told_of_once(
         "from actors.confinement import child\n"
         "child.main()",
     )
-    sandbox_module._warn_of.cache_clear()
+    watching_module.warn_of.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             with DecodeSandbox(DecodeLimits(), StorageOptions()) as sandbox:

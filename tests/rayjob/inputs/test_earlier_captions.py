@@ -229,3 +229,13 @@ def test_tables_and_csv_together_from_s3(
     assert inputs.keys() == {"a", "clips/b.mp4"}
     assert inputs["clips/b.mp4"].uri == f"s3://{gateway_bucket}/in/clips/b.mp4"
     assert material(inputs["clips/b.mp4"]).video_caption().caption == '{"subjects": []}'
+
+
+def test_captions_of_a_segment_count_from_its_begin(tmp_path: Path) -> None:
+    """As the recipe that made them saw it; the fused row is put on the video's clock again."""
+    store = TableStore(tmp_path / "out")
+    uri = "s3://videos/a#t=100,102.5"
+    write_shard(store, 0, [caption("a#t=100,102.5", uri=uri, start_sec=100.0, end_sec=102.5)])
+    (given,) = found(store.url).values()
+    assert given.uri == uri
+    assert [(row.start_sec, row.end_sec) for row in material(given).rows] == [(0.0, 2.5)]

@@ -24,6 +24,11 @@ from tests.support.services import put_objects, write_files
 UUID = uuid.UUID(int=7)
 
 
+def zstd(data: bytes) -> bytes:
+    compressed: bytes = pa.compress(data, codec="zstd", asbytes=True)
+    return compressed
+
+
 def written(path: Path, columns: dict[str, Any]) -> Path:
     pq.write_table(pa.table(columns), path)
     return path
@@ -158,6 +163,8 @@ ROWS = [{"uri": "/a.mp4", "title": "é"}, {"uri": "/b.mp4", "title": "two"}]
         ("l.tsv", "uri\ttitle\r\n/a.mp4\té\r\n/b.mp4\ttwo\r\n".encode("utf-16")),
         ("l.csv", "\ufeffuri,title,,\n/a.mp4,é,,\n,,,\n\n/b.mp4,two,,\n,,,\n,,,\n\n \n".encode()),
         ("l.csv.gz", gzip.compress("uri,title\n/a.mp4,é\n/b.mp4,two\n".encode())),
+        ("l.csv.zst", zstd("uri,title\n/a.mp4,é\n/b.mp4,two\n".encode())),
+        ("l.jsonl.zst", zstd("\n".join(map(json.dumps, ROWS)).encode())),
         ("l.JSONL.gz", gzip.compress("\n".join(map(json.dumps, ROWS)).encode())),
         ("l.jsonl", "\n\ufeff".join(map(json.dumps, ROWS)).encode() + b"\n\n \n"),
     ],
@@ -190,6 +197,7 @@ def test_an_array_is_a_stream(tmp_path: Path) -> None:
         ("l.json", "[]", " has no rows"),
         ("l.json", "", " has no rows"),
         ("l.csv.gz", "uri\n/a.mp4\n", " is not a readable gzip file"),
+        ("l.csv.zst", "uri\n/a.mp4\n", " is not a readable zstd file"),
         ("l.csv", "uri,title\n/a.mp4,b,c\n", "3 cells, but the header names 2 columns"),
         ("l.jsonl", '{"uri": "a", "m": ' + "[" * 900 + "]" * 900 + "}", "line 1: nested too deep"),
         ("l.json", '[{"uri": "a", "m": ' + "[" * 900 + "]" * 900 + "}]", "nested too deep"),
@@ -203,13 +211,14 @@ def test_errors(name: str, content: str, message: str, tmp_path: Path) -> None:
 # ---- videos in cells
 
 
-def test_a_video_of_the_hub_stands_for_its_path(tmp_path: Path) -> None:
+def test_a_video_of_the_hub_stands_for_its_bytes_or_else_its_path(tmp_path: Path) -> None:
     video = [{"bytes": b"x" * 1000, "path": "/cell.mp4"}, {"bytes": None, "path": "/two.mp4"}]
     alone = listed(written(tmp_path / "a.parquet", {"video": video, "n": [1, 2]}))
     assert [(each.uri, each.metadata) for each in alone] == [
-        ("/cell.mp4", '{"n": 1}'),
+        (f"parquet://video/0::{tmp_path}/a.parquet", '{"n": 1, "video": {"path": "/cell.mp4"}}'),
         ("/two.mp4", '{"n": 2}'),
     ]
+    assert [each.video_id for each in alone] == ["a.parquet/0", "two.mp4"]
     paths = ["/a.mp4", "/b.mp4"]
     for column in ("path", "video_path", "url"):
         beside = listed(written(tmp_path / "b.parquet", {"video": video, column: paths}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -272,3 +273,17 @@ def test_tables_without_warnings_are_read_as_they_are(store: TableStore) -> None
     done = report("--input", store.url, "--no-pictures")
     assert done.exit_code == 0, done.output
     assert 'id="warnings"' not in store.read_bytes("runs/r1/report.html").decode()
+
+
+def test_a_segment_is_drawn_on_the_clock_of_its_video(store: TableStore, tmp_path: Path) -> None:
+    (path,) = render(tmp_path, 1)
+    whole = caption("v", uri=f"{path}#t=1,2", start_sec=1.0, end_sec=2.0, duration_sec=1.0)
+    part = replace(whole, level="clip", start_sec=1.5)
+    make_run(store, "r1", captions={"clips": [whole, part]})
+    done = report("--input", store.url)
+    assert done.exit_code == 0, done.output
+    page = store.read_bytes("runs/r1/report.html").decode()
+    assert "frame at 1.00 s" in page
+    assert "frame at 0.00 s" not in page
+    assert 'x="0.5"' in page
+    assert "<span>0:01</span>" in page
