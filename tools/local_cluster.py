@@ -59,6 +59,8 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
+    # All machines start on the cores of one.
+    "RAY_raylet_start_wait_time_s": "200",
     # Ray's second autoscaler starts one machine of the provider `local`, however many there are.
     "RAY_UP_enable_autoscaler_v2": "0",
 }
