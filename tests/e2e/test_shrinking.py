@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rayjob.output.store import TableStore
+from tests.support import jobs
 from tests.support.outputs import ids_in
 from tests.support.ray_nodes import RayCluster
 from tests.support.recipes import GATE
@@ -17,6 +21,15 @@ from tinyworld.s3 import S3Gateway
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
 VIDEOS = 30
+FREE = 6
+
+ON_A_NODE = """
+import sys, ray
+ray.init(address=sys.argv[1], _temp_dir=sys.argv[2])
+sys.argv[:3] = ["rayjob"]
+from rayjob.cli import main
+main()
+"""
 
 
 @pytest.fixture
@@ -57,4 +70,37 @@ def test_idle_actors_make_room_for_lost_ones(
     assert process.returncode == 0, stdout + stderr
     output = TableStore(f"{bucket}/out")
     assert sorted(ids_in(output, "captions")) == names
+    assert ids_in(output, "failures") == []
+
+
+def test_a_driver_on_a_node_that_is_drained_and_taken(
+    cluster: RayCluster, gateway: S3Gateway, gate: Path, tmp_path: Path
+) -> None:
+    """It ends with its node; what was captioned is kept, and the next start does the rest."""
+    names = [f"free-{n}.mp4" for n in range(FREE)] + [f"held-{n}.mp4" for n in range(FREE)]
+    bucket = upload(gateway, tmp_path, names)
+    output = TableStore(f"{bucket}/out")
+    job = held_job(bucket, "--engines", "1", "--set", "shards.seconds=0.5")
+    where = [cluster.address, cluster.temp_dir("goes")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", ON_A_NODE, *where, "caption", *job[job.index("--input") - 2 :]],
+        cwd=jobs.ROOT, env=cluster.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        until(lambda: len(ids_in(output, "captions")) >= FREE // 2, process, "first captions")
+        cluster.drain("goes")
+        # Nothing is lost by the news, and what is free goes on elsewhere.
+        until(lambda: len(ids_in(output, "captions")) == FREE, process, "all that is free")
+        cluster.kill("goes")
+        _, stderr = process.communicate(timeout=100)
+    finally:
+        process.kill()
+    assert process.returncode == 1, stderr
+    assert "run the same command again to go on" in stderr
+    gate.touch()
+    process = submit(cluster, *job, working_dir=".")
+    stdout, stderr = process.communicate(timeout=200)
+    assert process.returncode == 0, stdout + stderr
+    assert f"{FREE} of {FREE} videos done" in stdout
+    assert Counter(ids_in(output, "captions")) == Counter(names)
     assert ids_in(output, "failures") == []

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import psutil
-from ray.util.state import list_actors
+from ray.util.state import list_actors, list_nodes
 from ray.util.state.common import ActorState
 
 from tests.support.services import HERMETIC_ENV
@@ -88,12 +88,24 @@ class RayCluster:
     def add(self, name: str, *, cpus: int, gpus: int = 0) -> None:
         """Start a node with so many logical CPUs and GPUs, and wait for it."""
         # In one folder for all, each node would unpack a job's working directory over the others'.
-        self._add(name, num_cpus=cpus, num_gpus=gpus, temp_dir=f"{self._folder}/{name}")
+        self._add(name, num_cpus=cpus, num_gpus=gpus, temp_dir=self.temp_dir(name))
 
     def kill(self, name: str) -> None:
         """End all processes of a node at once, as a machine that loses its power."""
         del self._metrics[name]
         self._ask({"kill": name})
+
+    def drain(self, name: str) -> None:
+        """Tell Ray that a node will be taken away, as a launcher does for a spot instance."""
+        (node,) = list_nodes(address=self.dashboard, filters=[("node_name", "=", name)])
+        command = [Path(sys.executable).with_name("ray"), "drain-node", "--address", self.address]
+        command += ["--node-id", node.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
+        command += ["--reason-message", "taken away", "--deadline-remaining-seconds", "60"]
+        subprocess.run(command, env=self.env, check=True, capture_output=True)
+
+    def temp_dir(self, name: str) -> str:
+        """The folder by which a driver tells the node from others of this machine."""
+        return f"{self._folder}/{name}"
 
     def stop(self) -> None:
         """End all nodes."""
@@ -123,11 +135,16 @@ class RayCluster:
         }
         return sorted(found)
 
+    @property
+    def metrics_targets(self) -> list[str]:
+        """HOST:PORT of the metrics of each node that is alive."""
+        return [f"127.0.0.1:{port}" for port in self._metrics.values()]
+
     def metrics(self) -> str:
         """What Prometheus would scrape from all nodes that are alive."""
         pages = []
-        for port in self._metrics.values():
-            url = f"http://127.0.0.1:{port}/metrics"
+        for target in self.metrics_targets:
+            url = f"http://{target}/metrics"
             with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=10) as page:
                 pages.append(page.read().decode())
         return "\n".join(pages)
