@@ -49,6 +49,7 @@ def test_a_run_on_three_nodes(gateway: S3Gateway, tmp_path: Path) -> None:
                 stdout, stderr = process.communicate(timeout=200)
             finally:
                 process.kill()
+            print(stdout, stderr)  # TEMP
             assert process.returncode == 0, stdout + stderr
             lines = stdout.splitlines()
             summary = json.loads(next(line for line in lines if line.startswith('{"run_id"')))
