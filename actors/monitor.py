@@ -20,10 +20,6 @@ _SUSPECT_NODES = 2
 _GUILTY_NODES = 3
 """Nodes that were lost with a video alone on an engine."""
 
-_ROOM_SECONDS = 60.0
-"""Time in which nothing moves before idle actors make room for others, and from there to the next
-time: long enough for one that found a place to show that it goes on."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
@@ -116,10 +112,15 @@ class Monitor:
 
     Args:
         lost: ids of the nodes that are gone.
+        room_sec: time in which nothing moves before idle actors make room for others, and from
+            there to the next time: one that found a place is to show that it goes on.
     """
 
-    def __init__(self, lost: Callable[[], Collection[str]] = lost_nodes) -> None:
+    def __init__(
+        self, lost: Callable[[], Collection[str]] = lost_nodes, *, room_sec: float = 60.0
+    ) -> None:
         self._lost = lost
+        self._room_sec = room_sec
         self._known_lost = frozenset[str]()
         self._flights: dict[str, _Flight] = {}
         self._dead: set[str] = set()
@@ -212,10 +213,10 @@ class Monitor:
         """Whether an idle actor is to make room: nothing moves, and another waits for a place,
         because its node was lost or because it has made room itself.
         """
-        if self._silent_sec < _ROOM_SECONDS:
+        if self._silent_sec < self._room_sec:
             return False
         lost, now = {*self._lost(), ""}, time.monotonic()
-        self._left = {each: at for each, at in self._left.items() if now - at < _ROOM_SECONDS}
+        self._left = {each: at for each, at in self._left.items() if now - at < self._room_sec}
         own_node, kind = self._places[actor_id]
         waiting = [
             each

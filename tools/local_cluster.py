@@ -82,7 +82,7 @@ def main() -> int:
     except Unavailable as error:
         print(f"no cluster on this machine: {error}", file=sys.stderr)
         return EXIT_UNAVAILABLE
-    with tempfile.TemporaryDirectory(dir=STATE) as folder:
+    with tempfile.TemporaryDirectory(dir=STATE, ignore_cleanup_errors=True) as folder:
         # However this process ends, the namespaces end with it.
         tied = ["setpriv", "--pdeathsig", "KILL", *NAMESPACES]
         again = [sys.executable, __file__, "--inside", folder, *command]

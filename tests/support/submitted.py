@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.support import jobs
 from tests.support.ray_nodes import RayCluster
@@ -28,7 +29,7 @@ def submit(cluster: RayCluster, *arguments: str, working_dir: str = "") -> subpr
     )
 
 
-def until(condition: Callable[[], bool], process: subprocess.Popen[str], what: str) -> None:
+def until(condition: Callable[[], bool], process: subprocess.Popen[Any], what: str) -> None:
     """Wait for what happens while a process runs."""
     deadline = time.monotonic() + 200
     while not condition():
