@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
@@ -17,7 +16,7 @@ from rayjob.output.store import TableStore
 from tests.support.outputs import ids_in
 from tests.support.ray_nodes import RayCluster
 from tests.support.recipes import GATE
-from tests.support.submitted import IN_FLIGHT, held_job, submit, until, upload
+from tests.support.submitted import IN_FLIGHT, held_job, submit, summary_in, until, upload
 from tinyworld.s3 import S3Gateway
 
 pytestmark = pytest.mark.slow
@@ -171,7 +170,7 @@ def test_nodes_die_and_join_during_a_job(
     assert output.exists("runs/rehearsal/_SUCCESS")
     # The driver's lines came through while it ran.
     assert f"{len(names)} of {len(names)} videos done" in stdout
-    summary = json.loads(next(line for line in stdout.splitlines() if line.startswith('{"run_id"')))
+    summary = summary_in(stdout)
     assert summary["videos_captioned"] == len(names)
     # No video is blamed for an engine that went with its node: these are known.
     stdout, stderr = submit(cluster, "--", "python", "-c", LOST, working_dir=".").communicate()

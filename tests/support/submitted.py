@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -31,7 +32,7 @@ def submit(cluster: RayCluster, *arguments: str, working_dir: str = "") -> subpr
 
 def until(condition: Callable[[], bool], process: subprocess.Popen[Any], what: str) -> None:
     """Wait for what happens while a process runs."""
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 300
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, f"waited for {what}"
@@ -56,3 +57,10 @@ def held_job(bucket: str, *options: str) -> list[str]:
         "--gpus-per-engine", f"{GPUS_PER_ENGINE}", "--set", f"engine.videos_in_flight={IN_FLIGHT}",
         *options,
     ]  # fmt: skip
+
+
+def summary_in(stdout: str) -> dict[str, Any]:
+    """The summary in the output of a job; other lines may come after it."""
+    line = next(line for line in stdout.splitlines() if line.startswith("{") and '"run_id"' in line)
+    summary: dict[str, Any] = json.loads(line)
+    return summary

@@ -1,9 +1,10 @@
 """A driver whose graph has the two stages of a job, on the cluster of RAY_ADDRESS.
 
-    python -m tests.support.two_stages SECONDS
+    python -m tests.support.two_stages SECONDS FILE
 
-Two decoders and two engines hold a CPU each and do nothing else; after so many seconds in which
-nothing moves the idle ones make room. Prints each row that comes through, and at last "all".
+Two decoders and two engines hold a CPU each, and the decoders wait until there is the file; after
+so many seconds in which nothing moves the idle ones make room. Prints each row that comes through,
+and at last "all".
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -24,19 +26,19 @@ from actors.monitor import Monitor
 from actors.room import Place
 
 ROWS = 20
-SECONDS_PER_ROW = 1.0
 
 
 class Stage:
-    """A callable that holds its place while it waits."""
+    """A callable that holds its place while it waits for a file."""
 
-    def __init__(self, monitor: Any, seconds: float) -> None:
+    def __init__(self, monitor: Any, awaited: str = "/") -> None:
         self._place = Place(monitor, kind="")
-        self._seconds = seconds
+        self._awaited = Path(awaited)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         with self._place.working():
-            time.sleep(self._seconds)
+            while not self._awaited.exists():
+                time.sleep(0.2)
         return batch
 
 
@@ -48,16 +50,16 @@ class Captioning(Stage):
     """The second one."""
 
 
-def rows(monitor: Any) -> Iterator[Any]:
+def rows(monitor: Any, awaited: str) -> Iterator[Any]:
     graph = ray.data.range(ROWS, override_num_blocks=ROWS)
     graph = graph.map_batches(
         Decoding,
-        fn_constructor_args=(monitor, SECONDS_PER_ROW),
+        fn_constructor_args=(monitor, awaited),
         num_cpus=1,
         compute=ActorPoolStrategy(size=2, max_tasks_in_flight_per_actor=2),
     ).map_batches(
         Captioning,
-        fn_constructor_args=(monitor, 0.0),
+        fn_constructor_args=(monitor,),
         num_cpus=1,
         num_gpus=0.5,
         batch_size=1,
@@ -66,7 +68,7 @@ def rows(monitor: Any) -> Iterator[Any]:
     yield from graph.iter_rows()
 
 
-def main(room_sec: float) -> None:
+def main(room_sec: float, awaited: str) -> None:
     ray.init(log_to_driver=False)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor: Any = ray.remote(Monitor)
@@ -75,7 +77,7 @@ def main(room_sec: float) -> None:
     arrived: queue.Queue[Any] = queue.Queue()
 
     def pull() -> None:
-        for row in rows(monitor):
+        for row in rows(monitor, awaited):
             arrived.put(row)
         arrived.put(None)
 
@@ -97,4 +99,4 @@ def main(room_sec: float) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]))
+    main(float(sys.argv[1]), sys.argv[2])
