@@ -68,6 +68,7 @@ def test_idle_actors_make_room_for_lost_ones(
         until(lambda: workers(cluster) == 4, process, "two decoders, two engines")
         time.sleep(5)  # both decoders are given their first tasks
         cluster.kill("goes")
+        until(lambda: workers(cluster) == 3, process, "the end of one")
         gate.touch()
         if room_sec < 100:
             assert process.wait(timeout=250) == 0
