@@ -74,8 +74,8 @@ def caption_graph(
             _read(todo, store, batch_size=videos_per_task),
             recipe.plan,
             decode,
-            budget=pool.settings.budget,
             monitor=monitor,
+            budget=pool.settings.budget,
         )
         # By default a fixed pool: engines take minutes to start, and a pool that grows by
         # load starts them when they are already needed.
@@ -107,8 +107,8 @@ def _decoded(
     plan: SamplingPlan | None,
     pool: DecodePool | None,
     *,
-    budget: Budget | None,
     monitor: Any,
+    budget: Budget | None,
 ) -> Dataset:
     """Decode what the inputs name; as they are where there is nothing to decode."""
     if plan is None or pool is None:
@@ -123,6 +123,7 @@ def _decoded(
             "storage": pool.storage,
             "budget": budget,
             "places": pool.places,
+            "cpu_kind": pool.config.node_resource or "",
         },
         batch_size=1,
         batch_format="pyarrow",

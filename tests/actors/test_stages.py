@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -114,6 +115,7 @@ def test_a_dead_link_does_not_show_that_others_can_be_read() -> None:
     monitor = captioner._monitor = Listening()
     captioner._engine_id, captioner._gate = "e", Gate()
     captioner._replica = SimpleNamespace(stats=EngineStats, beat=lambda: None)  # type: ignore[assignment]
+    captioner._place = SimpleNamespace(working=contextlib.nullcontext)  # type: ignore[assignment]
     captioner._metrics = CaptionMetrics(recipe="r", capacity=1)
     results = asyncio.run(captioner(packed(pa.concat_tables(failures))))
     assert sum(table.num_rows for table in unpacked(results)) == 3

@@ -123,11 +123,16 @@ class RayCluster:
         }
         return sorted(found)
 
+    @property
+    def metrics_targets(self) -> list[str]:
+        """HOST:PORT of the metrics of each node that is alive."""
+        return [f"127.0.0.1:{port}" for port in self._metrics.values()]
+
     def metrics(self) -> str:
         """What Prometheus would scrape from all nodes that are alive."""
         pages = []
-        for port in self._metrics.values():
-            url = f"http://127.0.0.1:{port}/metrics"
+        for target in self.metrics_targets:
+            url = f"http://{target}/metrics"
             with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=10) as page:
                 pages.append(page.read().decode())
         return "\n".join(pages)
