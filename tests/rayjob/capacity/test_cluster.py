@@ -6,6 +6,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+import ray
+
+from rayjob.capacity import cluster
+from schemas.errors import ConfigError
+
 CONNECT = """
 import signal
 from rayjob.capacity import cluster
@@ -44,3 +50,14 @@ def test_what_ran_on_this_machine_before_is_not_joined() -> None:
 def test_a_cluster_that_does_not_answer_is_named() -> None:
     told = connect(RAY_ADDRESS="127.0.0.1:9")
     assert told.startswith("Ray at 127.0.0.1:9 does not answer")
+
+
+def test_a_ray_that_starts_too_slowly_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_options: object) -> None:
+        raise Exception("The current node timed out during startup.")  # as Ray does
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ConfigError, match="Ray does not start: The current node timed out"):
+        cluster.connect()
