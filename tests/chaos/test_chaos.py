@@ -60,4 +60,4 @@ def test_rounds_of_chaos(place: Place) -> None:
         )
     counts = fault_counts(rounds)
     print(f"{counts.total()} faults in {ROUNDS} rounds: {dict(counts.most_common())}")
-    assert counts.total() >= FAULTS * min(1, ROUNDS / 6)
+    assert counts.total() >= FAULTS * ROUNDS // 6
