@@ -3,11 +3,12 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+FUZZ_ARGS ?=
 LOCK_ARGS ?=
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check-install lint format tiny-model bench lock clean
+.PHONY: help setup demo test test-slow chaos fuzz check-install lint format tiny-model bench lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 14
@@ -23,6 +24,12 @@ test: setup ## run the test suite (PYTEST_ARGS="-k words" for a part)
 
 test-slow: setup ## kills, nights, long videos, clusters: about a quarter of an hour
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)
+
+chaos: setup ## runs whose processes and storage are made to fail (CHAOS_SEED=N CHAOS_ROUNDS=1)
+	$(PY) -m pytest -m slow -s tests/chaos $(PYTEST_ARGS)
+
+fuzz: setup ## 10,000 damaged files through the decoding process (FUZZ_ARGS="--files 1 --seed N")
+	$(PY) -m tests.fuzz $(FUZZ_ARGS)
 
 check-install: ## install a head node into an empty environment, with every Python here
 	$(PYTHON) tools/check_install.py

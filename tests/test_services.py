@@ -81,10 +81,10 @@ def test_proxy_injects_each_kind(
         return data
 
     began = time.monotonic()
-    if kind == "slow_down":
-        with pytest.raises(ClientError, match="SlowDown"):
+    if code := {"slow_down": "SlowDown", "internal": "Internal", "denied": "Denied"}.get(kind):
+        with pytest.raises(ClientError, match=code):
             get()
-    elif kind in ("reset", "reset_after"):
+    elif kind in ("reset", "reset_after", "hold"):
         with pytest.raises(ConnectionClosedError):
             get()
     elif kind == "cut":
@@ -98,6 +98,32 @@ def test_proxy_injects_each_kind(
     assert proxy.counts == {kind: 1}
     client.put_object(Bucket=bucket, Key="other", Body=b"x")  # a method that is left alone
     assert proxy.counts == {kind: 1, "passed": 1}
+
+
+def test_what_is_held_is_delivered_later(
+    gateway: S3Gateway, gateway_bucket: str, fault_proxy: Start
+) -> None:
+    proxy = fault_proxy(gateway.endpoint_url)
+    proxy.break_requests({"hold": 1.0}, stall_sec=0.1)
+    with pytest.raises(BotoCoreError):
+        client_of(proxy.endpoint_url).put_object(Bucket=gateway_bucket, Key="k", Body=b"x")
+    direct = client_of(gateway.endpoint_url)
+    assert direct.list_objects_v2(Bucket=gateway_bucket)["KeyCount"] == 0
+    assert (proxy.deliver(), proxy.deliver()) == (1, 0)
+    assert direct.get_object(Bucket=gateway_bucket, Key="k")["Body"].read() == b"x"
+
+
+def test_the_clock_jumps(gateway: S3Gateway, gateway_bucket: str, fault_proxy: Start) -> None:
+    proxy = fault_proxy(gateway.endpoint_url)
+    client = client_of(proxy.endpoint_url)
+    times = []
+    for key in ("a", "b"):
+        client.put_object(Bucket=gateway_bucket, Key=key, Body=b"x")
+        time.sleep(1.1)
+        proxy.jump(100 * len(times) + 100)
+        listing = client.list_objects_v2(Bucket=gateway_bucket)["Contents"]
+        times = [each["LastModified"].timestamp() for each in listing]
+    assert 99 < times[1] - times[0] < 104
 
 
 def test_reset_after_has_taken_effect(

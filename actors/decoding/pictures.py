@@ -167,8 +167,7 @@ def _from_start(source: Source, schedule: Schedule) -> Iterator[tuple[float, Vid
     """Yield (time, frame) for all frames."""
     source.rewind()
     source.expect(schedule.positions, schedule.sizes)
-    assert source.video is not None
-    packets = _numbered(source, schedule, source.packets(source.video))
+    packets = _numbered(schedule, _as_before(source, schedule))
     first = None
     for time, frame in _timed(source, schedule, _frames(source, packets, whole=True)):
         if first is None:
@@ -221,8 +220,8 @@ def _by_skipping(
     source.rewind()
     video = source.video
     assert video is not None
-    packets = (packet for packet in source.packets(video) if packet.size)
-    numbered = _numbered(source, schedule, packets)
+    packets = (packet for packet in _as_before(source, schedule) if packet.size)
+    numbered = _numbered(schedule, packets)
     at = 0
     for run in runs:
         for _ in itertools.islice(numbered, run.first - at):
@@ -237,8 +236,20 @@ def _by_skipping(
         video.codec_context.flush_buffers()
 
 
+def _as_before(source: Source, schedule: Schedule) -> Iterator[Packet[VideoStream]]:
+    """Yield the picture's packets, with all streams read as they were when the packets' times were
+    noted: behind damaged sound, reading goes on elsewhere than where the sound is left out.
+    """
+    video = source.video
+    assert video is not None
+    streams = source.container.streams if len(schedule.due) else [video]
+    for packet in source.packets(*streams):
+        if packet.stream_index == video.index:
+            yield packet
+
+
 def _numbered(
-    source: Source, schedule: Schedule, packets: Iterable[Packet[VideoStream]]
+    schedule: Schedule, packets: Iterable[Packet[VideoStream]]
 ) -> Iterator[Packet[VideoStream]]:
     """Stamp packets with their numbers, so that a frame tells which packet it came in."""
     number = 0

@@ -14,10 +14,9 @@ from typing import Any
 import grpc
 import ray
 from ray._private import services
-from ray.exceptions import RayError
 
 from rayjob.capacity.token import check_answer, token_headers
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, RayjobError
 
 _GREETING = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 
@@ -66,7 +65,9 @@ def connect() -> Resources:
                 logging_level=logging.ERROR,
                 include_dashboard=False if address == "local" else None,
             )
-        except (OSError, ValueError, RuntimeError, RayError) as error:
+        except RayjobError:
+            raise
+        except Exception as error:  # nothing better, where a node takes too long to start
             what = "does not start" if address == "local" else f"at {address} does not answer"
             raise ConfigError(f"Ray {what}: {error}") from error
         if threading.current_thread() is threading.main_thread():

@@ -6,6 +6,10 @@ a client. Kinds of faults:
 
 =============  ==================================================================
 slow_down      503 SlowDown, the request never reaches the server
+internal       500 InternalError, the same
+denied         403 AccessDenied, the same
+hold           the body is taken in, nothing is answered, and the connection is reset
+               ``stall_sec`` later; :meth:`FaultProxy.deliver` carries the request out
 reset          the connection is reset, the request never reaches the server
 reset_after    the server carries the request out, then the connection is reset
 cut            the body ends half way, and the connection with it; the right
@@ -14,7 +18,8 @@ cut_quietly    the body ends half way, and Content-Length says so too
 stall          the body comes in two halves, ``stall_sec`` apart
 =============  ==================================================================
 
-A fault that needs a body (cut, cut_quietly, stall) leaves answers without one alone.
+A fault that needs a body (cut, cut_quietly, stall) leaves answers without one alone. Beside
+all that, the server's clock can jump, as far as its listings tell.
 """
 
 from __future__ import annotations
@@ -29,16 +34,19 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Self
 from urllib.parse import urlsplit
 
-KINDS = ("slow_down", "reset", "reset_after", "cut", "cut_quietly", "stall")
+_REFUSALS = {
+    "slow_down": ("503 Slow Down", "SlowDown"),
+    "internal": ("500 Internal Server Error", "InternalError"),
+    "denied": ("403 Forbidden", "AccessDenied"),
+}
+KINDS = (*_REFUSALS, "hold", "reset", "reset_after", "cut", "cut_quietly", "stall")
 
 _CHUNK = 1 << 16
-_SLOW_DOWN = (
-    b'<?xml version="1.0" encoding="UTF-8"?>\n'
-    b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-)
+_LAST_MODIFIED = re.compile(rb"(?<=<LastModified>)[^.<]{19}(?=[.Z])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +103,8 @@ class FaultProxy:
         self._server: asyncio.Server | None = None
         self.endpoint_url = ""
         self.requests: list[Request] = []
+        self._held: list[bytes] = []
+        self._jumps: list[tuple[datetime, timedelta]] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -127,6 +137,29 @@ class FaultProxy:
         """How many requests had which outcome so far: the kinds, and "passed"."""
         return Counter(request.outcome for request in list(self.requests))
 
+    def deliver(self) -> int:
+        """Carry out the requests that are held, in their order; how many there were."""
+        held, self._held = self._held, []
+        for raw in held:
+            with socket.create_connection(self._upstream, timeout=30) as server:
+                server.sendall(raw)
+                assert server.recv(_CHUNK)
+        return len(held)
+
+    def jump(self, seconds: float) -> None:
+        """From now on, the server's clock is ahead by so much more."""
+        self._jumps.append((datetime.now(UTC).replace(microsecond=0), timedelta(seconds=seconds)))
+
+    def _told(self, listing: bytes) -> bytes:
+        """What a server with such a clock lists."""
+
+        def shifted(found: re.Match[bytes]) -> bytes:
+            at = datetime.fromisoformat(f"{found[0].decode()}+00:00")
+            at += sum((by for since, by in self._jumps if since <= at), timedelta())
+            return at.isoformat()[:19].encode()
+
+        return _LAST_MODIFIED.sub(shifted, listing) if self._jumps else listing
+
     async def _stop(self) -> None:
         assert self._server is not None
         self._server.close()
@@ -157,12 +190,15 @@ class FaultProxy:
                 method, target = head.start.split(" ")[:2]
                 body = await _read_request_body(reader, writer, head)
                 kind = self._draw(method, target)
-                if kind in ("slow_down", "reset"):
+                if kind in (*_REFUSALS, "reset", "hold"):
                     self.requests.append(Request(method, target, kind))
-                    if kind == "reset":
+                    if kind == "hold":
+                        self._held.append(head.raw(without="expect") + body)
+                        await asyncio.sleep(self._faults.stall_sec)
+                    if kind not in _REFUSALS:
                         _reset(writer)
                         return
-                    writer.write(_slow_down(method))
+                    writer.write(_refusal(kind, method))
                     await writer.drain()
                     continue
                 if upstream is None:
@@ -212,18 +248,18 @@ class FaultProxy:
         if bodiless:
             pass
         elif head.chunked:
-            await _relay_chunks(server, client)
+            await _relay_chunks(server, client, self._told)
         elif length is None:
             await _relay(server, client, None)
             return False
         else:
-            half = length // 2
-            await _relay(server, client, half)
+            half = length // 2 if kind != "passed" else length
+            await _relay(server, client, half, self._told)
             if kind == "cut":
                 return False
             if kind == "stall":
                 await asyncio.sleep(self._faults.stall_sec)
-            await _relay(server, client, length - half)
+            await _relay(server, client, length - half, self._told)
         await client.drain()
         return head.keep_alive
 
@@ -294,24 +330,31 @@ async def _read_request_body(
 
 
 async def _relay(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, size: int | None
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    size: int | None,
+    change: Callable[[bytes], bytes] = bytes,
 ) -> None:
-    """Copy ``size`` bytes, or all there are."""
+    """Copy ``size`` bytes, or all there are; ``change`` keeps their number."""
     while size is None or size > 0:
         data = await reader.read(_CHUNK if size is None else min(_CHUNK, size))
         if not data:
             if size is None:
                 return
             raise asyncio.IncompleteReadError(b"", size)
-        writer.write(data)
+        writer.write(change(data))
         await writer.drain()
         if size is not None:
             size -= len(data)
 
 
-async def _relay_chunks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _relay_chunks(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    change: Callable[[bytes], bytes],
+) -> None:
     async def send(data: bytes) -> None:
-        writer.write(data)
+        writer.write(change(data))
         await writer.drain()
 
     await _each_chunk(reader, send)
@@ -335,12 +378,13 @@ async def _each_chunk(
             return
 
 
-def _slow_down(method: str) -> bytes:
+def _refusal(kind: str, method: str) -> bytes:
+    status, code = _REFUSALS[kind]
+    body = f"<Error><Code>{code}</Code><Message>on purpose</Message></Error>"
     head = (
-        "HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\n"
-        f"Content-Length: {len(_SLOW_DOWN)}\r\n\r\n"
-    ).encode()
-    return head if method == "HEAD" else head + _SLOW_DOWN
+        f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return (head if method == "HEAD" else head + body).encode()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

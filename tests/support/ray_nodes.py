@@ -111,13 +111,17 @@ class RayCluster:
         )
         return found
 
+    def processes(self) -> list[psutil.Process]:
+        """All processes of the cluster's nodes."""
+        assert self._runner is not None
+        found: list[psutil.Process] = psutil.Process(self._runner.pid).children(recursive=True)
+        return found
+
     def ports(self) -> list[int]:
         """All TCP ports on which the cluster's processes listen."""
-        assert self._runner is not None
-        processes = psutil.Process(self._runner.pid).children(recursive=True)
         found = {
             each.laddr.port
-            for process in processes
+            for process in self.processes()
             for each in process.net_connections("tcp")
             if each.status == psutil.CONN_LISTEN
         }

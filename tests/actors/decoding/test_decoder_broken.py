@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 from pathlib import Path
 
@@ -158,6 +159,22 @@ def test_a_cut_that_spares_one_stream(tmp_path: Path, first: str) -> None:
         # Nothing that the plan wants is missing.
         assert len(load(path, **PICTURE).frames) == 8
     assert isinstance(error_of(path, **BOTH), TruncatedMediaError)
+
+
+@pytest.mark.parametrize("plan", [PICTURE, BOTH])
+def test_frames_behind_damaged_sound_keep_their_times(
+    tmp_path: Path, good_mkv: Path, plan: dict[str, float]
+) -> None:
+    data = bytearray(good_mkv.read_bytes())
+    blocks = list(re.finditer(rb"\xa3[\x40-\xff].?\x82..\x80", data, re.DOTALL))  # of track 2
+    at = blocks[len(blocks) // 2].end()
+    # Several frames in one block, longer than the block.
+    data[at - 1] |= 0x02
+    data[at : at + 3] = b"\xff\xff\xff"
+    clip = load(write(tmp_path, bytes(data), "clip.mkv"), **plan)
+    assert any("the file is damaged" in warning for warning in clip.warnings)
+    for time, number in zip(clip.timestamps.tolist(), numbers_of(clip.frames), strict=True):
+        assert number <= round(time * 25) < number + 12, "in the gap the frame before stands still"
 
 
 @pytest.mark.parametrize("extension", ["mp4", "mkv", "webm", "avi", "flv", "ts", "mov", "mxf"])

@@ -8,8 +8,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import ray
 
 from rayjob.capacity import cluster
+from schemas.errors import ConfigError
 
 CONNECT = """
 import signal
@@ -99,3 +101,14 @@ def test_a_cluster_that_does_not_answer_is_named() -> None:
 )
 def test_of_what_ray_wraps_the_innermost_is_told(text: str, told: str) -> None:
     assert cluster.innermost(RuntimeError(text)) == told
+
+
+def test_a_ray_that_starts_too_slowly_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_options: object) -> None:
+        raise Exception("The current node timed out during startup.")  # as Ray does
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ConfigError, match="Ray does not start: The current node timed out"):
+        cluster.connect()
