@@ -87,7 +87,8 @@ def scheme_of(uri: str) -> str:
 def split_segment(uri: str) -> tuple[str, str]:
     """The address of a file, and the span of it that is meant: ``#t=...``, "" for all of it."""
     # On the web # begins a fragment; elsewhere it may be part of a name.
-    pattern = _WEB_SEGMENT if scheme_of(uri) in ("http", "https") else _SEGMENT
+    on_web = scheme_of(split_inside(uri)[1]) in ("http", "https")
+    pattern = _WEB_SEGMENT if on_web else _SEGMENT
     found = pattern.search(uri)
     return (uri, "") if found is None else (uri[: found.start()], found[0])
 

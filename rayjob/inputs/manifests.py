@@ -157,8 +157,10 @@ def _input(
 
 
 def _given_uri(column: str, value: Any) -> str:
-    if isinstance(value, Mapping) and _is_video(value):
-        value = value.get("bytes") or value.get("path")
+    if _is_video(value):
+        value = value["bytes"] or value.get("path")
+    elif isinstance(value, Mapping) and set(value) <= {"bytes", "path"} and value.get("path"):
+        value = value["path"]
     if value is None or (isinstance(value, str) and not value.strip()):
         raise SourceError(f"the column {column!r} is empty")
     if not isinstance(value, str):
@@ -168,7 +170,10 @@ def _given_uri(column: str, value: Any) -> str:
 
 def _is_video(cell: Any) -> bool:
     """Whether a cell is a video, as :func:`rayjob.inputs.rows.iter_rows` has it."""
-    return isinstance(cell, Mapping) and "bytes" in cell and set(cell) <= {"bytes", "path"}
+    if not isinstance(cell, Mapping) or not {"bytes"} <= set(cell) <= {"bytes", "path"}:
+        return False
+    place = cell["bytes"]
+    return place is None or (isinstance(place, str) and place.startswith("parquet://"))
 
 
 def _given_id(value: Any) -> str:
