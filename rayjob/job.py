@@ -131,7 +131,7 @@ def run(
             _check_accounted(prepared, todo, sink, run_id, counting)
             lock.check()
             summary = _summary(
-                run_id, todo, sink.counts, snapshot, config, gpu_sec=gpu_sec,
+                run_id, todo, sink.counts, snapshot, prepared, gpu_sec=gpu_sec,
                 wall_sec=time.monotonic() - began, started_at=started_at,
             )  # fmt: skip
             write_summary(prepared.store, summary)
@@ -317,7 +317,7 @@ def _summary(
     todo: TodoList,
     counts: Counts,
     snapshot: Snapshot,
-    config: Config,
+    prepared: Prepared,
     *,
     gpu_sec: float,
     wall_sec: float,
@@ -328,6 +328,8 @@ def _summary(
     return RunSummary(
         **counts.model_dump(),
         run_id=run_id,
+        prompt_hash=prepared.recipe.prompt_hash,
+        prompt_source=prepared.recipe.prompt_source,
         videos_in=todo.total,
         manifest_rows=todo.manifest_rows,
         inputs_repeated=todo.repeated,
@@ -343,7 +345,7 @@ def _summary(
         video_hours_per_hour=counts.video_sec / wall_sec,
         engine_busy_fraction=busy_fraction(engines),
         engine_mean_running=mean_running(engines),
-        cost=Cost.of(gpu_sec=gpu_sec, price_per_gpu_hour=config.price_per_gpu_hour),
+        cost=Cost.of(gpu_sec=gpu_sec, price_per_gpu_hour=prepared.config.price_per_gpu_hour),
     )
 
 

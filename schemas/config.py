@@ -100,7 +100,7 @@ class RecipeConfig(Settings):
     name: Annotated[str, Flag("--recipe")] = "omni"
     """Recipe by name, FILE.py:CLASS or MODULE:CLASS."""
     prompt_file: Annotated[str | None, Flag("--prompt-file", metavar="FILE"), _Recipes] = None
-    """Text file with the prompt."""
+    """Text file with the whole prompt: the user's part, or parts below [system] and [user]."""
     system_prompt: Annotated[str | None, _Recipes] = None
     """System message; '' for none."""
     plan: Annotated[SamplingPlan | None, _Recipes] = None

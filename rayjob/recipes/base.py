@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from rayjob.recipes.asking import Outcome, all_or_incomplete, ask
+from rayjob.recipes.prompt_files import Prompt, PromptSource, filled
 from rayjob.recipes.rules import Rule, complete, min_words, no_endless_repetition, non_empty
 from rayjob.recipes.windows import Window, cut, frames_within, windows_over
 from schemas.budget import OnTooLong
@@ -28,7 +29,8 @@ from schemas.settings import Settings, explain
 from schemas.structured import StructuredCaption
 from schemas.tables import CaptionRow, Level
 
-_PLACES = ("{input}", "{context}")
+_NEEDED = {"input", "context"}
+"""Places that a user's prompt has where the recipe's own has them."""
 
 
 class BaseRecipe:
@@ -44,7 +46,8 @@ class BaseRecipe:
     Attributes:
         name: the ``recipe`` partition of the tables; letters, digits, '_' and '-'.
         model: checkpoint folder or hub name.
-        prompt: the text, or a file that ends in ".txt", relative to the file of its class.
+        prompt: the text, or a file that ends in ".txt", relative to the file of its class; with a
+            system message, where it has one (:mod:`rayjob.recipes.prompt_files`).
         system: the system message, "" for none.
         plan: what is extracted from each video; None for a recipe that works on earlier
             captions, which overrides :meth:`caption`.
@@ -52,8 +55,8 @@ class BaseRecipe:
         rules: what an answer must keep, the first broken one is its reason; it is asked for
             again where it does not.
         options: what only this recipe can be told (``recipe.options``): a pydantic model.
-        prompts: further prompts as ``prompt``, by the name of the option that holds a user's
-            file for each.
+        prompts: further prompts as ``prompt``, asked with the same system message, by the name
+            of the option that holds a user's file for each.
         max_model_len: context in tokens.
         max_num_seqs: requests that an engine batches at once.
         requests_per_video: requests that one video has in the engine at once, about; an
@@ -64,9 +67,10 @@ class BaseRecipe:
             parts by itself.
         prompt_hash: of an instance, first 16 hex digits of the SHA-256 of system message and
             prompts.
+        prompt_source: of an instance, "own" where any of them is a user's.
 
     Raises:
-        ConfigError: a prompt file cannot be read or is empty, or lacks a place that the
+        ConfigError: a prompt file cannot be read or is not a prompt, or lacks a place that the
             recipe's prompt fills in; an option is wrong.
     """
 
@@ -98,13 +102,22 @@ class BaseRecipe:
         if config.plan is not None and self.plan is None:
             raise ConfigError(f"recipe.plan: the recipe {self.name} decodes nothing")
         self.options = _options(self.options, config.options)
-        self.prompts = {
-            option: self._text("prompts", default, getattr(self.options, option))
+        further = {
+            option: self._prompt("prompts", default, getattr(self.options, option))
             for option, default in self.prompts.items()
         }
-        self.prompt = self._text("prompt", self.prompt, config.prompt_file)
+        if any(each.system for each in further.values()):
+            raise ConfigError("only recipe.prompt_file may hold a system message")
+        self.prompts = {option: each.user for option, each in further.items()}
+        files = [config.prompt_file, *(getattr(self.options, option) for option in further)]
+        prompt = self._prompt("prompt", self.prompt, config.prompt_file)
+        self.prompt = prompt.user
+        # A user's file is all that is said.
+        self.system = prompt.system or (self.system if config.prompt_file is None else "")
         if config.system_prompt is not None:
             self.system = config.system_prompt
+        is_own = any(files) or config.system_prompt is not None
+        self.prompt_source: PromptSource = "own" if is_own else "built-in"
         texts = "\0".join([self.system, self.prompt, *self.prompts.values()])
         self.prompt_hash = hashlib.sha256(texts.encode()).hexdigest()[:16]
         self.plan = config.plan or self.plan
@@ -163,6 +176,7 @@ class BaseRecipe:
         engine: Engine,
         *,
         prompt: str | None = None,
+        places: Mapping[str, str] = {},
         clip: Clip | None = None,
         json_schema: dict[str, Any] | None = None,
         generation: GenerationConfig | None = None,
@@ -172,7 +186,9 @@ class BaseRecipe:
         """Ask as the recipe's attributes say, but for what is given here.
 
         Args:
-            prompt: the prompt with its places filled in.
+            prompt: another one than the recipe's.
+            places: what stands in the places of prompt and system message, ``{input}`` by
+                ``input``.
             clip, json_schema: see :class:`schemas.recipe.Request`.
             drop_abnormal: False for what is not the caption of a whole video.
 
@@ -182,8 +198,8 @@ class BaseRecipe:
         return await ask(
             engine,
             Request(
-                prompt=self.prompt if prompt is None else prompt,
-                system=self.system,
+                prompt=filled(self.prompt if prompt is None else prompt, places),
+                system=filled(self.system, places),
                 clip=clip,
                 generation=generation or self.generation,
                 json_schema=json_schema,
@@ -251,34 +267,26 @@ class BaseRecipe:
             warnings=None if video.decoded is None else list(video.decoded.warnings),
         )
 
-    def _text(self, attribute: str, default: str, file: str | None) -> str:
-        """A prompt's text: the user's file, or what the class has in an attribute."""
+    def _prompt(self, attribute: str, default: str, file: str | None) -> Prompt:
+        """The user's file, or what the class has in an attribute."""
         if default.endswith(".txt"):
             owner = next(kind for kind in type(self).__mro__ if attribute in vars(kind))
-            default = _read(Path(inspect.getfile(owner)).parent / default)
+            built_in = Prompt.read(Path(inspect.getfile(owner)).parent / default)
+        elif default:
+            built_in = Prompt.parse(default)
+        elif file is None:
+            raise ConfigError(
+                f"the recipe {self.name} has no prompt: give its class the attribute 'prompt', or "
+                "pass --prompt-file"
+            )
+        else:
+            built_in = Prompt(user="")
         if file is None:
-            if not default:
-                raise ConfigError(
-                    f"the recipe {self.name} has no prompt: give its class the attribute "
-                    "'prompt', or pass --prompt-file"
-                )
-            return default.strip()
-        text = _read(Path(file))
-        for place in _PLACES:
-            if place in default and place not in text:
-                raise ConfigError(f"the prompt file {file} has no {place}, where the input belongs")
-        return text
-
-
-def _read(path: Path) -> str:
-    """A prompt file's text, surrounding white space removed."""
-    try:
-        text = path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the prompt file {path} cannot be read: {error}") from error
-    if not text:
-        raise ConfigError(f"the prompt file {path} is empty")
-    return text
+            return built_in
+        own = Prompt.read(Path(file))
+        for place in sorted(_NEEDED.intersection(built_in.places()) - set(own.places())):
+            raise ConfigError(f"the prompt file {file} has no {{{place}}}, where the input belongs")
+        return own
 
 
 def _options(defaults: BaseModel, given: Mapping[str, Any]) -> BaseModel:

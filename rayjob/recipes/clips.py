@@ -107,9 +107,10 @@ class Clips(BaseRecipe):
         before = ""
         for window in windows:
             frames = _evenly(frames_within(decoded, window), options.max_window_frames)
-            prompt = self.prompt.replace("{context}", before)
             try:
-                row = await self._captioned(video, engine, prompt, window, frames, level="clip")
+                row = await self._captioned(
+                    video, engine, window, frames, level="clip", places={"context": before}
+                )
             except CaptionError as error:
                 raise type(error)(
                     f"the chain stopped at window {window.index + 1} of {len(windows)}, "
@@ -146,7 +147,9 @@ class Clips(BaseRecipe):
         prompt = self.prompts["frame_prompt_file"]
         for span, frame in waiting:
             try:
-                row = await self._captioned(video, engine, prompt, span, [frame], level="frame")
+                row = await self._captioned(
+                    video, engine, span, [frame], level="frame", prompt=prompt
+                )
             except CaptionError as error:
                 raise type(error)(f"the frame at {span.start_sec:g} s failed: {error}") from error
             rows.append(row)
@@ -155,18 +158,21 @@ class Clips(BaseRecipe):
         self,
         video: Video,
         engine: Engine,
-        prompt: str,
         window: Window,
         frames: list[int],
         *,
         level: Level,
+        prompt: str | None = None,
+        places: Mapping[str, str] = {},
     ) -> CaptionRow:
         """Caption some frames, with the sound of a window where they are a clip."""
         decoded = video.decoded
         assert decoded is not None
         # Unpacked now, one request at a time.
         clip = await asyncio.to_thread(cut, decoded, window, frames=frames, sound=level == "clip")
-        outcome = await self.ask(engine, prompt=prompt, clip=clip, drop_abnormal=False)
+        outcome = await self.ask(
+            engine, prompt=prompt, places=places, clip=clip, drop_abnormal=False
+        )
         return self.row(
             video,
             outcome,

@@ -76,7 +76,7 @@ class _Fusion(BaseRecipe):
         read = await read_apart(source.structured or source.caption)
         fields = self.fields(read, video.video_id)
         shown = json.dumps(fields, ensure_ascii=False)
-        outcome = await self.ask(engine, prompt=self.prompt.replace("{input}", shown))
+        outcome = await self.ask(engine, places={"input": shown})
         return [
             self.row(
                 video,

@@ -111,9 +111,7 @@ class Long(BaseRecipe):
                     f"{size} tokens of material do not become less in requests of {budget}: "
                     "raise engine.max_model_len or recipe.options.max_input_tokens"
                 )
-        outcome = await self.ask(
-            engine, prompt=_filled(self.prompt, texts, words=self.options.target_words)
-        )
+        outcome = await self.ask(engine, places=_places(texts, words=self.options.target_words))
         outcomes.append(outcome)
         return [
             self.row(
@@ -154,10 +152,10 @@ class Long(BaseRecipe):
         less to pack than the one before.
         """
         most = max(_MARGIN_TOKENS, min(budget // 3, _size(group)))
-        prompt = self.prompts["part_prompt_file"]
         outcome = await self.ask(
             engine,
-            prompt=_filled(prompt, group, words=int(most * _WORDS_PER_TOKEN)),
+            prompt=self.prompts["part_prompt_file"],
+            places=_places(group, words=int(most * _WORDS_PER_TOKEN)),
             generation=self.generation.model_copy(update={"max_tokens": most}),
             rules=BaseRecipe.rules,
             drop_abnormal=False,
@@ -171,9 +169,8 @@ class Long(BaseRecipe):
         return outcome, (await _counted(engine, [text]))[0]
 
 
-def _filled(prompt: str, texts: Sequence[TimedText], *, words: int) -> str:
-    material = "\n".join(text.stamped() for text in texts)
-    return prompt.replace("{words}", f"{words:,}").replace("{input}", material)
+def _places(texts: Sequence[TimedText], *, words: int) -> dict[str, str]:
+    return {"words": f"{words:,}", "input": "\n".join(text.stamped() for text in texts)}
 
 
 async def _counted(engine: Engine, texts: Sequence[TimedText]) -> list[TimedText]:

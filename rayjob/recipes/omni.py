@@ -20,10 +20,6 @@ class Omni(BaseRecipe):
     name = "omni"
     model = "openinterx/UGC-VideoCaptioner"
     prompt = "prompts/omni.txt"
-    system = (
-        "You watch videos and listen to their sound, and you answer in text. "
-        "Make the answer long and detailed."
-    )
     plan = SamplingPlan(num_frames=32, max_pixels=100_352, audio_rate=16_000)
     generation = GenerationConfig(temperature=0.2, max_tokens=1024, seed=42)
     rules = (non_empty, complete, one_paragraph, no_endless_repetition)
