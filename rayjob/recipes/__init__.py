@@ -20,10 +20,10 @@ from schemas.errors import ConfigError
 BUILT_IN = {
     "omni": "rayjob.recipes.omni:Omni",
     "structured": "rayjob.recipes.structured:Structured",
-    "clips": "rayjob.recipes.clips:Clips",
-    "t2v": "rayjob.recipes.fusion:TextToVideo",
-    "long": "rayjob.recipes.long:Long",
-    "i2v": "rayjob.recipes.fusion:ImageToVideo",
+    "clips": "rayjob.recipes.longform.clips:Clips",
+    "t2v": "rayjob.recipes.fusion.texts:TextToVideo",
+    "long": "rayjob.recipes.longform.long:Long",
+    "i2v": "rayjob.recipes.fusion.texts:ImageToVideo",
 }
 
 

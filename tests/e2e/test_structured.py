@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rayjob.recipes.fusion import TextToVideo, with_camera
-from rayjob.recipes.structured_text import read_structured
+from rayjob.recipes.fusion.structured_text import read_structured
+from rayjob.recipes.fusion.texts import TextToVideo, with_camera
 from schemas.structured import StructuredCaption
 from tests.support import jobs
 from tinyworld import tasks

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rayjob.recipes.long import Long
+from rayjob.recipes.longform.long import Long
 from rayjob.recipes.material import Material, SourceRow
 from rayjob.testing import CUT_OFF, ScriptedEngine, tokens
 from schemas.config import GenerationConfig, RecipeConfig

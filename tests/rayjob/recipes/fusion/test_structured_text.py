@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rayjob.recipes.structured_text import (
+from rayjob.recipes.fusion.structured_text import (
     LONGEST,
     LONGEST_REPAIRED,
     ReadSubject,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from rayjob.recipes import find_recipe
-from rayjob.recipes.fusion import ImageToVideo, TextToVideo, with_camera
-from rayjob.recipes.structured_text import ReadCaption, ReadSubject
+from rayjob.recipes.fusion.structured_text import ReadCaption, ReadSubject
+from rayjob.recipes.fusion.texts import ImageToVideo, TextToVideo, with_camera
 from schemas.config import RecipeConfig
 from schemas.errors import UnusableMaterialError
 

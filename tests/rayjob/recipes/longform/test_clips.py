@@ -10,7 +10,7 @@ import pytest
 
 from actors.decoding.decoder import decode
 from actors.storage.access import open_range
-from rayjob.recipes.clips import Clips
+from rayjob.recipes.longform.clips import Clips
 from rayjob.testing import ScriptedEngine
 from schemas.config import RecipeConfig
 from schemas.errors import (

@@ -19,8 +19,8 @@ from pydantic import Field, PositiveInt
 
 from rayjob.recipes.asking import Outcome
 from rayjob.recipes.base import BaseRecipe
+from rayjob.recipes.longform.reducing import TimedText, pack, stamp
 from rayjob.recipes.material import Material, SourceRow
-from rayjob.recipes.reducing import TimedText, pack, stamp
 from rayjob.recipes.rules import (
     Rule,
     complete,

@@ -19,9 +19,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from rayjob.recipes.base import BaseRecipe
+from rayjob.recipes.fusion.structured_text import ReadCaption, ReadSubject, read_apart
 from rayjob.recipes.material import Material
 from rayjob.recipes.rules import complete, no_endless_repetition, non_empty, one_paragraph
-from rayjob.recipes.structured_text import ReadCaption, ReadSubject, read_apart
 from rayjob.recipes.wording import is_finished
 from schemas.config import GenerationConfig
 from schemas.errors import UnusableMaterialError
