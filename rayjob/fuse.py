@@ -6,8 +6,7 @@ import typer
 from rich.console import Console
 
 from rayjob import job
-from rayjob.output import exports
-from rayjob.prepare import Prepared, plan
+from rayjob.prepare import plan
 from rayjob.settings.flags import DryRun, settings_command
 from schemas.config import FuseConfig
 
@@ -21,21 +20,7 @@ def command(config: FuseConfig, console: Console, *, dry_run: DryRun = False) ->
     if dry_run:
         plan(config).show(Console())
         return 0
-    return job.run(config, console=console, finish=export)
-
-
-def export(prepared: Prepared) -> None:
-    """Write the files for others' tools that a fusion's configuration asks for."""
-    config = prepared.config
-    assert isinstance(config, FuseConfig)
-    exports.write(
-        prepared.store,
-        prepared.tables,
-        name=prepared.name,
-        task=prepared.recipe.name,
-        csv=config.csv,
-        jsonl=config.export_jsonl,
-    )
+    return job.run(config, console=console)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +29,7 @@ from rayjob.capacity import cluster
 from rayjob.capacity.pool import EnginePool
 from rayjob.counts import Counts, counted
 from rayjob.inputs.todo import TodoList, discard_todo, unaccounted, write_todo
+from rayjob.output import exports
 from rayjob.output.commits import Commit
 from rayjob.output.lock import RunLock
 from rayjob.output.shards import ShardSink
@@ -44,6 +45,7 @@ from rayjob.output.summary import (
 )
 from rayjob.output.timeline import Timeline
 from rayjob.prepare import Config, Prepared, prepare
+from rayjob.recipes.structured import Structured
 from rayjob.settings.redaction import shown_config
 from rayjob.settings.terminal import printable
 from rayjob.watching.health import (
@@ -55,7 +57,7 @@ from rayjob.watching.health import (
 )
 from rayjob.watching.progress import Progress
 from rayjob.watching.pulse import Pulse, dump
-from schemas.config import JobConfig
+from schemas.config import FuseConfig, JobConfig
 from schemas.errors import RayjobError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -72,13 +74,8 @@ _LAST_WORDS = (
 )
 
 
-def run(
-    config: Config, *, console: Console, finish: Callable[[Prepared], None] | None = None
-) -> int:
+def run(config: Config, *, console: Console) -> int:
     """Do every input that is not done yet; print the summary as the last line of stdout.
-
-    Args:
-        finish: what else to write when every input is accounted for.
 
     Returns:
         the exit code, 0 or 3.
@@ -136,13 +133,32 @@ def run(
             )  # fmt: skip
             write_summary(prepared.store, summary)
             write_success(prepared.store, run_id, counting, guard=lock.check)
-            if finish is not None:
-                finish(prepared)
+            export(prepared)
         except UsageError as error:
             # What was wrong came up midway: credentials that expired, a shard that was damaged.
             raise RayjobError(f"{error}. {_GO_ON}") from error
     print(summary.to_line(), flush=True)
     return exit_code(summary, max_failure_rate=config.max_failure_rate)
+
+
+def export(prepared: Prepared) -> None:
+    """Write the files for others' tools that the configuration asks for.
+
+    Raises:
+        UsageError, OutputUnavailableError: as :func:`rayjob.output.exports.write_csv`; or the
+            inputs cannot be listed any more.
+    """
+    config, recipe, name = prepared.config, prepared.recipe, prepared.name
+    if config.csv:
+        if isinstance(config, FuseConfig):
+            file, column = f"{name}_fusion_caption.csv", f"{recipe.name}_fusion_caption"
+        else:
+            file = f"{name}.csv"
+            column = "structural_caption" if isinstance(recipe, Structured) else "caption"
+        inputs = ((each.video_id, each.row) for each in prepared.inputs())
+        exports.write_csv(prepared.store, prepared.tables, file, inputs=inputs, column=column)
+    if config.export_jsonl:
+        exports.write_jsonl(prepared.store, prepared.tables, f"{name}.jsonl")
 
 
 @contextlib.contextmanager

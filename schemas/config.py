@@ -84,6 +84,8 @@ class GenerationConfig(Settings):
     """Sample among the likeliest tokens that together have this probability."""
     max_tokens: Annotated[PositiveInt | None, _Recipes] = None
     """Tokens of one answer at most."""
+    stop: Annotated[tuple[str, ...] | None, _Recipes] = None
+    """Texts before which an answer ends, such as a blank line."""
     repetition_penalty: Annotated[PositiveFloat | None, _Recipes] = None
     """Above 1, tokens that are there already become less likely."""
     seed: Annotated[int | None, _Recipes] = None
@@ -253,6 +255,10 @@ class RunConfig(Settings):
         NonNegativeFloat | None, Flag("--price-per-gpu-hour"), Unset("no costs")
     ] = None
     """Price of one GPU for an hour, in any currency."""
+    csv: Annotated[bool, Flag("--csv")] = False
+    """Write the input's rows with their captions too, as SkyCaptioner's scripts do."""
+    export_jsonl: Annotated[bool, Flag("--export-jsonl")] = False
+    """Write messages for instruction tuning too: video, prompt and caption."""
     storage: StorageOptions = StorageOptions()
     shards: ShardConfig = ShardConfig()
     health: HealthConfig = HealthConfig()
@@ -308,10 +314,6 @@ class FuseConfig(RunConfig):
         str | None, Flag("--source-recipe"), Unset("what the task is made for")
     ] = None
     """Name of the captioning to fuse."""
-    csv: Annotated[bool, Flag("--csv")] = False
-    """Write the CSV of SkyCaptioner's scripts too."""
-    export_jsonl: Annotated[bool, Flag("--export-jsonl")] = False
-    """Write messages for instruction tuning too: video, prompt and caption."""
 
     @model_validator(mode="before")
     @classmethod

@@ -53,7 +53,7 @@ class Input:
             without any.
         source_version: changes when the content changes; None where unknown.
         material: JSON document of earlier captions, None where the video is the input.
-        is_row: whether it was a row of a manifest.
+        row: the cells of the manifest's row by column, None where it was not in a manifest.
     """
 
     video_id: str
@@ -61,7 +61,7 @@ class Input:
     metadata: str | None = None
     source_version: str | None = None
     material: str | None = None
-    is_row: bool = field(default=False, compare=False)
+    row: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for text in (self.video_id, self.uri):
@@ -120,7 +120,7 @@ def _input(row: Mapping[str, Any], folder: str) -> Input:
         uri,
         _metadata({name: row[name] for name in others}),
         None if version in (None, "") else str(version),
-        is_row=True,
+        row=row,
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from rayjob.recipes.rules import TRUNCATED, Rule, first_reason
+from rayjob.recipes.rules import REPEATS, TRUNCATED, Rule, first_reason
 from schemas.config import GenerationConfig
 from schemas.errors import AbnormalCaptionError, CaptionError, IncompleteError
 from schemas.recipe import Answer, Asker, Request
@@ -14,6 +15,9 @@ from schemas.tables import CaptionRow, CaptionStatus
 
 _RETRY_TEMPERATURE = 0.2
 """Lowest temperature of a second attempt: a greedy answer would come out the same."""
+
+_RETRY_PENALTY = 1.1
+"""Lowest penalty on repetition after an answer that repeated itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,8 @@ async def ask(
 ) -> Outcome:
     """Ask until an answer keeps all rules, at most ``max_attempts`` times.
 
-    Attempts after the first shift the seed. If none is valid, the first one is kept, with
+    Attempts after the first shift the seed, and after an answer that repeated itself make
+    repetition less likely. If none is valid, the first one is kept, with
     its reason.
 
     Raises:
@@ -60,9 +65,7 @@ async def ask(
     answers: list[Answer] = []
     reasons: list[str | None] = []
     while len(answers) < max_attempts:
-        attempt = dataclasses.replace(
-            request, generation=_shifted(request.generation, len(answers))
-        )
+        attempt = dataclasses.replace(request, generation=_shifted(request.generation, reasons))
         answers.append(await engine.ask(attempt))
         reasons.append(first_reason(answers[-1], rules))
         if reasons[-1] is None:
@@ -105,12 +108,15 @@ def all_or_incomplete(rows: Sequence[CaptionRow], ends: Sequence[object]) -> Seq
     return rows
 
 
-def _shifted(generation: GenerationConfig, attempt: int) -> GenerationConfig:
-    if attempt == 0:
+def _shifted(generation: GenerationConfig, reasons: Sequence[str | None]) -> GenerationConfig:
+    """How the next answer is sampled, after answers with these reasons."""
+    if not reasons:
         return generation
-    return generation.model_copy(
-        update={
-            "seed": None if generation.seed is None else generation.seed + attempt,
-            "temperature": max(generation.temperature or 0.0, _RETRY_TEMPERATURE),
-        }
-    )
+    changes: dict[str, Any] = {
+        "seed": None if generation.seed is None else generation.seed + len(reasons),
+        "temperature": max(generation.temperature or 0.0, _RETRY_TEMPERATURE),
+    }
+    if (reasons[-1] or "").startswith(REPEATS):
+        given = generation.repetition_penalty or 1.0
+        changes["repetition_penalty"] = max(given, _RETRY_PENALTY)
+    return generation.model_copy(update=changes)

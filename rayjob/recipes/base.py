@@ -18,7 +18,15 @@ from pydantic import BaseModel, ValidationError
 
 from rayjob.recipes.asking import Outcome, all_or_incomplete, ask
 from rayjob.recipes.prompt_files import Prompt, PromptSource, filled
-from rayjob.recipes.rules import Rule, complete, min_words, no_endless_repetition, non_empty
+from rayjob.recipes.rules import (
+    Rule,
+    complete,
+    min_words,
+    no_echo,
+    no_endless_repetition,
+    non_empty,
+    prose,
+)
 from rayjob.recipes.windows import Window, cut, frames_within, windows_over
 from schemas.budget import OnTooLong
 from schemas.config import GenerationConfig, RecipeConfig
@@ -115,7 +123,14 @@ class BaseRecipe:
         # A user's file is all that is said.
         self.system = prompt.system or (self.system if config.prompt_file is None else "")
         if config.system_prompt is not None:
-            self.system = config.system_prompt
+            said = Prompt(user=self.prompt, system=config.system_prompt)
+            lost = _NEEDED.intersection(prompt.places()) - set(said.places())
+            if lost:
+                raise ConfigError(
+                    f"recipe.system_prompt takes the place of a text with {{{lost.pop()}}}, where "
+                    "the input belongs"
+                )
+            self.system = said.system
         is_own = any(files) or config.system_prompt is not None
         self.prompt_source: PromptSource = "own" if is_own else "built-in"
         texts = "\0".join([self.system, self.prompt, *self.prompts.values()])
@@ -177,6 +192,7 @@ class BaseRecipe:
         *,
         prompt: str | None = None,
         places: Mapping[str, str] = {},
+        quotable: Sequence[str] | None = None,
         clip: Clip | None = None,
         json_schema: dict[str, Any] | None = None,
         generation: GenerationConfig | None = None,
@@ -189,22 +205,30 @@ class BaseRecipe:
             prompt: another one than the recipe's.
             places: what stands in the places of prompt and system message, ``{input}`` by
                 ``input``.
+            quotable: texts in the places that the answer may tell word for word, by default all
+                (:func:`rayjob.recipes.rules.no_echo`).
             clip, json_schema: see :class:`schemas.recipe.Request`.
             drop_abnormal: False for what is not the caption of a whole video.
 
         Raises:
             AbnormalCaptionError, CaptionError: see :func:`rayjob.recipes.asking.ask`.
         """
+        request = Request(
+            prompt=filled(self.prompt if prompt is None else prompt, places),
+            system=filled(self.system, places),
+            clip=clip,
+            generation=generation or self.generation,
+            json_schema=json_schema,
+        )
+        rules = [*(self.rules if rules is None else rules)]
+        if prose in rules:
+            quotable = [*places.values()] if quotable is None else quotable
+            echo = no_echo(f"{request.system}\n{request.prompt}", quotable)
+            rules.insert(rules.index(prose) + 1, echo)
         return await ask(
             engine,
-            Request(
-                prompt=filled(self.prompt if prompt is None else prompt, places),
-                system=filled(self.system, places),
-                clip=clip,
-                generation=generation or self.generation,
-                json_schema=json_schema,
-            ),
-            rules=self.rules if rules is None else rules,
+            request,
+            rules=rules,
             max_attempts=self.max_attempts,
             drop_abnormal=self.drop_abnormal if drop_abnormal is None else drop_abnormal,
         )

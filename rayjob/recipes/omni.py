@@ -9,7 +9,13 @@ checked for what the prompt does ask.
 from __future__ import annotations
 
 from rayjob.recipes.base import BaseRecipe
-from rayjob.recipes.rules import complete, no_endless_repetition, non_empty, one_paragraph
+from rayjob.recipes.rules import (
+    complete,
+    no_endless_repetition,
+    non_empty,
+    one_paragraph,
+    prose,
+)
 from schemas.config import GenerationConfig
 from schemas.media import SamplingPlan
 
@@ -22,5 +28,5 @@ class Omni(BaseRecipe):
     prompt = "prompts/omni.txt"
     plan = SamplingPlan(num_frames=32, max_pixels=100_352, audio_rate=16_000)
     generation = GenerationConfig(temperature=0.2, max_tokens=1024, seed=42)
-    rules = (non_empty, complete, one_paragraph, no_endless_repetition)
+    rules = (non_empty, prose, no_endless_repetition, complete, one_paragraph)
     max_model_len = 20_000

@@ -197,8 +197,8 @@ def broken(text: str) -> dict[str, tuple[str, str | None]]:
         "empty": ("", "is empty"),
         "prose": ("A circle moves left.", "not a JSON object"),
         "array": ("[1, 2, 3]", "not a JSON object"),
-        "nobody": (json.dumps(document | {"subjects": []}), "names no subject"),
-        "cut short": ('{"subjects": [{"TYPES": {"ty', "names no subject"),
+        "nobody": (json.dumps(document | {"subjects": []}), "no subject has an action"),
+        "cut short": ('{"subjects": [{"TYPES": {"ty', "tells nothing"),
         "idle": (
             json.dumps(document | {"subjects": [thing | {"action": ""}]}),
             "no subject has an action",

@@ -1,11 +1,12 @@
 """Recipes ``t2v`` and ``i2v``: a structured caption becomes a text to train generators on.
 
-Follows the fusion stage of SkyCaptioner-V1: Qwen2.5-32B-Instruct, temperature 0.1, 512
-tokens, 4,096 tokens of context. Its code cleans each subject (an expression is kept for humans
-and animals only, the name is the sub type, marks that do not describe it go), selects fields by
-task, and thins them at random. Here the draw depends on the video's id alone, so a rerun makes
-the same; and a video without subjects is a failure with its reason, where the published code
-writes "-".
+Follows the fusion stage of SkyCaptioner-V1: Qwen2.5-32B-Instruct, temperature 0.1, 512 tokens up
+to the first blank line, 4,096 tokens of context; the whole instruction is the system message, with
+the document in it, and there is no user's turn. Its code cleans each subject (an expression is kept
+for humans and animals only, the name is the sub type, marks that do not describe it go), selects
+fields by task, and thins them at random, subject by subject. Here the draw depends on the video's
+id and the subject alone, so a rerun makes the same; and where there is nothing to tell the video is
+a failure with its reason, where the published code writes "-".
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import random
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -21,7 +22,14 @@ from pydantic import Field
 from rayjob.recipes.base import BaseRecipe
 from rayjob.recipes.fusion.structured_text import ReadCaption, ReadSubject, read_apart
 from rayjob.recipes.material import Material
-from rayjob.recipes.rules import complete, no_endless_repetition, non_empty, one_paragraph
+from rayjob.recipes.rules import (
+    complete,
+    no_endless_repetition,
+    non_empty,
+    one_paragraph,
+    prose,
+    texts_in,
+)
 from rayjob.recipes.wording import is_finished
 from schemas.config import GenerationConfig
 from schemas.errors import UnusableMaterialError
@@ -30,6 +38,7 @@ from schemas.settings import Settings
 from schemas.tables import CaptionRow
 
 _EXPRESSIVE = ("human", "animal")
+_INDENT = 4
 _Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -37,9 +46,9 @@ class DenseOptions(Settings):
     """How the fields of text-to-video captions are thinned."""
 
     drop_appearance: _Probability = 0.1
-    """Probability that the appearance of all subjects is left out."""
+    """Probability that the appearance of a subject is left out."""
     drop_position: _Probability = 0.1
-    """Probability that the position of all subjects is left out."""
+    """Probability that the position of a subject is left out."""
     drop_lighting: _Probability = 0.1
     """Probability that the lighting is left out."""
     drop_seed: int = 42
@@ -51,8 +60,8 @@ class _Fusion(BaseRecipe):
 
     model = "Qwen/Qwen2.5-32B-Instruct"
     plan = None
-    generation = GenerationConfig(temperature=0.1, max_tokens=512, seed=42)
-    rules = (non_empty, complete, one_paragraph, no_endless_repetition)
+    generation = GenerationConfig(temperature=0.1, max_tokens=512, stop=("\n\n",), seed=42)
+    rules = (non_empty, prose, no_endless_repetition, complete, one_paragraph)
     max_model_len = 4096
     max_num_seqs = 256
     source_recipe = "structured"
@@ -69,14 +78,14 @@ class _Fusion(BaseRecipe):
         """One row for the whole video; see :class:`schemas.recipe.Recipe`.
 
         Raises:
-            UnusableMaterialError: the structured caption cannot be read or names no subject.
+            UnusableMaterialError: the structured caption cannot be read, or has nothing to tell.
         """
         material = Material.read(video)
         source = material.video_caption()
         read = await read_apart(source.structured or source.caption)
         fields = self.fields(read, video.video_id)
-        shown = json.dumps(fields, ensure_ascii=False)
-        outcome = await self.ask(engine, places={"input": shown})
+        shown = json.dumps(fields, ensure_ascii=False, indent=_INDENT)
+        outcome = await self.ask(engine, places={"input": shown}, quotable=list(texts_in(fields)))
         return [
             self.row(
                 video,
@@ -96,31 +105,45 @@ class TextToVideo(_Fusion):
     options = DenseOptions()
 
     def fields(self, caption: ReadCaption, video_id: str) -> dict[str, Any]:
-        """Everything but the camera's motion, thinned."""
-        rng = random.Random(f"{self.options.drop_seed}:{video_id}")
-        rates = {
-            "appearance": self.options.drop_appearance,
-            "position": self.options.drop_position,
-            "lighting": self.options.drop_lighting,
+        """Everything but the camera's motion, thinned; UnusableMaterialError where that is nothing.
+
+        A landscape without subjects is told by its shot, place and light.
+        """
+        whole = any((caption.subjects, any(caption.shot.values()), caption.environment))
+        if not (whole or caption.lighting):
+            raise UnusableMaterialError(
+                "the structured caption tells of no subject, place, light or shot"
+            )
+        options = self.options
+        by_subject = {"appearance": options.drop_appearance, "position": options.drop_position}
+        document: dict[str, Any] = {
+            "num_subjects": len(caption.subjects),
+            "subjects": [
+                _without(
+                    self._dropped(by_subject, f"{video_id}:{number}"),
+                    {
+                        "appearance": subject.appearance,
+                        "action": subject.action,
+                        "expression": _expression(subject),
+                        "position": subject.position,
+                    }
+                    | _name(subject),
+                )
+                for number, subject in enumerate(caption.subjects)
+            ],
+            **caption.shot,
+            "environment": caption.environment,
+            "lighting": caption.lighting,
         }
-        # Drawn for every field, so that one field's rate does not change another field's draw.
-        dropped = {name for name, rate in rates.items() if rng.random() < rate}
-        subjects = []
-        for subject in caption.subjects:
-            fields = {
-                "name": _name(subject),
-                "appearance": subject.appearance,
-                "action": subject.action,
-                "expression": _expression(subject),
-                "position": subject.position,
-            }
-            subjects.append({name: text for name, text in fields.items() if name not in dropped})
-        document: dict[str, Any] = {"num_subjects": len(subjects), "subjects": subjects}
-        document |= caption.shot
-        document["environment"] = caption.environment
-        if "lighting" not in dropped:
-            document["lighting"] = caption.lighting
-        return document
+        # What is all that is known stays.
+        return _without(
+            self._dropped({"lighting": options.drop_lighting}, video_id) if whole else (), document
+        )
+
+    def _dropped(self, rates: Mapping[str, float], of: str) -> set[str]:
+        """Which fields are left out; one's rate does not change another's draw."""
+        rng = random.Random(f"{self.options.drop_seed}:{of}")
+        return {name for name, rate in rates.items() if rng.random() < rate}
 
 
 class ImageToVideo(_Fusion):
@@ -132,7 +155,7 @@ class ImageToVideo(_Fusion):
     def fields(self, caption: ReadCaption, video_id: str) -> dict[str, Any]:
         """The subjects that act or have an expression; UnusableMaterialError without any."""
         subjects = [
-            {"name": _name(each), "action": each.action, "expression": _expression(each)}
+            {"action": each.action, "expression": _expression(each)} | _name(each)
             for each in caption.subjects
             if each.action or _expression(each)
         ]
@@ -154,8 +177,12 @@ def _ended(text: str) -> str:
     return text if text[-1] in "\"'”’)" or is_finished(text) else f"{text}."
 
 
-def _name(subject: ReadSubject) -> str:
-    return subject.sub_type or subject.type
+def _name(subject: ReadSubject) -> dict[str, str]:
+    return {"name": subject.sub_type} if subject.sub_type else {}
+
+
+def _without(names: Container[str], fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names}
 
 
 def _expression(subject: ReadSubject) -> str:

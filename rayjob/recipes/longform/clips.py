@@ -19,6 +19,7 @@ from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from rayjob.recipes.asking import all_or_incomplete
 from rayjob.recipes.base import BaseRecipe
+from rayjob.recipes.rules import complete, no_endless_repetition, non_empty, prose
 from rayjob.recipes.windows import Window, cut, frames_within, windows_over
 from schemas.config import GenerationConfig
 from schemas.errors import CaptionError, UnusableMaterialError
@@ -67,6 +68,7 @@ class Clips(BaseRecipe):
     prompt = "prompts/clip.txt"
     plan = SamplingPlan(fps=1.0, max_pixels=200_704, compress=True)
     generation = GenerationConfig(temperature=0.2, max_tokens=2048, seed=42)
+    rules = (non_empty, prose, no_endless_repetition, complete)
     options = ClipsOptions()
     prompts: Mapping[str, str] = {"frame_prompt_file": "prompts/frame.txt"}
     # The chain, and some of the frames beside it.

@@ -19,7 +19,7 @@ from pydantic import Field, PositiveInt
 
 from rayjob.recipes.asking import Outcome
 from rayjob.recipes.base import BaseRecipe
-from rayjob.recipes.longform.reducing import TimedText, pack, stamp
+from rayjob.recipes.longform.reducing import TimedText, pack, stamp, unstamped
 from rayjob.recipes.material import Material, SourceRow
 from rayjob.recipes.rules import (
     Rule,
@@ -27,6 +27,7 @@ from rayjob.recipes.rules import (
     ends_with_a_sentence,
     no_endless_repetition,
     non_empty,
+    prose,
     without_words,
 )
 from schemas.config import GenerationConfig
@@ -44,6 +45,9 @@ _MARGIN_TOKENS = 16
 
 _WORDS_PER_TOKEN = 0.6
 """Cautious for English: asked for so many words, a model ends before it is cut off."""
+
+
+_PART_RULES = (non_empty, prose, no_endless_repetition, complete)
 
 
 class LongOptions(Settings):
@@ -67,7 +71,7 @@ class Long(BaseRecipe):
     prompt = "prompts/long.txt"
     plan = None
     generation = GenerationConfig(temperature=0.2, max_tokens=2048, seed=42)
-    rules: Sequence[Rule] = (non_empty, complete, no_endless_repetition, ends_with_a_sentence)
+    rules: Sequence[Rule] = (*_PART_RULES, ends_with_a_sentence)
     options = LongOptions()
     prompts: Mapping[str, str] = {"part_prompt_file": "prompts/long_part.txt"}
     max_model_len = 32_768
@@ -111,7 +115,11 @@ class Long(BaseRecipe):
                     f"{size} tokens of material do not become less in requests of {budget}: "
                     "raise engine.max_model_len or recipe.options.max_input_tokens"
                 )
-        outcome = await self.ask(engine, places=_places(texts, words=self.options.target_words))
+        outcome = await self.ask(
+            engine,
+            places=_places(texts, words=self.options.target_words),
+            quotable=_told(texts),
+        )
         outcomes.append(outcome)
         return [
             self.row(
@@ -156,8 +164,9 @@ class Long(BaseRecipe):
             engine,
             prompt=self.prompts["part_prompt_file"],
             places=_places(group, words=int(most * _WORDS_PER_TOKEN)),
+            quotable=_told(group),
             generation=self.generation.model_copy(update={"max_tokens": most}),
-            rules=BaseRecipe.rules,
+            rules=_PART_RULES,
             drop_abnormal=False,
         )
         text = TimedText(
@@ -171,6 +180,11 @@ class Long(BaseRecipe):
 
 def _places(texts: Sequence[TimedText], *, words: int) -> dict[str, str]:
     return {"words": f"{words:,}", "input": "\n".join(text.stamped() for text in texts)}
+
+
+def _told(texts: Sequence[TimedText]) -> list[str]:
+    """The material as a text may tell it: word for word, but not with its times."""
+    return [unstamped("\n".join(text.text for text in texts))]
 
 
 async def _counted(engine: Engine, texts: Sequence[TimedText]) -> list[TimedText]:

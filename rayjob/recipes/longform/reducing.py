@@ -6,8 +6,11 @@ request. Texts are never reordered, and nothing is left out in silence.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+_STAMP = re.compile(r"\[(?:\d+:)?\d+:\d\d(?:-(?:\d+:)?\d+:\d\d)?\]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,11 @@ def stamp(start_sec: float, end_sec: float | None = None) -> str:
     """``[00:05-00:15]``, ``[00:05]`` or ``[1:00:05]``: minutes and seconds, hours where needed."""
     parts = [_clock(start_sec)] + ([] if end_sec is None else [_clock(end_sec)])
     return f"[{'-'.join(parts)}]"
+
+
+def unstamped(text: str) -> str:
+    """The text without any stamp."""
+    return _STAMP.sub("", text)
 
 
 def _clock(seconds: float) -> str:
