@@ -21,6 +21,7 @@ BUILT_IN = {
     "omni": "rayjob.recipes.omni:Omni",
     "structured": "rayjob.recipes.structured:Structured",
     "clips": "rayjob.recipes.longform.clips:Clips",
+    "one-pass": "rayjob.recipes.longform.one_pass:OnePass",
     "t2v": "rayjob.recipes.fusion.texts:TextToVideo",
     "long": "rayjob.recipes.longform.long:Long",
     "i2v": "rayjob.recipes.fusion.texts:ImageToVideo",

@@ -71,17 +71,46 @@ async def ask(
         if reasons[-1] is None:
             break
     chosen = len(answers) - 1 if reasons[-1] is None else 0
-    reason = reasons[chosen]
-    if reason is not None and drop_abnormal:
-        raise AbnormalCaptionError(f"{reason}: {answers[chosen].text[:200]!r}")
-    return Outcome(
-        answer=answers[chosen],
-        status="ok" if reason is None else "truncated" if reason == TRUNCATED else "invalid",
-        reason=reason,
-        attempts=len(answers),
+    answer = dataclasses.replace(
+        answers[chosen],
         prompt_tokens=sum(answer.prompt_tokens for answer in answers),
         output_tokens=sum(answer.output_tokens for answer in answers),
     )
+    return _outcome(answer, reasons[chosen], len(answers), drop_abnormal)
+
+
+def _outcome(answer: Answer, reason: str | None, attempts: int, drop_abnormal: bool) -> Outcome:
+    if reason is not None and drop_abnormal:
+        raise AbnormalCaptionError(f"{reason}: {answer.text[:200]!r}")
+    return Outcome(
+        answer=answer,
+        status="ok" if reason is None else "truncated" if reason == TRUNCATED else "invalid",
+        reason=reason,
+        attempts=attempts,
+        prompt_tokens=answer.prompt_tokens,
+        output_tokens=answer.output_tokens,
+    )
+
+
+def joined(outcomes: Sequence[Outcome], *, rules: Sequence[Rule], drop_abnormal: bool) -> Outcome:
+    """Texts that follow each other as one, in paragraphs.
+
+    Args:
+        rules: what the whole must keep, beside what each part was held to.
+
+    Raises:
+        AbnormalCaptionError: it is not valid, and ``drop_abnormal`` is set.
+    """
+    cut = any(each.answer.finish_reason == "length" for each in outcomes)
+    answer = Answer(
+        text="\n\n".join(each.answer.text for each in outcomes),
+        finish_reason="length" if cut else "stop",
+        prompt_tokens=sum(each.prompt_tokens for each in outcomes),
+        output_tokens=sum(each.output_tokens for each in outcomes),
+    )
+    broken = next((each.reason for each in outcomes if each.reason is not None), None)
+    reason = broken or first_reason(answer, rules)
+    return _outcome(answer, reason, max(each.attempts for each in outcomes), drop_abnormal)
 
 
 def all_or_incomplete(rows: Sequence[CaptionRow], ends: Sequence[object]) -> Sequence[CaptionRow]:
