@@ -86,7 +86,8 @@ class EvaluateConfig(Settings):
 
     input: Annotated[str | None, Flag("--input", "-i", metavar="WHERE")] = None
     """An output of rayjob caption or fuse, a folder of Parquet files, or a .csv, .jsonl or
-    .parquet file with an id and a text column; local or s3://."""
+    .parquet file with an id and a text column; for suite ugc also a .json of published scores;
+    local or s3://."""
     suite: Annotated[SuiteName, Flag("--suite")] = "basic"
     """What is measured."""
     compare: Annotated[tuple[str, str] | None, Flag("--compare", metavar="A B")] = None
