@@ -64,6 +64,8 @@ def _decode(
     if source.video is None and plan.audio_rate is None:
         # A model that is shown nothing writes a caption all the same.
         raise NoMediaStreamError("the file has no picture, and the plan takes no sound")
+    if source.audio is None and plan.num_frames == 0:
+        raise NoMediaStreamError("the file has no sound, and the plan takes no picture")
     track, expected = None, allowance.by_header()
     if source.audio is not None and expected.plan.audio_rate is not None:
         track = SoundTrack(
@@ -89,7 +91,9 @@ def _decode(
     plan = fitting.plan
     if source.last_log():
         source.warn(f"the file is damaged: {source.last_log()}")
-    pictures = decode_pictures(source, schedule, plan) if schedule is not None else None
+    pictures = None
+    if schedule is not None and plan.num_frames != 0:
+        pictures = decode_pictures(source, schedule, plan)
     start = schedule.start if schedule is not None else header_start(source)
     audio = None
     if track is not None and plan.audio_rate is not None:

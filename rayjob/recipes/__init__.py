@@ -19,6 +19,8 @@ from schemas.errors import ConfigError
 
 BUILT_IN = {
     "omni": "rayjob.recipes.omni:Omni",
+    "heard": "rayjob.recipes.omni:Heard",
+    "seen": "rayjob.recipes.omni:Seen",
     "structured": "rayjob.recipes.structured:Structured",
     "clips": "rayjob.recipes.longform.clips:Clips",
     "one-pass": "rayjob.recipes.longform.one_pass:OnePass",

@@ -99,7 +99,7 @@ def _plan(each: RunTables) -> str:
     plan = each.watching.plan
     which = (
         f"{plan.num_frames} frames, evenly"
-        if plan.num_frames
+        if plan.num_frames is not None
         else f"{number(plan.fps or 0)} frames per second"
     )
     sound = f"sound at {plan.audio_rate / 1000:g} kHz" if plan.audio_rate else "no sound"

@@ -38,11 +38,17 @@ from schemas.settings import Settings
 from schemas.tables import CaptionRow
 
 _EXPRESSIVE = ("human", "animal")
-_INDENT = 4
 _Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class DenseOptions(Settings):
+class FusionOptions(Settings):
+    """What fusing recipes can be told."""
+
+    indent: Annotated[int | None, Field(ge=0)] = 4
+    """Spaces of indent in the document that the model is shown; null for a document on one line."""
+
+
+class DenseOptions(FusionOptions):
     """How the fields of text-to-video captions are thinned."""
 
     drop_appearance: _Probability = 0.1
@@ -62,6 +68,7 @@ class _Fusion(BaseRecipe):
     plan = None
     generation = GenerationConfig(temperature=0.1, max_tokens=512, stop=("\n\n",), seed=42)
     rules = (non_empty, prose, no_endless_repetition, complete, one_paragraph)
+    options = FusionOptions()
     max_model_len = 4096
     max_num_seqs = 256
     source_recipe = "structured"
@@ -84,7 +91,7 @@ class _Fusion(BaseRecipe):
         source = material.video_caption()
         read = await read_apart(source.structured or source.caption)
         fields = self.fields(read, video.video_id)
-        shown = json.dumps(fields, ensure_ascii=False, indent=_INDENT)
+        shown = json.dumps(fields, ensure_ascii=False, indent=self.options.indent)
         outcome = await self.ask(engine, places={"input": shown}, quotable=list(texts_in(fields)))
         return [
             self.row(

@@ -58,6 +58,20 @@ async def test_omni_row() -> None:
     assert engine.requests[0].generation.max_tokens == 1024
 
 
+async def test_sound_alone_and_picture_alone() -> None:
+    """As the benchmark of UGC-VideoCaptioner was annotated: each stage is shown one of them."""
+    for name, frames, sound in (("heard", 0, True), ("seen", 32, False), ("omni", 32, True)):
+        recipe = find_recipe(name)()
+        engine = ScriptedEngine(["A tone."])
+        (row,) = await recipe.caption(sample_video(recipe.plan), engine)
+        (request,) = engine.requests
+        assert request.clip is not None and request.clip.num_frames == frames
+        assert (request.clip.audio is not None) == sound
+        assert (row.num_frames, row.caption_status) == (frames, "ok")
+    prompts = {find_recipe(name)().prompt_hash for name in ("heard", "seen", "omni")}
+    assert len(prompts) == 3
+
+
 def test_published_settings_of_omni() -> None:
     plan = Omni.plan
     assert (plan.num_frames, plan.max_pixels, plan.audio_rate) == (32, 100_352, 16_000)
