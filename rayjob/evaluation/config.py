@@ -17,7 +17,7 @@ from schemas.config import EngineConfig, RunId
 from schemas.media import StorageOptions
 from schemas.settings import LISTED, NO_FLAGS, Flag, Settings, Unset
 
-SuiteName = Literal["basic", "ugc", "structured", "long"]
+SuiteName = Literal["basic", "ugc", "answers", "structured", "long"]
 
 
 class JudgeConfig(Settings):
@@ -99,7 +99,7 @@ class EvaluateConfig(Settings):
     """The labels' column."""
     questions: Annotated[str | None, Flag("--questions", metavar="FILE")] = None
     """Questions for suite ugc: video_id, question, answer, type (audio, visual, joint), perhaps
-    options and question_id."""
+    options and question_id. For suite answers: what the recipe ask was asked."""
     scores: Annotated[str | None, Flag("--scores", metavar="WHERE"), Unset("the input")] = None
     """Output whose scores/ takes them."""
     selection: Selection = Selection()
@@ -127,6 +127,8 @@ class EvaluateConfig(Settings):
             raise ValueError("--compare names the runs itself: leave --run-id out")
         if list(self.buckets) != sorted(set(self.buckets)) or len(self.buckets) < 2:
             raise ValueError("--buckets takes at least two rising numbers of seconds: 300,600,900")
-        if self.questions is not None and self.suite != "ugc":
-            raise ValueError("--questions belongs to --suite ugc")
+        if self.questions is not None and self.suite not in ("ugc", "answers"):
+            raise ValueError("--questions belongs to --suite ugc and --suite answers")
+        if self.suite == "answers" and self.questions is None:
+            raise ValueError("--suite answers needs --questions, what the recipe ask was asked")
         return self

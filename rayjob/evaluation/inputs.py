@@ -25,7 +25,7 @@ _TEXT_COLUMNS = (
 _STRUCTURED_COLUMNS = ("structured", "structural_caption")
 _COLUMNS = (
     "video_id", "level", "index", "caption", "structured", "caption_status", "duration_sec",
-    "model",
+    "model", "details",
 )  # fmt: skip
 
 
@@ -38,6 +38,7 @@ class Item:
         structured: the answer as JSON, None unless there is one.
         recipe: the recipe or fusion task, "" where the input does not say.
         model: the model that wrote it, "" where the input does not say.
+        details: JSON object of what else its recipe told, None without any.
         status: "ok", "truncated" or "invalid"; None where the input does not say.
         caption_hash: first 16 hex digits of the SHA-256 of ``text``.
     """
@@ -50,6 +51,7 @@ class Item:
     run_id: str = ""
     level: str = "video"
     index: int = 0
+    details: str | None = None
     status: str | None = None
     duration_sec: float | None = None
     caption_hash: str = field(init=False)
@@ -191,6 +193,7 @@ def items_of(
                 model=_text(row.get("model")),
                 level=_text(row.get("level")) or "video",
                 index=int(row.get("index") or 0),
+                details=row.get("details"),
                 status=row.get("caption_status"),
                 duration_sec=seconds(row),
             )

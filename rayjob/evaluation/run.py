@@ -34,12 +34,14 @@ from rayjob.evaluation.panel import Panel
 from rayjob.evaluation.score_files import is_score_file, load_score_file
 from rayjob.evaluation.scores import Score, ScoreStore
 from rayjob.evaluation.suites import Suite
+from rayjob.evaluation.suites.answers import AnswersSuite
 from rayjob.evaluation.suites.basic import BasicSuite, all_figures
 from rayjob.evaluation.suites.long import LongSuite
 from rayjob.evaluation.suites.structured import StructuredSuite
 from rayjob.evaluation.suites.ugc import UgcSuite
 from rayjob.evaluation.tablefiles import is_table
 from rayjob.output.store import TableStore
+from rayjob.recipes.questions import load_questions
 from schemas.config import RUN_ID
 from schemas.errors import ConfigError
 
@@ -166,6 +168,9 @@ def _scored_side(config: EvaluateConfig, where: str) -> _Side:
 def _suite(
     config: EvaluateConfig, items: Sequence[Item], selection: Selection, *, judged: bool
 ) -> Suite:
+    if config.suite == "answers":
+        assert config.questions is not None
+        return AnswersSuite(items, load_questions(config.questions), judged=judged)
     chosen = one_per_video(items, selection)
     suite: Suite
     known: Iterable[str]

@@ -19,6 +19,7 @@ from schemas.errors import ConfigError
 
 BUILT_IN = {
     "omni": "rayjob.recipes.omni:Omni",
+    "ask": "rayjob.recipes.ask:Ask",
     "heard": "rayjob.recipes.omni:Heard",
     "seen": "rayjob.recipes.omni:Seen",
     "structured": "rayjob.recipes.structured:Structured",

@@ -37,7 +37,7 @@ from schemas.settings import Settings, explain
 from schemas.structured import StructuredCaption
 from schemas.tables import CaptionRow, Level
 
-_NEEDED = {"input", "context"}
+_NEEDED = {"input", "context", "question"}
 """Places that a user's prompt has where the recipe's own has them."""
 
 
