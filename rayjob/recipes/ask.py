@@ -19,7 +19,7 @@ from rayjob.recipes.questions import (
     one_of,
     questions_of,
 )
-from rayjob.recipes.rules import complete, no_endless_repetition, non_empty
+from rayjob.recipes.rules import Rule, complete, no_endless_repetition, non_empty
 from schemas.config import GenerationConfig
 from schemas.errors import ConfigError, UnusableMaterialError
 from schemas.media import Clip, SamplingPlan
@@ -81,7 +81,7 @@ class Ask(BaseRecipe):
     async def _answer(
         self, video: Video, engine: Engine, clip: Clip, index: int, question: VideoQuestion
     ) -> CaptionRow:
-        rules = [*self.rules]
+        rules: list[Rule] = [*self.rules]
         if question.form == "choice":
             rules.append(one_of(question.options))
         elif question.form == "objects":
