@@ -108,7 +108,10 @@ class EvaluateConfig(Settings):
     buckets: Annotated[tuple[float, ...], LISTED, Flag("--buckets", metavar="LIST")] = (
         300, 600, 900, 1200, 1800,
     )  # fmt: skip
-    """Edges of the duration buckets, in seconds."""
+    """Edges of the duration buckets, in seconds; a bucket holds its lower edge, and the last one
+    both."""
+    relevance_from_0: Annotated[bool, Flag("--relevance-from-0")] = False
+    """Suite long asks for relevance from 0 to 5, as Video-ChatGPT does, and not from 1."""
     max_unscored_rate: Annotated[float, Flag("--max-unscored-rate")] = Field(
         default=0.1, ge=0, le=1
     )

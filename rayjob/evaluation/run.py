@@ -202,7 +202,13 @@ def _suite(
                 raise ConfigError(
                     "--suite long needs --labels (length), a judge (quality), or both"
                 )
-            suite = LongSuite(chosen, references, edges=config.buckets, judged=judged)
+            suite = LongSuite(
+                chosen,
+                references,
+                edges=config.buckets,
+                judged=judged,
+                relevance_from_0=config.relevance_from_0,
+            )
         known = [*references, *(each.video_id for each in quiz)]
     if known and suite.items.keys().isdisjoint(known):
         raise ConfigError(
