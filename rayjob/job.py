@@ -158,7 +158,7 @@ def export(prepared: Prepared) -> None:
         inputs = ((each.video_id, each.row) for each in prepared.inputs())
         exports.write_csv(prepared.store, prepared.tables, file, inputs=inputs, column=column)
     if config.export_jsonl:
-        exports.write_jsonl(prepared.store, prepared.tables, f"{name}.jsonl")
+        exports.write_jsonl(prepared.store, prepared.tables, name, reward_words=config.reward_words)
 
 
 @contextlib.contextmanager

@@ -220,6 +220,8 @@ def _settings_hash(config: Config, recipe: BaseRecipe) -> str:
         "min_words": config.recipe.min_words,
         "drop_abnormal": recipe.drop_abnormal,
     }
+    if recipe.samples > 1:
+        known["samples"] = recipe.samples
     # Without what is not set: that may only come to exist in a later version.
     plain = partial(BaseModel.model_dump, exclude_none=True)
     text = json.dumps(known, sort_keys=True, default=plain)

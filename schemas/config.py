@@ -110,6 +110,8 @@ class RecipeConfig(Settings):
     generation: GenerationConfig = GenerationConfig()
     max_attempts: int = Field(default=3, ge=1, le=20)
     """Answers that are asked for until one passes the checks."""
+    samples: int = Field(default=1, ge=1, le=64)
+    """Answers for each video, each a row with its sample; of recipes that ask once per video."""
     min_words: NonNegativeInt = 0
     """Shortest caption that is valid, in words."""
     on_too_long: Annotated[OnTooLong | None, _Recipes] = None
@@ -258,7 +260,10 @@ class RunConfig(Settings):
     csv: Annotated[bool, Flag("--csv")] = False
     """Write the input's rows with their captions too, as SkyCaptioner's scripts do."""
     export_jsonl: Annotated[bool, Flag("--export-jsonl")] = False
-    """Write messages for instruction tuning too: video, prompt and caption."""
+    """Write messages for instruction tuning too: video, prompt and caption; of several samples also
+    groups with rewards, and pairs of preference."""
+    reward_words: PositiveInt = 218
+    """Length, in words, at which the reward by length of a sample is highest."""
     storage: StorageOptions = StorageOptions()
     shards: ShardConfig = ShardConfig()
     health: HealthConfig = HealthConfig()

@@ -99,6 +99,10 @@ class CaptionRow:
     source_version: Annotated[str | None, _SOURCE_VERSION] = None
     settings_hash: Annotated[str | None, _SETTINGS_HASH] = None
     warnings: Annotated[list[str] | None, _WARNINGS] = None
+    sample: Annotated[
+        int | None,
+        "which of several answers, from 0; part of the key; null where one was asked for",
+    ] = None
     created_at: Annotated[datetime, _CREATED_AT] = field(default_factory=utc_now)
 
 

@@ -73,6 +73,8 @@ class Selection(Settings):
     """Only this run."""
     level: Annotated[Literal["video", "clip", "frame"], Flag("--level")] = "video"
     """What one caption is about."""
+    sample: Annotated[NonNegativeInt | None, Flag("--sample"), Unset("all")] = None
+    """Only this one of several answers for each video."""
     limit: Annotated[PositiveInt | None, Flag("--limit"), Unset("all")] = None
     """Take the first so many videos by id."""
     id_column: Annotated[str | None, Flag("--id-column"), Unset("found")] = None

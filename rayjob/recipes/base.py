@@ -6,6 +6,7 @@ See ``docs/recipes.md`` for a recipe of one's own, and ``omni`` for one that shi
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import hashlib
 import inspect
@@ -36,6 +37,9 @@ from schemas.recipe import Engine, Request, Video
 from schemas.settings import Settings, explain
 from schemas.structured import StructuredCaption
 from schemas.tables import CaptionRow, Level
+
+_SEEDS = 1000
+"""From one sample to the next, so that attempts do not meet another sample's seed."""
 
 _NEEDED = {"input", "context", "question"}
 """Places that a user's prompt has where the recipe's own has them."""
@@ -141,6 +145,10 @@ class BaseRecipe:
         )
         if config.min_words:
             self.rules = [*self.rules, min_words(config.min_words)]
+        if config.samples > 1 and type(self).caption is not BaseRecipe.caption:
+            raise ConfigError(f"recipe.samples: the recipe {self.name} does not ask once per video")
+        self.samples = config.samples
+        self.requests_per_video *= config.samples
         self.max_attempts = config.max_attempts
         self.drop_abnormal = config.drop_abnormal
         self.on_too_long = config.on_too_long or self.on_too_long
@@ -152,9 +160,16 @@ class BaseRecipe:
         """What else follows from the attributes, once they are those of the run."""
 
     async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
-        """One row for the whole video, or for each part of one that was cut to fit the model; see
-        :class:`schemas.recipe.Recipe`.
+        """One row for the whole video, or for each part of one that was cut to fit the model; of
+        several samples one for each. See :class:`schemas.recipe.Recipe`.
         """
+        if self.samples > 1:
+            drawn = await asyncio.gather(
+                *(self._sample(number, video, engine) for number in range(self.samples)),
+                return_exceptions=True,
+            )
+            listed = [rows for rows in drawn if not isinstance(rows, BaseException)]
+            return all_or_incomplete([row for rows in listed for row in rows], drawn)
         assert video.decoded is not None
         length, window_sec = video.decoded.info.duration_sec, video.decoded.info.window_sec
         if window_sec is None:
@@ -167,6 +182,16 @@ class BaseRecipe:
             return_exceptions=True,
         )
         return all_or_incomplete([end for end in ends if isinstance(end, CaptionRow)], ends)
+
+    async def _sample(self, number: int, video: Video, engine: Engine) -> Sequence[CaptionRow]:
+        """The rows of one of several samples, drawn with a seed of its own."""
+        sampling = copy.copy(self)
+        sampling.samples = 1
+        if self.generation.seed is not None:
+            seed = self.generation.seed + _SEEDS * number
+            sampling.generation = self.generation.model_copy(update={"seed": seed})
+        rows = await sampling.caption(video, engine)
+        return [dataclasses.replace(row, sample=number) for row in rows]
 
     async def _caption_window(self, video: Video, engine: Engine, window: Window) -> CaptionRow:
         assert video.decoded is not None

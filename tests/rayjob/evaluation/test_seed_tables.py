@@ -11,9 +11,10 @@ import pytest
 from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.measures import Bootstrap, Measure, figure, figures_of
 from rayjob.evaluation.scores import SCORES, Score, ScoreStore
-from rayjob.evaluation.suites.long import QUALITY, QUALITY_DIMENSIONS, LongSuite, length_score
+from rayjob.evaluation.suites.long import QUALITY, QUALITY_DIMENSIONS, LongSuite
 from rayjob.evaluation.suites.ugc import DIMENSIONS, UgcSuite
 from rayjob.output.store import TableStore
+from rayjob.recipes.rewards import length_score
 from tests.support.evaluations import scores
 
 FEW = Bootstrap(resamples=200, seed=0)

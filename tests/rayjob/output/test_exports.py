@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from rayjob.evaluation.inputs import Item
+from rayjob.evaluation.scores import ScoreStore
 from rayjob.job import export
 from rayjob.output.store import TableStore
 from rayjob.prepare import Prepared, prepare
@@ -192,3 +194,42 @@ def test_two_fusions_of_one_task_have_files_of_their_own(tmp_path: Path) -> None
     for name, video in (("t2v", "a"), ("t2v-short", "b")):
         lines = (tmp_path / f"exports/{name}_fusion_caption.csv").read_text("utf-8").splitlines()
         assert lines == ["path,t2v_fusion_caption", f"s3://videos/{video},This is {video}."]
+
+
+def test_groups_and_preferences_of_samples(tmp_path: Path) -> None:
+    """For the second stage of UGC-VideoCaptioner's training: rewards by length and by grades."""
+    right, short = " ".join(["word"] * 20), " ".join(["short"] * 10)
+    texts = [short, right, " ".join(["long"] * 80)]
+    rows = [caption("a", sample=number, caption=text) for number, text in enumerate(texts)]
+    rows += [caption("b", sample=number, caption=right) for number in range(2)]
+    made = captions_of(
+        together([results_table("a", captions=rows[:3]), results_table("b", captions=rows[3:])])
+    )
+    TableStore(tmp_path).write_table("fused/task=t2v/run_id=r1/part-00000.parquet", made)
+    export(prepared(tmp_path, export_jsonl=True, csv=True, reward_words=20))
+
+    def lines(name: str) -> list[dict[str, Any]]:
+        path = tmp_path / f"exports/{name}.jsonl"
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+    assert [line["messages"][1]["content"] for line in lines("t2v")] == [right, right]
+    first, *_ = lines("t2v-groups")
+    assert first["videos"] == ["s3://videos/a"] and first["solution"] == right
+    assert first["messages"] == [lines("t2v")[0]["messages"][0]]
+    assert [(each["sample"], each["reward"]) for each in first["samples"]] == [
+        (1, 1.0), (0, 0.5), (2, 0.0)
+    ]  # fmt: skip
+    assert {each["reward_rubric"] for each in first["samples"]} == {None}
+    (pair,) = lines("t2v-preferences")
+    assert pair["messages"][1]["content"] == right
+    assert pair["rejected_response"] == texts[2], "and none of two that are alike"
+    table = (tmp_path / "exports/t2v_fusion_caption.csv").read_text().splitlines()
+    assert table[1:] == [f"s3://videos/a,{short}", f"s3://videos/b,{right}"]
+
+    # A judge's grades of the short one, as the evaluation keeps them.
+    item = Item(video_id="a", text=short)
+    grades = [item.score(name, 5.0) for name in ("visual", "audio", "details")]
+    ScoreStore(TableStore(tmp_path), suite="ugc", run_id="r1").finish(grades)
+    export(prepared(tmp_path, export_jsonl=True, reward_words=20))
+    best = next(each for each in lines("t2v-groups")[0]["samples"] if each["sample"] == 0)
+    assert (best["reward_length"], best["reward_rubric"], best["reward"]) == (0.5, 1.0, 0.75)

@@ -72,6 +72,21 @@ async def test_sound_alone_and_picture_alone() -> None:
     assert len(prompts) == 3
 
 
+async def test_several_samples() -> None:
+    """Each drawn with a seed of its own, and checked and asked again for itself."""
+    recipe = Omni(RecipeConfig(samples=3))
+    engine = ScriptedEngine(lambda request: f"Seed {request.generation.seed}.")
+    rows = await recipe.caption(sample_video(recipe.plan), engine)
+    assert [(row.sample, row.caption) for row in rows] == [
+        (0, "Seed 42."), (1, "Seed 1042."), (2, "Seed 2042.")
+    ]  # fmt: skip
+    assert (recipe.requests_per_video, Omni.requests_per_video) == (3, 1)
+    (row,) = await Omni().caption(sample_video(Omni.plan), ScriptedEngine(["One."]))
+    assert row.sample is None
+    with pytest.raises(ConfigError, match="clips does not ask once per video"):
+        find_recipe("clips")(RecipeConfig(samples=2))
+
+
 def test_published_settings_of_omni() -> None:
     plan = Omni.plan
     assert (plan.num_frames, plan.max_pixels, plan.audio_rate) == (32, 100_352, 16_000)
