@@ -261,7 +261,10 @@ def test_the_event_loop_goes_on_meanwhile() -> None:
         watcher.cancel()
         return list(results)
 
+    began = time.perf_counter()
     *refused, good = asyncio.run(read())
+    whole = time.perf_counter() - began
     assert [type(each) for each in refused] == [UnusableMaterialError] * 3
     assert good.subjects == (WOMAN, DOG)  # type: ignore[attr-defined]
-    assert longest < 0.2
+    # On the loop each of the three would hold it for a third of the time.
+    assert longest < whole / 5
