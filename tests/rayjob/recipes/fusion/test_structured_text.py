@@ -256,8 +256,10 @@ def test_the_event_loop_goes_on_meanwhile() -> None:
 
     async def read() -> list[object]:
         watcher = asyncio.create_task(watch())
+        await asyncio.sleep(0)
         texts = [BROKEN_QUOTES] * 3 + [json.dumps(DOCUMENT)[:-1]]
         results = await asyncio.gather(*map(read_apart, texts), return_exceptions=True)
+        await asyncio.sleep(0.01)  # so that it sees a pause that has just ended
         watcher.cancel()
         return list(results)
 
