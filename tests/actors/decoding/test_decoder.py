@@ -306,6 +306,13 @@ def test_the_default_sound_track_is_taken(tmp_path: Path, default: int) -> None:
 Build = Callable[[Path], Path]
 
 
+def test_frames_at_parts_of_the_way_to_the_last(tmp_path: Path) -> None:
+    """As SkyCaptioner samples, but for the frame shown at each moment, where its script rounds."""
+    clip = load(render(tmp_path / "clip.mp4", count=60), num_frames=16, include_last=False)
+    assert numbers_of(clip.frames) == [int(i * 59 / 16 + 1e-6) for i in range(16)]
+    assert clip.timestamps == pytest.approx([i * 59 / 25 / 16 for i in range(16)], abs=0.002)
+
+
 def test_a_plan_of_sound_alone(tmp_path: Path) -> None:
     """No frame is decoded, and the facts about the picture are there all the same."""
     path = render(tmp_path / "clip.mp4", count=50, sounds=[Sound(seconds=2.0)])
