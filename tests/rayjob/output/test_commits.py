@@ -99,7 +99,7 @@ def test_an_upload_that_lands_after_the_next_run_is_not_read(store: TableStore) 
     fused = iter_material([store.url], recipe="omni", storage=store.options)
     assert sorted(each.video_id for each in fused) == names(4)
     assert sum(len(part.files) for part in list_parts(store, "captions")) == 1
-    exports.write(store, OMNI, name="omni", task="t2v", csv=False, jsonl=True)
+    exports.write_jsonl(store, OMNI, "omni", reward_words=200)
     assert len(store.read_bytes("exports/omni.jsonl").splitlines()) == 4
     # The next start sorts it out: what is newer stays.
     settled(Ledger(store, tables=OMNI), lock)
