@@ -8,7 +8,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +28,7 @@ from rayjob import graph
 from rayjob.capacity import cluster
 from rayjob.capacity.pool import EnginePool
 from rayjob.counts import Counts, counted
+from rayjob.exporting import after_run
 from rayjob.exporting.card import write_output_card
 from rayjob.inputs.todo import TodoList, discard_todo, unaccounted, write_todo
 from rayjob.output.commits import Commit
@@ -45,6 +46,7 @@ from rayjob.output.summary import (
 )
 from rayjob.output.timeline import Timeline
 from rayjob.prepare import Config, Prepared, prepare
+from rayjob.recipes.structured import Structured
 from rayjob.settings.redaction import shown_config
 from rayjob.settings.terminal import printable
 from rayjob.watching.health import (
@@ -57,7 +59,7 @@ from rayjob.watching.health import (
 )
 from rayjob.watching.progress import Progress
 from rayjob.watching.pulse import Pulse, dump
-from schemas.config import JobConfig
+from schemas.config import FuseConfig, JobConfig
 from schemas.errors import RayjobError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -74,13 +76,8 @@ _LAST_WORDS = (
 )
 
 
-def run(
-    config: Config, *, console: Console, finish: Callable[[Prepared], None] | None = None
-) -> int:
+def run(config: Config, *, console: Console) -> int:
     """Do every input that is not done yet; print the summary as the last line of stdout.
-
-    Args:
-        finish: what else to write when every input is accounted for.
 
     Returns:
         the exit code, 0 or 3.
@@ -133,20 +130,41 @@ def run(
             _check_accounted(prepared, todo, sink, run_id, counting)
             lock.check()
             summary = _summary(
-                run_id, todo, sink.counts, snapshot, config, gpu_sec=gpu_sec,
+                run_id, todo, sink.counts, snapshot, prepared, gpu_sec=gpu_sec,
                 wall_sec=time.monotonic() - began, started_at=started_at,
             )  # fmt: skip
             write_summary(prepared.store, summary)
             write_success(prepared.store, run_id, counting, guard=lock.check)
             if todo.todo:
                 write_output_card(prepared.store)
-            if finish is not None:
-                finish(prepared)
+            export(prepared)
         except UsageError as error:
             # What was wrong came up midway: credentials that expired, a shard that was damaged.
             raise RayjobError(f"{error}. {_GO_ON}") from error
     print(summary.to_line(), flush=True)
     return exit_code(summary, max_failure_rate=config.max_failure_rate)
+
+
+def export(prepared: Prepared) -> None:
+    """Write the files for others' tools that the configuration asks for.
+
+    Raises:
+        UsageError, OutputUnavailableError: as :func:`rayjob.exporting.after_run.write_csv`; or the
+            inputs cannot be listed any more.
+    """
+    config, recipe, name = prepared.config, prepared.recipe, prepared.name
+    if config.csv:
+        if isinstance(config, FuseConfig):
+            file, column = f"{name}_fusion_caption.csv", f"{recipe.name}_fusion_caption"
+        else:
+            file = f"{name}.csv"
+            column = "structural_caption" if isinstance(recipe, Structured) else "caption"
+        inputs = ((each.video_id, each.row) for each in prepared.inputs())
+        after_run.write_csv(prepared.store, prepared.tables, file, inputs=inputs, column=column)
+    if config.export_jsonl:
+        after_run.write_jsonl(
+            prepared.store, prepared.tables, name, reward_words=config.reward_words
+        )
 
 
 @contextlib.contextmanager
@@ -316,7 +334,7 @@ def _summary(
     todo: TodoList,
     counts: Counts,
     snapshot: Snapshot,
-    config: Config,
+    prepared: Prepared,
     *,
     gpu_sec: float,
     wall_sec: float,
@@ -327,6 +345,8 @@ def _summary(
     return RunSummary(
         **counts.model_dump(),
         run_id=run_id,
+        prompt_hash=prepared.recipe.prompt_hash,
+        prompt_source=prepared.recipe.prompt_source,
         videos_in=todo.total,
         manifest_rows=todo.manifest_rows,
         inputs_repeated=todo.repeated,
@@ -343,7 +363,7 @@ def _summary(
         engine_busy_fraction=busy_fraction(engines),
         engine_mean_running=mean_running(engines),
         refused_layers=dict(snapshot.refused_layers),
-        cost=Cost.of(gpu_sec=gpu_sec, price_per_gpu_hour=config.price_per_gpu_hour),
+        cost=Cost.of(gpu_sec=gpu_sec, price_per_gpu_hour=prepared.config.price_per_gpu_hour),
     )
 
 

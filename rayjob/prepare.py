@@ -203,8 +203,8 @@ def _settings_hash(config: Config, recipe: BaseRecipe) -> str:
     for name, path in [*options.items()]:
         if name in recipe.prompts:
             del options[name]  # its text stands in ``prompts``
-        elif name.endswith("_file") and os.path.isfile(path):
-            options[name] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        elif name.endswith("_file") and os.path.exists(path):
+            options[name] = _content_hash(Path(path))
     known = {
         "recipe": recipe.name,
         "source": _source(config, type(recipe)) if isinstance(config, FuseConfig) else None,
@@ -220,10 +220,19 @@ def _settings_hash(config: Config, recipe: BaseRecipe) -> str:
         "min_words": config.recipe.min_words,
         "drop_abnormal": recipe.drop_abnormal,
     }
+    if recipe.samples > 1:
+        known["samples"] = recipe.samples
     # Without what is not set: that may only come to exist in a later version.
     plain = partial(BaseModel.model_dump, exclude_none=True)
     text = json.dumps(known, sort_keys=True, default=plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _content_hash(path: Path) -> str:
+    """Of a file, or of the files of a folder."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    content = b"\0".join(file.read_bytes() for file in files if file.is_file())
+    return hashlib.sha256(content).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

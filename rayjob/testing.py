@@ -102,7 +102,7 @@ def sample_video(
     if plan.fps is not None:
         times = np.arange(0.0, seconds, 1 / plan.fps)
     else:
-        times = np.linspace(0.0, last, plan.num_frames or 1, endpoint=plan.include_last)
+        times = np.linspace(0.0, last, plan.num_frames or 0, endpoint=plan.include_last)
     width, height = plan.stretch_to or (_WIDTH, _HEIGHT)
     frames = np.full((len(times), height, width, 3), (20, 40, 120), dtype=np.uint8)
     side = height // 3

@@ -196,7 +196,7 @@ class Budget(BaseModel):
 
     def widest(self, plan: SamplingPlan) -> SamplingPlan:
         """A plan that asks for at least as much as any that :meth:`fit` makes of this one."""
-        if self.on_too_long != "window" or plan.num_frames is None:
+        if self.on_too_long != "window" or not plan.num_frames:
             return plan
         # Windows of one length may be half as long as the longest that fits.
         fps = 2 * plan.num_frames / _SHORTEST_WINDOW_SEC
@@ -264,7 +264,9 @@ class Budget(BaseModel):
         self, plan: SamplingPlan, *, seconds: float, sound_sec: float, size: tuple[int, int]
     ) -> Shown:
         part = min(seconds, self.part_sec or seconds)
-        frames = plan.num_frames or math.ceil(round(part * (plan.fps or 0.0), 6)) or 1
+        frames = plan.num_frames
+        if frames is None:
+            frames = math.ceil(round(part * (plan.fps or 0.0), 6)) or 1
         every = 1 / plan.fps if plan.fps else part / max(1, frames - plan.include_last)
         if self.part_frames is not None and frames > self.part_frames:
             frames, every = self.part_frames, part / self.part_frames
@@ -318,7 +320,7 @@ class Budget(BaseModel):
             return None
         parts = math.ceil(seconds / longest)
         window = seconds / parts
-        if plan.num_frames is not None:
+        if plan.num_frames:
             plan = plan.model_copy(update={"fps": plan.num_frames / window, "num_frames": None})
         return Fitting(
             plan=plan,

@@ -84,6 +84,8 @@ class GenerationConfig(Settings):
     """Sample among the likeliest tokens that together have this probability."""
     max_tokens: Annotated[PositiveInt | None, _Recipes] = None
     """Tokens of one answer at most."""
+    stop: Annotated[tuple[str, ...] | None, _Recipes] = None
+    """Texts before which an answer ends, such as a blank line."""
     repetition_penalty: Annotated[PositiveFloat | None, _Recipes] = None
     """Above 1, tokens that are there already become less likely."""
     seed: Annotated[int | None, _Recipes] = None
@@ -100,7 +102,7 @@ class RecipeConfig(Settings):
     name: Annotated[str, Flag("--recipe")] = "omni"
     """Recipe by name, FILE.py:CLASS or MODULE:CLASS."""
     prompt_file: Annotated[str | None, Flag("--prompt-file", metavar="FILE"), _Recipes] = None
-    """Text file with the prompt."""
+    """Text file with the whole prompt: the user's part, or parts below [system] and [user]."""
     system_prompt: Annotated[str | None, _Recipes] = None
     """System message; '' for none."""
     plan: Annotated[SamplingPlan | None, _Recipes] = None
@@ -108,6 +110,8 @@ class RecipeConfig(Settings):
     generation: GenerationConfig = GenerationConfig()
     max_attempts: int = Field(default=3, ge=1, le=20)
     """Answers that are asked for until one passes the checks."""
+    samples: int = Field(default=1, ge=1, le=64)
+    """Answers for each video, each a row with its sample; of recipes that ask once per video."""
     min_words: NonNegativeInt = 0
     """Shortest caption that is valid, in words."""
     on_too_long: Annotated[OnTooLong | None, _Recipes] = None
@@ -253,6 +257,13 @@ class RunConfig(Settings):
         NonNegativeFloat | None, Flag("--price-per-gpu-hour"), Unset("no costs")
     ] = None
     """Price of one GPU for an hour, in any currency."""
+    csv: Annotated[bool, Flag("--csv")] = False
+    """Write the input's rows with their captions too, as SkyCaptioner's scripts do."""
+    export_jsonl: Annotated[bool, Flag("--export-jsonl")] = False
+    """Write messages for instruction tuning too: video, prompt and caption; of several samples also
+    groups with rewards, and pairs of preference."""
+    reward_words: PositiveInt = 218
+    """Length, in words, at which the reward by length of a sample is highest."""
     storage: StorageOptions = StorageOptions()
     shards: ShardConfig = ShardConfig()
     health: HealthConfig = HealthConfig()
@@ -308,10 +319,6 @@ class FuseConfig(RunConfig):
         str | None, Flag("--source-recipe"), Unset("what the task is made for")
     ] = None
     """Name of the captioning to fuse."""
-    csv: Annotated[bool, Flag("--csv")] = False
-    """Write the CSV of SkyCaptioner's scripts too."""
-    export_jsonl: Annotated[bool, Flag("--export-jsonl")] = False
-    """Write messages for instruction tuning too: video, prompt and caption."""
 
     @model_validator(mode="before")
     @classmethod

@@ -31,8 +31,8 @@ class SamplingPlan(Settings):
     Exactly one of ``num_frames`` and ``fps`` is set.
     """
 
-    num_frames: PositiveInt | None = None
-    """Frames, evenly over the clip."""
+    num_frames: NonNegativeInt | None = None
+    """Frames, evenly over the clip; 0 for the sound alone."""
     fps: PositiveFloat | None = None
     """Frames per second of video."""
     include_last: bool = True
@@ -53,6 +53,8 @@ class SamplingPlan(Settings):
         """Check that the plan says how to sample, once."""
         if (self.num_frames is None) == (self.fps is None):
             raise ValueError("a sampling plan sets exactly one of num_frames and fps")
+        if self.num_frames == 0 and self.audio_rate is None:
+            raise ValueError("a sampling plan without frames takes the sound: set audio_rate")
         if self.stretch_to is not None and min(self.stretch_to) < 28:
             raise ValueError("stretch_to: each side has at least 28 pixels")
 

@@ -59,7 +59,7 @@ class Subject(_Fields):
 class StructuredCaption(_Fields):
     """A video in fields."""
 
-    subjects: list[Subject] = Field(min_length=1, max_length=MAX_SUBJECTS)
+    subjects: list[Subject] = Field(max_length=MAX_SUBJECTS)
     shot_type: ShotType = Field(description="how near the camera is")
     shot_angle: ShotAngle = Field(description="whether it looks up or down")
     shot_position: ShotPosition = Field(description="from which side it looks")

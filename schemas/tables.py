@@ -110,6 +110,10 @@ class CaptionRow:
     warnings: Annotated[list[str] | None, _WARNINGS] = None
     segment_start_sec: Annotated[float | None, _SEGMENT_START] = None
     segment_end_sec: Annotated[float | None, _SEGMENT_END] = None
+    sample: Annotated[
+        int | None,
+        "which of several answers, from 0; part of the key; null where one was asked for",
+    ] = None
     created_at: Annotated[datetime, _CREATED_AT] = field(default_factory=utc_now)
 
 

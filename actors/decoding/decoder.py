@@ -133,6 +133,8 @@ class VideoFile(contextlib.AbstractContextManager["VideoFile"]):
         if source.video is None and plan.audio_rate is None:
             # A model that is shown nothing writes a caption all the same.
             raise NoMediaStreamError("the file has no picture, and the plan takes no sound")
+        if source.audio is None and plan.num_frames == 0:
+            raise NoMediaStreamError("the file has no sound, and the plan takes no picture")
         track, expected, whole = None, allowance.by_header(), segment == WHOLE
         if source.audio is not None and expected.plan.audio_rate is not None:
             begin, end = segment.within(header_duration(source))
@@ -158,7 +160,7 @@ class VideoFile(contextlib.AbstractContextManager["VideoFile"]):
         if source.last_log():
             source.warn(f"the file is damaged: {source.last_log()}")
         pictures = None
-        if schedule is not None:
+        if schedule is not None and plan.num_frames != 0:
             pictures = decode_pictures(source, schedule, plan, span)
         audio = None
         if track is not None and plan.audio_rate is not None:

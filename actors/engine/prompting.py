@@ -68,6 +68,21 @@ class PromptBuilder:
                 f"{config.model} has no chat template for a user's message, and rayjob needs an "
                 f"instruct model: {error}"
             ) from error
+        self._needs_user = not self._takes_system_alone()
+
+    def _takes_system_alone(self) -> bool:
+        """Whether the template says a system message to which no user's turn belongs."""
+        if not self._is_jinja:
+            return False
+        said = "a system message"
+        try:
+            _, rendered = self._renderer.render_messages(
+                _messages(Request(prompt="", system=said), []), self._untokenized
+            )
+        # Whatever a template raises of a conversation that it was not written for.
+        except Exception:
+            return False
+        return said in rendered["prompt"]
 
     async def build(self, request: Request) -> ModelInput:
         """The input for one request. Media come before the text, as models are trained.
@@ -89,7 +104,8 @@ class PromptBuilder:
         request = await asyncio.to_thread(self._as_data, request, kinds, BREAK if is_exact else " ")
         is_broken = is_exact and BREAK in request.system + request.prompt
         _, rendered = await self._renderer.render_messages_async(
-            _messages(request, kinds), self._untokenized if is_broken else self._params
+            _messages(request, kinds, needs_user=self._needs_user),
+            self._untokenized if is_broken else self._params,
         )
         # A text would be tokenized later on, and some tokenizers would put their own tokens
         # before those of the template.
@@ -121,14 +137,19 @@ class PromptBuilder:
         return place
 
 
-def _messages(request: Request, kinds: list[str]) -> list[dict[str, Any]]:
-    """The conversation, with a place for each medium.
+def _messages(
+    request: Request, kinds: list[str], *, needs_user: bool = False
+) -> list[dict[str, Any]]:
+    """The conversation, with a place for each medium; where the user says and shows nothing, the
+    system message alone, unless ``needs_user``.
 
     With an id and no address vLLM renders a place for what it is handed elsewhere.
     """
     places = [{"type": f"{kind}_url", f"{kind}_url": None, "uuid": kind} for kind in kinds]
     user = {"role": "user", "content": [*places, {"type": "text", "text": request.prompt}]}
-    return [*([{"role": "system", "content": request.system}] if request.system else []), user]
+    system = [{"role": "system", "content": request.system}] if request.system else []
+    is_silent = not (request.prompt or kinds)
+    return system if system and is_silent and not needs_user else [*system, user]
 
 
 def _audible(clip: Clip) -> Clip:

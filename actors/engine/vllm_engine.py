@@ -184,7 +184,7 @@ def _sampling_params(request: Request) -> Any:
     chosen: GenerationConfig = request.generation
     guided = StructuredOutputsParams(json=request.json_schema) if request.json_schema else None
     return SamplingParams(
-        **chosen.model_dump(exclude_none=True),
+        **chosen.model_dump(mode="json", exclude_none=True),
         structured_outputs=guided,
         # Pieces of an answer are signs of life; ``stream_interval`` keeps them few.
         output_kind=RequestOutputKind.CUMULATIVE,

@@ -17,7 +17,7 @@ from schemas.config import EngineConfig, RunId
 from schemas.media import StorageOptions
 from schemas.settings import LISTED, NO_FLAGS, Flag, Settings, Unset
 
-SuiteName = Literal["basic", "ugc", "structured", "long"]
+SuiteName = Literal["basic", "ugc", "answers", "structured", "long"]
 
 
 class JudgeConfig(Settings):
@@ -76,6 +76,8 @@ class Selection(Settings):
     """Only this run."""
     level: Annotated[Literal["video", "clip", "frame"], Flag("--level")] = "video"
     """What one caption is about."""
+    sample: Annotated[NonNegativeInt | None, Flag("--sample"), Unset("all")] = None
+    """Only this one of several answers for each video."""
     limit: Annotated[PositiveInt | None, Flag("--limit"), Unset("all")] = None
     """Take the first so many videos by id."""
     id_column: Annotated[str | None, Flag("--id-column"), Unset("found")] = None
@@ -89,7 +91,8 @@ class EvaluateConfig(Settings):
 
     input: Annotated[str | None, Flag("--input", "-i", metavar="WHERE")] = None
     """An output of rayjob caption or fuse, a folder of Parquet files, or a .csv, .jsonl or
-    .parquet file with an id and a text column; local or s3://."""
+    .parquet file with an id and a text column; for suite ugc also a .json of published scores;
+    local or s3://."""
     suite: Annotated[SuiteName, Flag("--suite")] = "basic"
     """What is measured."""
     compare: Annotated[tuple[str, str] | None, Flag("--compare", metavar="A B")] = None
@@ -101,7 +104,7 @@ class EvaluateConfig(Settings):
     """The labels' column."""
     questions: Annotated[str | None, Flag("--questions", metavar="FILE")] = None
     """Questions for suite ugc: video_id, question, answer, type (audio, visual, joint), perhaps
-    options and question_id."""
+    options and question_id. For suite answers: what the recipe ask was asked."""
     scores: Annotated[str | None, Flag("--scores", metavar="WHERE"), Unset("the input")] = None
     """Output whose scores/ takes them."""
     selection: Selection = Selection()
@@ -110,7 +113,10 @@ class EvaluateConfig(Settings):
     buckets: Annotated[tuple[float, ...], LISTED, Flag("--buckets", metavar="LIST")] = (
         300, 600, 900, 1200, 1800,
     )  # fmt: skip
-    """Edges of the duration buckets, in seconds."""
+    """Edges of the duration buckets, in seconds; a bucket holds its lower edge, and the last one
+    both."""
+    relevance_from_0: Annotated[bool, Flag("--relevance-from-0")] = False
+    """Suite long asks for relevance from 0 to 5, as Video-ChatGPT does, and not from 1."""
     max_unscored_rate: Annotated[float, Flag("--max-unscored-rate")] = Field(
         default=0.1, ge=0, le=1
     )
@@ -129,6 +135,8 @@ class EvaluateConfig(Settings):
             raise ValueError("--compare names the runs itself: leave --run-id out")
         if list(self.buckets) != sorted(set(self.buckets)) or len(self.buckets) < 2:
             raise ValueError("--buckets takes at least two rising numbers of seconds: 300,600,900")
-        if self.questions is not None and self.suite != "ugc":
-            raise ValueError("--questions belongs to --suite ugc")
+        if self.questions is not None and self.suite not in ("ugc", "answers"):
+            raise ValueError("--questions belongs to --suite ugc and --suite answers")
+        if self.suite == "answers" and self.questions is None:
+            raise ValueError("--suite answers needs --questions, what the recipe ask was asked")
         return self

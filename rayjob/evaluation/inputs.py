@@ -25,7 +25,7 @@ _TEXT_COLUMNS = (
 _STRUCTURED_COLUMNS = ("structured", "structural_caption")
 _COLUMNS = (
     "video_id", "level", "index", "caption", "structured", "caption_status", "duration_sec",
-    "model",
+    "model", "details", "sample",
 )  # fmt: skip
 
 
@@ -38,6 +38,8 @@ class Item:
         structured: the answer as JSON, None unless there is one.
         recipe: the recipe or fusion task, "" where the input does not say.
         model: the model that wrote it, "" where the input does not say.
+        details: JSON object of what else its recipe told, None without any.
+        sample: which of several answers, None where there is one.
         status: "ok", "truncated" or "invalid"; None where the input does not say.
         caption_hash: first 16 hex digits of the SHA-256 of ``text``.
     """
@@ -50,6 +52,8 @@ class Item:
     run_id: str = ""
     level: str = "video"
     index: int = 0
+    details: str | None = None
+    sample: int | None = None
     status: str | None = None
     duration_sec: float | None = None
     caption_hash: str = field(init=False)
@@ -109,7 +113,9 @@ def load_items(where: str, selection: Selection, storage: StorageOptions) -> lis
     kept = [
         item
         for item in items
-        if selection.recipe in (None, item.recipe) and selection.run_id in (None, item.run_id)
+        if selection.recipe in (None, item.recipe)
+        and selection.run_id in (None, item.run_id)
+        and selection.sample in (None, item.sample)
     ]
     if not kept:
         there = sorted({f"recipe {item.recipe}, run {item.run_id}" for item in items})
@@ -137,6 +143,8 @@ def one_per_video(items: Sequence[Item], selection: Selection) -> list[Item]:
     ids = {item.video_id for item in chosen}
     if len(ids) < len(chosen):
         kinds = sorted({f"--recipe {item.recipe} --run-id {item.run_id}" for item in chosen})
+        samples = {item.sample for item in chosen} - {None}
+        kinds += [f"--sample {sample}" for sample in sorted(filter(None, samples))]
         raise SourceError(
             f"{len(chosen)} captions for {len(ids)} videos, and a video can be judged once. "
             f"Choose among: {'; '.join(kinds)}"
@@ -191,6 +199,8 @@ def items_of(
                 model=_text(row.get("model")),
                 level=_text(row.get("level")) or "video",
                 index=int(row.get("index") or 0),
+                details=row.get("details"),
+                sample=row.get("sample"),
                 status=row.get("caption_status"),
                 duration_sec=seconds(row),
             )

@@ -31,14 +31,17 @@ from rayjob.evaluation.outcome import (
     show_evaluation,
 )
 from rayjob.evaluation.panel import Panel
+from rayjob.evaluation.score_files import is_score_file, load_score_file
 from rayjob.evaluation.scores import Score, ScoreStore
 from rayjob.evaluation.suites import Suite
+from rayjob.evaluation.suites.answers import AnswersSuite
 from rayjob.evaluation.suites.basic import BasicSuite, all_figures
 from rayjob.evaluation.suites.long import LongSuite
 from rayjob.evaluation.suites.structured import StructuredSuite
 from rayjob.evaluation.suites.ugc import UgcSuite
 from rayjob.evaluation.tablefiles import is_table
 from rayjob.output.store import TableStore
+from rayjob.recipes.questions import load_questions
 from schemas.config import RUN_ID
 from schemas.errors import ConfigError
 
@@ -48,6 +51,7 @@ class _Side:
     """One set of captions: what is evaluated of it, and where its scores go.
 
     Attributes:
+        table: None where they are kept nowhere, as of a file that has them already.
         scores, asked: what came of it, and how many questions were asked for that.
     """
 
@@ -55,8 +59,7 @@ class _Side:
     where: str
     suite: Suite
     basic: BasicSuite
-    store: TableStore
-    table: ScoreStore
+    table: ScoreStore | None
     scores: list[Score] = field(default_factory=list)
     asked: int = 0
 
@@ -79,15 +82,19 @@ def run(config: EvaluateConfig, console: Console) -> int:
     bootstrap = Bootstrap(resamples=config.resamples, seed=config.seed)
     evaluations = []
     for side in sides:
-        side.table.finish(side.scores)
         evaluations.append(_evaluation(config, side, judge, bootstrap))
-        where = save(side.store, evaluations[-1])
+        where = side.where
+        if side.table is not None:
+            side.table.finish(side.scores)
+            where = save(side.table.store, evaluations[-1])
         show_evaluation(evaluations[-1], where, console)
     result: Evaluation | Comparison = evaluations[0]
     if config.compare is not None:
         scores = [side.scores for side in sides]
         result = comparison(evaluations, sides[0].suite.measures, scores, bootstrap)
-        show_comparison(result, save(sides[1].store, result), console)
+        table = sides[1].table
+        where = sides[1].where if table is None else save(table.store, result)
+        show_comparison(result, where, console)
     print(result.model_dump_json(), flush=True)
     too_many = any(each.unscored.rate > config.max_unscored_rate for each in evaluations)
     return EXIT_TOO_MANY_UNSCORED if too_many else 0
@@ -129,6 +136,8 @@ def _sides(config: EvaluateConfig, *, judged: bool) -> list[_Side]:
 
 
 def _side(config: EvaluateConfig, where: str, selection: Selection, *, judged: bool) -> _Side:
+    if config.suite == "ugc" and is_score_file(where):
+        return _scored_side(config, where)
     items = load_items(where, selection, config.storage)
     basic = BasicSuite(items)
     suite = basic if config.suite == "basic" else _suite(config, items, selection, judged=judged)
@@ -142,14 +151,29 @@ def _side(config: EvaluateConfig, where: str, selection: Selection, *, judged: b
         where=where,
         suite=suite,
         basic=basic,
-        store=store,
         table=ScoreStore(store, suite=config.suite, run_id=name),
+    )
+
+
+def _scored_side(config: EvaluateConfig, where: str) -> _Side:
+    """A file of scores."""
+    name = _name(where, ())
+    store = None if config.scores is None else TableStore(config.scores, config.storage)
+    return _Side(
+        name=name,
+        where=where,
+        suite=load_score_file(where, config.storage),
+        basic=BasicSuite(()),
+        table=None if store is None else ScoreStore(store, suite=config.suite, run_id=name),
     )
 
 
 def _suite(
     config: EvaluateConfig, items: Sequence[Item], selection: Selection, *, judged: bool
 ) -> Suite:
+    if config.suite == "answers":
+        assert config.questions is not None
+        return AnswersSuite(items, load_questions(config.questions), judged=judged)
     chosen = one_per_video(items, selection)
     suite: Suite
     known: Iterable[str]
@@ -181,7 +205,13 @@ def _suite(
                 raise ConfigError(
                     "--suite long needs --labels (length), a judge (quality), or both"
                 )
-            suite = LongSuite(chosen, references, edges=config.buckets, judged=judged)
+            suite = LongSuite(
+                chosen,
+                references,
+                edges=config.buckets,
+                judged=judged,
+                relevance_from_0=config.relevance_from_0,
+            )
         known = [*references, *(each.video_id for each in quiz)]
     if known and suite.items.keys().isdisjoint(known):
         raise ConfigError(
@@ -196,7 +226,7 @@ def _name(where: str, items: Sequence[Item]) -> str:
     runs = {item.run_id for item in items}
     if len(runs) == 1 and RUN_ID.fullmatch(name := runs.pop()):
         return name
-    if not is_table(where):
+    if not (is_table(where) or is_score_file(where)):
         return ALL_RUNS
     stem = re.sub(r"[^A-Za-z0-9._-]", "-", posixpath.splitext(posixpath.basename(where))[0])
     return stem if RUN_ID.fullmatch(stem) else f"file-{stem}"[:100]
@@ -225,6 +255,8 @@ async def _ask(
 
     async with contextlib.nullcontext() if asker is None else contextlib.aclosing(asker):
         for side in sides:
+            if side.table is None:
+                continue
             panel = Panel(
                 judge=asker,
                 name=judge,

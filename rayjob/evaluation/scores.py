@@ -103,7 +103,7 @@ class ScoreStore:
     """
 
     def __init__(self, store: TableStore, *, suite: str, run_id: str) -> None:
-        self._store = store
+        self.store = store
         self._suite = f"scores/suite={suite}"
         self.folder = f"{self._suite}/run_id={quote(run_id, safe='')}"
         self._waiting: list[Score] = []
@@ -153,18 +153,18 @@ class ScoreStore:
         if merged:
             self._write("scores", merged)
         for entry in before:
-            self._store.delete(entry.path)
+            self.store.delete(entry.path)
 
     def _entries(self, folder: str) -> Iterable[Entry]:
-        return self._store.list(folder, suffix=".parquet")
+        return self.store.list(folder, suffix=".parquet")
 
     def _read(self, entry: Entry) -> list[Score]:
-        table = self._store.read_table(entry)
+        table = self.store.read_table(entry)
         return [Score(**row) for row in table.select(SCORES.names).to_pylist()]
 
     def _write(self, kind: str, rows: Sequence[Score]) -> None:
         table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema=SCORES)
-        self._store.write_table(f"{self.folder}/{kind}-{secrets.token_hex(6)}.parquet", table)
+        self.store.write_table(f"{self.folder}/{kind}-{secrets.token_hex(6)}.parquet", table)
 
 
 def _deduplicated(rows: Iterable[Score]) -> list[Score]:

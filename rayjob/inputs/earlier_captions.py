@@ -131,5 +131,5 @@ def _from_csv(place: str, storage: StorageOptions) -> Iterator[Input]:
             metadata=json.dumps(columns, sort_keys=True) if columns else None,
             source_version=line.source_version,
             material=Material(rows=(row,), info=None).to_json(),
-            is_row=True,
+            row=line.row,
         )

@@ -27,7 +27,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -64,7 +64,7 @@ class Input:
             without any.
         source_version: changes when the content changes; None where unknown.
         material: JSON document of earlier captions, None where the video is the input.
-        is_row: whether it was a row of a manifest.
+        row: the cells of the manifest's row by column, None where it was not in a manifest.
     """
 
     video_id: str
@@ -72,7 +72,7 @@ class Input:
     metadata: str | None = None
     source_version: str | None = None
     material: str | None = None
-    is_row: bool = field(default=False, compare=False)
+    row: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for text in (self.video_id, self.uri):
@@ -122,7 +122,8 @@ def _inputs(row: Mapping[str, Any], folder: str) -> Iterator[Input]:
             for name, cell in own.items()
             if name != column or (_is_video(cell) and cell["bytes"] and cell.get("path"))
         }
-        yield _input(uri, folder, fragment, others, is_one_of_many=is_one_of_many)
+        found = _input(uri, folder, fragment, others, is_one_of_many=is_one_of_many)
+        yield replace(found, row=own)
 
 
 def _uri_column(row: Mapping[str, Any]) -> str:
@@ -152,7 +153,6 @@ def _input(
         uri + fragment,
         metadata_json({name: others[name] for name in others if name != id_column}),
         None if version in (None, "") else str(version),
-        is_row=True,
     )
 
 

@@ -240,7 +240,7 @@ class _Selection:
         if len(again) and self._repeated_example is None:
             self._repeated_example = ids[again[0]]
         self._repeated += len(again)
-        self._rows += sum(each.is_row for each in batch[:stop])
+        self._rows += sum(each.row is not None for each in batch[:stop])
         moved = np.flatnonzero(is_new & is_done & has_moved(finished[:stop], now[:stop]))
         if len(moved) and self._moved_example is None:
             self._moved_example = ids[moved[0]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from rayjob.counts import Counts
@@ -33,6 +35,14 @@ class RunSummary(Counts):
     """The figures of a finished run. Times in seconds of wall time."""
 
     run_id: str = Field(description="the name of its folder")
+    prompt_hash: str = Field(
+        default="", description="of system message and prompts, as in the captions' column"
+    )
+    prompt_source: Literal["own", "built-in", ""] = Field(
+        default="",
+        description="`own` where a prompt or the system message is the user's; `built-in` where "
+        "all are the recipe's",
+    )
     videos_in: int = Field(ge=0, description="inputs of this run, with those skipped")
     manifest_rows: int = Field(
         default=0,

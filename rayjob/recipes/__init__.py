@@ -19,11 +19,15 @@ from schemas.errors import ConfigError
 
 BUILT_IN = {
     "omni": "rayjob.recipes.omni:Omni",
+    "ask": "rayjob.recipes.ask:Ask",
+    "heard": "rayjob.recipes.omni:Heard",
+    "seen": "rayjob.recipes.omni:Seen",
     "structured": "rayjob.recipes.structured:Structured",
-    "clips": "rayjob.recipes.clips:Clips",
-    "t2v": "rayjob.recipes.fusion:TextToVideo",
-    "long": "rayjob.recipes.long:Long",
-    "i2v": "rayjob.recipes.fusion:ImageToVideo",
+    "clips": "rayjob.recipes.longform.clips:Clips",
+    "one-pass": "rayjob.recipes.longform.one_pass:OnePass",
+    "t2v": "rayjob.recipes.fusion.texts:TextToVideo",
+    "long": "rayjob.recipes.longform.long:Long",
+    "i2v": "rayjob.recipes.fusion.texts:ImageToVideo",
 }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from rayjob.recipes.rules import TRUNCATED, Rule, first_reason
+from rayjob.recipes.rules import REPEATS, TRUNCATED, Rule, first_reason
 from schemas.config import GenerationConfig
 from schemas.errors import AbnormalCaptionError, CaptionError, IncompleteError
 from schemas.recipe import Answer, Asker, Request
@@ -14,6 +15,9 @@ from schemas.tables import CaptionRow, CaptionStatus
 
 _RETRY_TEMPERATURE = 0.2
 """Lowest temperature of a second attempt: a greedy answer would come out the same."""
+
+_RETRY_PENALTY = 1.1
+"""Lowest penalty on repetition after an answer that repeated itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,8 @@ async def ask(
 ) -> Outcome:
     """Ask until an answer keeps all rules, at most ``max_attempts`` times.
 
-    Attempts after the first shift the seed. If none is valid, the first one is kept, with
+    Attempts after the first shift the seed, and after an answer that repeated itself make
+    repetition less likely. If none is valid, the first one is kept, with
     its reason.
 
     Raises:
@@ -60,25 +65,52 @@ async def ask(
     answers: list[Answer] = []
     reasons: list[str | None] = []
     while len(answers) < max_attempts:
-        attempt = dataclasses.replace(
-            request, generation=_shifted(request.generation, len(answers))
-        )
+        attempt = dataclasses.replace(request, generation=_shifted(request.generation, reasons))
         answers.append(await engine.ask(attempt))
         reasons.append(first_reason(answers[-1], rules))
         if reasons[-1] is None:
             break
     chosen = len(answers) - 1 if reasons[-1] is None else 0
-    reason = reasons[chosen]
-    if reason is not None and drop_abnormal:
-        raise AbnormalCaptionError(f"{reason}: {answers[chosen].text[:200]!r}")
-    return Outcome(
-        answer=answers[chosen],
-        status="ok" if reason is None else "truncated" if reason == TRUNCATED else "invalid",
-        reason=reason,
-        attempts=len(answers),
+    answer = dataclasses.replace(
+        answers[chosen],
         prompt_tokens=sum(answer.prompt_tokens for answer in answers),
         output_tokens=sum(answer.output_tokens for answer in answers),
     )
+    return _outcome(answer, reasons[chosen], len(answers), drop_abnormal)
+
+
+def _outcome(answer: Answer, reason: str | None, attempts: int, drop_abnormal: bool) -> Outcome:
+    if reason is not None and drop_abnormal:
+        raise AbnormalCaptionError(f"{reason}: {answer.text[:200]!r}")
+    return Outcome(
+        answer=answer,
+        status="ok" if reason is None else "truncated" if reason == TRUNCATED else "invalid",
+        reason=reason,
+        attempts=attempts,
+        prompt_tokens=answer.prompt_tokens,
+        output_tokens=answer.output_tokens,
+    )
+
+
+def joined(outcomes: Sequence[Outcome], *, rules: Sequence[Rule], drop_abnormal: bool) -> Outcome:
+    """Texts that follow each other as one, in paragraphs.
+
+    Args:
+        rules: what the whole must keep, beside what each part was held to.
+
+    Raises:
+        AbnormalCaptionError: it is not valid, and ``drop_abnormal`` is set.
+    """
+    cut = any(each.answer.finish_reason == "length" for each in outcomes)
+    answer = Answer(
+        text="\n\n".join(each.answer.text for each in outcomes),
+        finish_reason="length" if cut else "stop",
+        prompt_tokens=sum(each.prompt_tokens for each in outcomes),
+        output_tokens=sum(each.output_tokens for each in outcomes),
+    )
+    broken = next((each.reason for each in outcomes if each.reason is not None), None)
+    reason = broken or first_reason(answer, rules)
+    return _outcome(answer, reason, max(each.attempts for each in outcomes), drop_abnormal)
 
 
 def all_or_incomplete(rows: Sequence[CaptionRow], ends: Sequence[object]) -> Sequence[CaptionRow]:
@@ -105,12 +137,15 @@ def all_or_incomplete(rows: Sequence[CaptionRow], ends: Sequence[object]) -> Seq
     return rows
 
 
-def _shifted(generation: GenerationConfig, attempt: int) -> GenerationConfig:
-    if attempt == 0:
+def _shifted(generation: GenerationConfig, reasons: Sequence[str | None]) -> GenerationConfig:
+    """How the next answer is sampled, after answers with these reasons."""
+    if not reasons:
         return generation
-    return generation.model_copy(
-        update={
-            "seed": None if generation.seed is None else generation.seed + attempt,
-            "temperature": max(generation.temperature or 0.0, _RETRY_TEMPERATURE),
-        }
-    )
+    changes: dict[str, Any] = {
+        "seed": None if generation.seed is None else generation.seed + len(reasons),
+        "temperature": max(generation.temperature or 0.0, _RETRY_TEMPERATURE),
+    }
+    if (reasons[-1] or "").startswith(REPEATS):
+        given = generation.repetition_penalty or 1.0
+        changes["repetition_penalty"] = max(given, _RETRY_PENALTY)
+    return generation.model_copy(update=changes)

@@ -6,6 +6,7 @@ See ``docs/recipes.md`` for a recipe of one's own, and ``omni`` for one that shi
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import hashlib
 import inspect
@@ -17,7 +18,16 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from rayjob.recipes.asking import Outcome, all_or_incomplete, ask
-from rayjob.recipes.rules import Rule, complete, min_words, no_endless_repetition, non_empty
+from rayjob.recipes.prompt_files import Prompt, PromptSource, filled
+from rayjob.recipes.rules import (
+    Rule,
+    complete,
+    min_words,
+    no_echo,
+    no_endless_repetition,
+    non_empty,
+    prose,
+)
 from rayjob.recipes.windows import Window, cut, frames_within, windows_over
 from schemas.budget import OnTooLong
 from schemas.config import GenerationConfig, RecipeConfig
@@ -28,7 +38,11 @@ from schemas.settings import Settings, explain
 from schemas.structured import StructuredCaption
 from schemas.tables import CaptionRow, Level
 
-_PLACES = ("{input}", "{context}")
+_SEEDS = 1000
+"""From one sample to the next, so that attempts do not meet another sample's seed."""
+
+_NEEDED = {"input", "context", "question"}
+"""Places that a user's prompt has where the recipe's own has them."""
 
 
 class BaseRecipe:
@@ -44,7 +58,8 @@ class BaseRecipe:
     Attributes:
         name: the ``recipe`` partition of the tables; letters, digits, '_' and '-'.
         model: checkpoint folder or hub name.
-        prompt: the text, or a file that ends in ".txt", relative to the file of its class.
+        prompt: the text, or a file that ends in ".txt", relative to the file of its class; with a
+            system message, where it has one (:mod:`rayjob.recipes.prompt_files`).
         system: the system message, "" for none.
         plan: what is extracted from each video; None for a recipe that works on earlier
             captions, which overrides :meth:`caption`.
@@ -52,8 +67,8 @@ class BaseRecipe:
         rules: what an answer must keep, the first broken one is its reason; it is asked for
             again where it does not.
         options: what only this recipe can be told (``recipe.options``): a pydantic model.
-        prompts: further prompts as ``prompt``, by the name of the option that holds a user's
-            file for each.
+        prompts: further prompts as ``prompt``, asked with the same system message, by the name
+            of the option that holds a user's file for each.
         max_model_len: context in tokens.
         max_num_seqs: requests that an engine batches at once.
         requests_per_video: requests that one video has in the engine at once, about; an
@@ -64,9 +79,10 @@ class BaseRecipe:
             parts by itself.
         prompt_hash: of an instance, first 16 hex digits of the SHA-256 of system message and
             prompts.
+        prompt_source: of an instance, "own" where any of them is a user's.
 
     Raises:
-        ConfigError: a prompt file cannot be read or is empty, or lacks a place that the
+        ConfigError: a prompt file cannot be read or is not a prompt, or lacks a place that the
             recipe's prompt fills in; an option is wrong.
     """
 
@@ -98,13 +114,29 @@ class BaseRecipe:
         if config.plan is not None and self.plan is None:
             raise ConfigError(f"recipe.plan: the recipe {self.name} decodes nothing")
         self.options = _options(self.options, config.options)
-        self.prompts = {
-            option: self._text("prompts", default, getattr(self.options, option))
+        further = {
+            option: self._prompt("prompts", default, getattr(self.options, option))
             for option, default in self.prompts.items()
         }
-        self.prompt = self._text("prompt", self.prompt, config.prompt_file)
+        if any(each.system for each in further.values()):
+            raise ConfigError("only recipe.prompt_file may hold a system message")
+        self.prompts = {option: each.user for option, each in further.items()}
+        files = [config.prompt_file, *(getattr(self.options, option) for option in further)]
+        prompt = self._prompt("prompt", self.prompt, config.prompt_file)
+        self.prompt = prompt.user
+        # A user's file is all that is said.
+        self.system = prompt.system or (self.system if config.prompt_file is None else "")
         if config.system_prompt is not None:
-            self.system = config.system_prompt
+            said = Prompt(user=self.prompt, system=config.system_prompt)
+            lost = _NEEDED.intersection(prompt.places()) - set(said.places())
+            if lost:
+                raise ConfigError(
+                    f"recipe.system_prompt takes the place of a text with {{{lost.pop()}}}, where "
+                    "the input belongs"
+                )
+            self.system = said.system
+        is_own = any(files) or config.system_prompt is not None
+        self.prompt_source: PromptSource = "own" if is_own else "built-in"
         texts = "\0".join([self.system, self.prompt, *self.prompts.values()])
         self.prompt_hash = hashlib.sha256(texts.encode()).hexdigest()[:16]
         self.plan = config.plan or self.plan
@@ -113,6 +145,10 @@ class BaseRecipe:
         )
         if config.min_words:
             self.rules = [*self.rules, min_words(config.min_words)]
+        if config.samples > 1 and type(self).caption is not BaseRecipe.caption:
+            raise ConfigError(f"recipe.samples: the recipe {self.name} does not ask once per video")
+        self.samples = config.samples
+        self.requests_per_video *= config.samples
         self.max_attempts = config.max_attempts
         self.drop_abnormal = config.drop_abnormal
         self.on_too_long = config.on_too_long or self.on_too_long
@@ -124,9 +160,16 @@ class BaseRecipe:
         """What else follows from the attributes, once they are those of the run."""
 
     async def caption(self, video: Video, engine: Engine) -> Sequence[CaptionRow]:
-        """One row for the whole video, or for each part of one that was cut to fit the model; see
-        :class:`schemas.recipe.Recipe`.
+        """One row for the whole video, or for each part of one that was cut to fit the model; of
+        several samples one for each. See :class:`schemas.recipe.Recipe`.
         """
+        if self.samples > 1:
+            drawn = await asyncio.gather(
+                *(self._sample(number, video, engine) for number in range(self.samples)),
+                return_exceptions=True,
+            )
+            listed = [rows for rows in drawn if not isinstance(rows, BaseException)]
+            return all_or_incomplete([row for rows in listed for row in rows], drawn)
         assert video.decoded is not None
         length, window_sec = video.decoded.info.duration_sec, video.decoded.info.window_sec
         if window_sec is None:
@@ -139,6 +182,16 @@ class BaseRecipe:
             return_exceptions=True,
         )
         return all_or_incomplete([end for end in ends if isinstance(end, CaptionRow)], ends)
+
+    async def _sample(self, number: int, video: Video, engine: Engine) -> Sequence[CaptionRow]:
+        """The rows of one of several samples, drawn with a seed of its own."""
+        sampling = copy.copy(self)
+        sampling.samples = 1
+        if self.generation.seed is not None:
+            seed = self.generation.seed + _SEEDS * number
+            sampling.generation = self.generation.model_copy(update={"seed": seed})
+        rows = await sampling.caption(video, engine)
+        return [dataclasses.replace(row, sample=number) for row in rows]
 
     async def _caption_window(self, video: Video, engine: Engine, window: Window) -> CaptionRow:
         assert video.decoded is not None
@@ -163,6 +216,8 @@ class BaseRecipe:
         engine: Engine,
         *,
         prompt: str | None = None,
+        places: Mapping[str, str] = {},
+        quotable: Sequence[str] | None = None,
         clip: Clip | None = None,
         json_schema: dict[str, Any] | None = None,
         generation: GenerationConfig | None = None,
@@ -172,23 +227,33 @@ class BaseRecipe:
         """Ask as the recipe's attributes say, but for what is given here.
 
         Args:
-            prompt: the prompt with its places filled in.
+            prompt: another one than the recipe's.
+            places: what stands in the places of prompt and system message, ``{input}`` by
+                ``input``.
+            quotable: texts in the places that the answer may tell word for word, by default all
+                (:func:`rayjob.recipes.rules.no_echo`).
             clip, json_schema: see :class:`schemas.recipe.Request`.
             drop_abnormal: False for what is not the caption of a whole video.
 
         Raises:
             AbnormalCaptionError, CaptionError: see :func:`rayjob.recipes.asking.ask`.
         """
+        request = Request(
+            prompt=filled(self.prompt if prompt is None else prompt, places),
+            system=filled(self.system, places),
+            clip=clip,
+            generation=generation or self.generation,
+            json_schema=json_schema,
+        )
+        rules = [*(self.rules if rules is None else rules)]
+        if prose in rules:
+            quotable = [*places.values()] if quotable is None else quotable
+            echo = no_echo(f"{request.system}\n{request.prompt}", quotable)
+            rules.insert(rules.index(prose) + 1, echo)
         return await ask(
             engine,
-            Request(
-                prompt=self.prompt if prompt is None else prompt,
-                system=self.system,
-                clip=clip,
-                generation=generation or self.generation,
-                json_schema=json_schema,
-            ),
-            rules=self.rules if rules is None else rules,
+            request,
+            rules=rules,
             max_attempts=self.max_attempts,
             drop_abnormal=self.drop_abnormal if drop_abnormal is None else drop_abnormal,
         )
@@ -251,34 +316,26 @@ class BaseRecipe:
             warnings=None if video.decoded is None else list(video.decoded.warnings),
         )
 
-    def _text(self, attribute: str, default: str, file: str | None) -> str:
-        """A prompt's text: the user's file, or what the class has in an attribute."""
+    def _prompt(self, attribute: str, default: str, file: str | None) -> Prompt:
+        """The user's file, or what the class has in an attribute."""
         if default.endswith(".txt"):
             owner = next(kind for kind in type(self).__mro__ if attribute in vars(kind))
-            default = _read(Path(inspect.getfile(owner)).parent / default)
+            built_in = Prompt.read(Path(inspect.getfile(owner)).parent / default)
+        elif default:
+            built_in = Prompt.parse(default)
+        elif file is None:
+            raise ConfigError(
+                f"the recipe {self.name} has no prompt: give its class the attribute 'prompt', or "
+                "pass --prompt-file"
+            )
+        else:
+            built_in = Prompt(user="")
         if file is None:
-            if not default:
-                raise ConfigError(
-                    f"the recipe {self.name} has no prompt: give its class the attribute "
-                    "'prompt', or pass --prompt-file"
-                )
-            return default.strip()
-        text = _read(Path(file))
-        for place in _PLACES:
-            if place in default and place not in text:
-                raise ConfigError(f"the prompt file {file} has no {place}, where the input belongs")
-        return text
-
-
-def _read(path: Path) -> str:
-    """A prompt file's text, surrounding white space removed."""
-    try:
-        text = path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the prompt file {path} cannot be read: {error}") from error
-    if not text:
-        raise ConfigError(f"the prompt file {path} is empty")
-    return text
+            return built_in
+        own = Prompt.read(Path(file))
+        for place in sorted(_NEEDED.intersection(built_in.places()) - set(own.places())):
+            raise ConfigError(f"the prompt file {file} has no {{{place}}}, where the input belongs")
+        return own
 
 
 def _options(defaults: BaseModel, given: Mapping[str, Any]) -> BaseModel:

@@ -23,6 +23,18 @@ _LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE)
 
 TRUNCATED = "cut off at the token limit"
 
+REPEATS = "repeats "
+"""How the reason of an answer that repeats itself begins."""
+
+_KEY = re.compile(r"""["'][\w .-]+["']\s*:""")
+_MARKUP = re.compile(r"^\s*(?:```|</?[A-Za-z])|^#{1,6}\s|^\s*\|.*\|\s*$", re.MULTILINE)
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+
+_ECHO_WORDS = 12
+_ECHO_RUNS = 3
+"""So many runs of so many words that stand in the question as well: fourteen words on end, and not
+a field's name that happens to stand before its text."""
+
 _PHRASE_WORDS = 24
 """Longest phrase whose repetition is looked for."""
 
@@ -49,6 +61,46 @@ def one_paragraph(answer: Answer) -> str | None:
     return None
 
 
+def prose(answer: Answer) -> str | None:
+    """Running text: neither JSON, whole or cut off, nor markup of a page or a document.
+
+    JSON, tags or a table that a text mentions on its way do not count. A recipe with this rule is
+    also held to :func:`no_echo`.
+    """
+    text = answer.text.strip()
+    braces = text[text.find("{") :] if "{" in text else ""
+    if "}" in braces:
+        braces = braces[: braces.rfind("}") + 1]
+    if 2 * len(braces) > len(text) and _KEY.search(braces):
+        return "JSON where prose was asked for"
+    marked = _MARKUP.match(text) or len(_MARKUP.findall(text)) > 1 or len(_TAG.findall(text)) > 2
+    return "markup where prose was asked for" if marked else None
+
+
+def no_echo(question: str, quotable: Sequence[str] = ()) -> Rule:
+    """Fourteen words of the question do not stand in the answer on end.
+
+    Args:
+        question: all that was said to the model.
+        quotable: texts in it, such as the fields of a document, each of which may be told word for
+            word.
+    """
+
+    def runs(text: str) -> list[tuple[str, ...]]:
+        told = words(text)
+        return [tuple(told[at : at + _ECHO_WORDS]) for at in range(len(told) - _ECHO_WORDS + 1)]
+
+    def check(answer: Answer) -> str | None:
+        said = runs(answer.text)
+        if not said:
+            return None
+        asked = set(runs(question)).difference(*map(runs, quotable))
+        common = [run for run in said if run in asked]
+        return f"echoes its input: {' '.join(common[0])!r}" if len(common) >= _ECHO_RUNS else None
+
+    return check
+
+
 def no_endless_repetition(answer: Answer) -> str | None:
     """No phrase of up to 24 words stands four times in a row, and no sentence five times.
 
@@ -64,11 +116,11 @@ def no_endless_repetition(answer: Answer) -> str | None:
             endless = position == len(told) - 1 or run + length >= _SONG_WORDS
             if run >= needed and endless:
                 phrase = " ".join(told[position - length + 1 : position + 1])
-                return f"repeats {phrase!r}"
+                return f"{REPEATS}{phrase!r}"
     parts = sentences(answer.text)
     for sentence in set(parts):
         if len(sentence) > 10 and parts.count(sentence) >= 5:
-            return f"repeats {sentence!r}"
+            return f"{REPEATS}{sentence!r}"
     return None
 
 

@@ -4,10 +4,14 @@ Follows Skywork/SkyCaptioner-V1: 16 frames at i/16 of the way to the last one, t
 0.05, 2,048 tokens. Its script stores the model's text as it is; here the schema guides the
 decoding and every answer is checked against it. Its frames are stretched to 360 x 420
 pixels; here they keep their shape within as many pixels, unless
-``recipe.options.published_size`` asks for the former.
+``recipe.options.published_size`` asks for the former, and ``published_times`` for its times.
 """
 
 from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
 
 from rayjob.recipes.base import BaseRecipe
 from rayjob.recipes.rules import (
@@ -26,12 +30,18 @@ from schemas.tables import CaptionRow
 PUBLISHED_SIZE = (360, 420)
 """Width and height in pixels."""
 
+PUBLISHED_FRAME_SEC = 0.5
+"""From frame to frame: two of them are 1.0 s on the model's clock."""
+
 
 class StructuredOptions(Settings):
     """What only this recipe can be told."""
 
     published_size: bool = False
     """Stretch frames to 360 x 420 as the published script does."""
+    published_times: bool = False
+    """Tell the model that frames are half a second apart in every video, as the published script
+    does: it gives its engine no times."""
     guided: bool = True
     """Guide the decoding by the schema; without, answers are only checked."""
 
@@ -63,6 +73,10 @@ class Structured(BaseRecipe):
 
     async def caption_clip(self, video: Video, engine: Engine, clip: Clip) -> CaptionRow:
         """As of every recipe, with the answer in fields."""
+        if self.options.published_times:
+            times = PUBLISHED_FRAME_SEC * np.arange(clip.num_frames, dtype=np.float64)
+            length = PUBLISHED_FRAME_SEC * clip.num_frames
+            clip = dataclasses.replace(clip, timestamps=times, duration_sec=length)
         outcome = await self.ask(engine, clip=clip, json_schema=self._schema)
         valid = structured(outcome.answer) is None
         read = StructuredCaption.model_validate_json(outcome.answer.text) if valid else None

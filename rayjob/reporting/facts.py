@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from actors.storage.uris import display_uri
@@ -79,7 +79,7 @@ def facts_of(each: RunTables) -> list[tuple[str, str]]:
         ("model", _few(models) or field_of(config, "engine.model")),
         ("sampling", _plan(each)),
         ("generation", _pairs(field_of(config, "recipe.generation"))),
-        ("prompt", _few(hashes)),
+        ("prompt", _few([_whose(each, run.summary) for each in hashes])),
         ("engines", field_of(config, "engine.engines") or ("all that fit" if config else None)),
         ("decoded without", _pairs(run.summary.get("refused_layers"))),
         ("input", _inputs(field_of(config, "input"))),
@@ -88,13 +88,19 @@ def facts_of(each: RunTables) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in facts if value]
 
 
+def _whose(prompt_hash: str, summary: Mapping[str, Any]) -> str:
+    """A prompt's hash, and whose it is where the run says so."""
+    known = prompt_hash == summary.get("prompt_hash") and summary.get("prompt_source")
+    return f"{prompt_hash} ({known})" if known else prompt_hash
+
+
 def _plan(each: RunTables) -> str:
     if not each.watching.exact:
         return ""
     plan = each.watching.plan
     which = (
         f"{plan.num_frames} frames, evenly"
-        if plan.num_frames
+        if plan.num_frames is not None
         else f"{number(plan.fps or 0)} frames per second"
     )
     sound = f"sound at {plan.audio_rate / 1000:g} kHz" if plan.audio_rate else "no sound"

@@ -21,7 +21,7 @@ _BATCH_ROWS = 8192
 KEYS = {"captions": "recipe", "fused": "task", "failures": "recipe"}
 """Tables of an output, and the partition key that says how their rows were made."""
 
-LATER = {"warnings"}
+LATER = {"sample", "warnings"}
 """Columns that not every version wrote."""
 
 

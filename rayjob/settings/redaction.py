@@ -21,7 +21,8 @@ _HARMLESS = {
     "performance_mode", "quantization", "rope_type", "runner", "scheduling_policy", "tokenizer",
     "tokenizer_mode", "tokenizer_revision",
     # of our own recipes
-    "frame_prompt_file", "part_prompt_file", "sensitive_words_file",
+    "change_prompt_file", "frame_prompt_file", "frame_sets", "next_prompt_file",
+    "part_prompt_file", "questions_file", "sensitive_words_file",
 }  # fmt: skip
 """Names of texts that are shown where any name is possible: in ``engine.vllm_args``,
 ``engine.mm_processor_kwargs`` and ``recipe.options``. Others are hidden."""

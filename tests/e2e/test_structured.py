@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rayjob.recipes.fusion import TextToVideo, with_camera
-from rayjob.recipes.structured_text import read_structured
+from rayjob.recipes.fusion.structured_text import read_structured
+from rayjob.recipes.fusion.texts import TextToVideo, with_camera
 from schemas.structured import StructuredCaption
 from tests.support import jobs
 from tinyworld import tasks
@@ -197,8 +197,8 @@ def broken(text: str) -> dict[str, tuple[str, str | None]]:
         "empty": ("", "is empty"),
         "prose": ("A circle moves left.", "not a JSON object"),
         "array": ("[1, 2, 3]", "not a JSON object"),
-        "nobody": (json.dumps(document | {"subjects": []}), "names no subject"),
-        "cut short": ('{"subjects": [{"TYPES": {"ty', "names no subject"),
+        "nobody": (json.dumps(document | {"subjects": []}), "no subject has an action"),
+        "cut short": ('{"subjects": [{"TYPES": {"ty', "tells nothing"),
         "idle": (
             json.dumps(document | {"subjects": [thing | {"action": ""}]}),
             "no subject has an action",

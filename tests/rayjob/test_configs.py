@@ -85,7 +85,8 @@ def test_skycaptioner_as_published() -> None:
 @pytest.mark.parametrize("task", ["t2v", "i2v"])
 def test_fusion_as_published(task: str) -> None:
     engine, recipe = loaded("skycaptioner-v1-fusion", {"recipe.name": task})
-    assert recipe.generation == GenerationConfig(temperature=0.1, max_tokens=512, seed=42)
+    expected = GenerationConfig(temperature=0.1, max_tokens=512, stop=("\n\n",), seed=42)
+    assert recipe.generation == expected
     assert engine.max_model_len == 4096
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from rayjob.recipes.clips import Clips, ClipsOptions
+from rayjob.recipes.longform.clips import Clips, ClipsOptions
 from schemas.errors import RequestRejectedError
 from schemas.recipe import Answer, Engine, Request, Video
 from schemas.tables import CaptionRow

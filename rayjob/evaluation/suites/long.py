@@ -1,7 +1,9 @@
 """Suite ``long``: length, quality and relevance of long captions, as in LongCaption-Bench.
 
-Length follows LongWriter's piecewise score, quality its six dimensions (mean times 20),
-relevance Video-ChatGPT's question after correctness on a scale from 1 to 5.
+Length follows LongWriter's piecewise score, each video's against the length of its own reference;
+quality its six dimensions (mean times 20), which the judge gives after an analysis; relevance
+Video-ChatGPT's question after correctness, on the paper's scale from 1 to 5 or on its source's from
+0 to 5.
 """
 
 from __future__ import annotations
@@ -14,41 +16,36 @@ from functools import partial
 
 from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.measures import Measure
-from rayjob.evaluation.rubrics import LIKERT, Question, Rubric
+from rayjob.evaluation.rubrics import LIKERT, Question, Rubric, Scale
 from rayjob.evaluation.scores import Score
 from rayjob.evaluation.suites import Suite, each_alone
+from rayjob.recipes.rewards import length_score
 from rayjob.recipes.wording import words
 
 QUALITY_DIMENSIONS = (
     "relevance", "accuracy", "coherence", "clarity", "breadth_and_depth", "readability",
 )  # fmt: skip
-QUALITY = Rubric(name="quality", scales=dict.fromkeys(QUALITY_DIMENSIONS, LIKERT))
+QUALITY = Rubric(
+    name="quality",
+    # In this order: the analysis comes before what follows from it.
+    scales={"analysis": Scale(type="string"), **dict.fromkeys(QUALITY_DIMENSIONS, LIKERT)},
+)
 RELEVANCE = Rubric(name="relevance", scales={"relevance": LIKERT})
+RELEVANCE_FROM_0 = Rubric(
+    name="relevance_from_0",
+    scales={"relevance": Scale(type="integer", options=(0, *LIKERT.options))},
+)
 
 _QUALITY = tuple(f"quality {name}" for name in QUALITY_DIMENSIONS)
-
-
-def length_score(required: int, written: int) -> float:
-    """S_L of ``written`` words where ``required`` were: 0 to 100.
-
-    Longer: 100 * max(0, 1 - (written / required - 1) / 3), so 0 from four times the length.
-    Shorter: 100 * max(0, 1 - (required / written - 1) / 2), so 0 up to a third of it.
-
-    >>> length_score(1000, 2000), length_score(1000, 500)
-    (66.66666666666667, 50.0)
-    """
-    if written == 0 or required == 0:
-        return 100.0 if written == required else 0.0
-    if written > required:
-        return 100 * max(0.0, 1 - (written / required - 1) / 3)
-    return 100 * max(0.0, 1 - (required / written - 1) / 2)
 
 
 class LongSuite(Suite):
     """Length and relevance need reference captions; quality and relevance need a judge.
 
     Args:
-        edges: of the duration buckets, in seconds, rising; a bucket holds its lower edge.
+        edges: of the duration buckets, in seconds, rising; a bucket holds its lower edge, and the
+            last one its upper, too.
+        relevance_from_0: on the scale of its source.
     """
 
     def __init__(
@@ -58,6 +55,7 @@ class LongSuite(Suite):
         *,
         edges: Sequence[float],
         judged: bool,
+        relevance_from_0: bool = False,
     ) -> None:
         super().__init__(_timed(item, references.get(item.video_id)) for item in items)
         kinds = [("length", ("length",), 1.0), ("quality", _QUALITY, 20.0),
@@ -77,7 +75,8 @@ class LongSuite(Suite):
             if reference is not None:
                 self.computed.append(_length(item, reference))
             if judged:
-                self.questions += _questions(item, reference)
+                rubric = RELEVANCE_FROM_0 if relevance_from_0 else RELEVANCE
+                self.questions += _questions(item, reference, rubric)
 
 
 def _length(item: Item, reference: Item) -> Score:
@@ -89,21 +88,24 @@ def _length(item: Item, reference: Item) -> Score:
     )
 
 
-def _questions(item: Item, reference: Item | None) -> Iterator[Question]:
+def _questions(item: Item, reference: Item | None, relevance: Rubric) -> Iterator[Question]:
     """Quality of a caption, and relevance where there is a reference."""
     parts = {"caption": item.text}
     yield QUALITY.question(item, parts, dict(zip(QUALITY_DIMENSIONS, _QUALITY, strict=True)))
     if reference is not None:
         parts["reference"] = reference.text
-        yield RELEVANCE.question(item, parts, {"relevance": "relevance"})
+        yield relevance.question(item, parts, {"relevance": "relevance"})
 
 
 def _buckets(edges: Sequence[float]) -> Iterator[tuple[str, Callable[[Score], bool]]]:
     """The buckets of durations: what their figures' names end in, and which scores they hold."""
-    for low, high in itertools.pairwise([-math.inf, *edges, math.inf]):
-        between = f"[{low:g}s, {high:g}s)" if high < math.inf else f"from {low:g}s"
-        name = between if low > -math.inf else f"under {high:g}s"
-        yield f" {name}", partial(_is_between, low, high)
+    yield f" under {edges[0]:g}s", partial(_is_between, -math.inf, edges[0])
+    for low, high in itertools.pairwise(edges[:-1]):
+        yield f" [{low:g}s, {high:g}s)", partial(_is_between, low, high)
+    low, high = edges[-2:]
+    beyond = math.nextafter(high, math.inf)
+    yield f" [{low:g}s, {high:g}s]", partial(_is_between, low, beyond)
+    yield f" over {high:g}s", partial(_is_between, beyond, math.inf)
 
 
 def _is_between(low: float, high: float, score: Score) -> bool:

@@ -304,3 +304,25 @@ def test_the_default_sound_track_is_taken(tmp_path: Path, default: int) -> None:
 
 
 Build = Callable[[Path], Path]
+
+
+def test_frames_at_parts_of_the_way_to_the_last(tmp_path: Path) -> None:
+    """As SkyCaptioner samples, but for the frame shown at each moment, where its script rounds."""
+    clip = load(render(tmp_path / "clip.mp4", count=60), num_frames=16, include_last=False)
+    assert numbers_of(clip.frames) == [int(i * 59 / 16 + 1e-6) for i in range(16)]
+    assert clip.timestamps == pytest.approx([i * 59 / 25 / 16 for i in range(16)], abs=0.002)
+
+
+def test_a_plan_of_sound_alone(tmp_path: Path) -> None:
+    """No frame is decoded, and the facts about the picture are there all the same."""
+    path = render(tmp_path / "clip.mp4", count=50, sounds=[Sound(seconds=2.0)])
+    clip = load(path, num_frames=0, audio_rate=SOUND)
+    assert clip.num_frames == 0 and clip.frames.shape == (0, 0, 0, 3)
+    assert clip.audio is not None and len(clip.audio) == pytest.approx(2 * SOUND, rel=0.05)
+    assert clip.info.has_video and clip.info.fps == pytest.approx(25, rel=0.01)
+    assert clip.info.duration_sec == pytest.approx(2.0, abs=0.1)
+    silent = render(tmp_path / "silent.mp4", count=50)
+    with pytest.raises(NoMediaStreamError, match="no sound, and the plan takes no picture"):
+        load(silent, num_frames=0, audio_rate=SOUND)
+    with pytest.raises(ValueError, match="without frames takes the sound"):
+        SamplingPlan(num_frames=0)

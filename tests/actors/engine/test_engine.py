@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from actors.engine.vllm_engine import VllmEngine
+from actors.engine.vllm_engine import VllmEngine, _sampling_params
 from rayjob.capacity.pool import engine_pool
 from schemas.config import EngineConfig, GenerationConfig
 from schemas.errors import PromptTooLongError, RequestRejectedError
@@ -74,3 +74,10 @@ def test_an_answer_that_was_given_up_is_none(running: Running) -> None:
     with pytest.raises(RequestRejectedError, match="gave up on the request: abort"):
         running.loop.run(run())
     assert running.engine.stats.running == 0
+
+
+def test_where_an_answer_ends_reaches_the_engine() -> None:
+    request = Request(prompt="?", generation=GenerationConfig(stop=("\n\n",), max_tokens=7))
+    chosen = _sampling_params(request)
+    assert (chosen.stop, chosen.max_tokens) == (["\n\n"], 7)
+    assert _sampling_params(Request(prompt="?")).stop == []

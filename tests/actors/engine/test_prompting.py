@@ -229,6 +229,27 @@ def test_a_template_of_strings_without_media(tmp_path: Path) -> None:
     assert renderer.get_tokenizer().decode(prepared["prompt_token_ids"]) == text
 
 
+_WITHOUT_SYSTEM = (
+    "{% for message in messages if message['role'] == 'user' %}"
+    "{{ '<user>' + message['content'] }}{% endfor %}"
+)
+_REFUSING = "{% if messages[-1]['role'] != 'user' %}{{ raise_exception('no') }}{% endif %}" + CHATML
+
+
+@pytest.mark.parametrize(
+    ("template", "turn"), [(CHATML, False), (_REFUSING, True), (_WITHOUT_SYSTEM, True)]
+)
+def test_a_prompt_of_which_all_is_in_the_system_message(
+    tmp_path: Path, template: str, turn: bool
+) -> None:
+    """Without a user's turn, where the template says such a message."""
+    renderer = renderer_of(text_model(tmp_path / "model", template=template))
+    text = text_of(renderer, Request(prompt="", system="Tell."))
+    user = "<user>" if template == _WITHOUT_SYSTEM else "<|im_start|>user\n<|im_end|>\n"
+    assert (user in text) == turn
+    assert template == _WITHOUT_SYSTEM or text.startswith("<|im_start|>system\nTell.<|im_end|>\n")
+
+
 def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
     renderer = renderer_of(text_model(tmp_path / "model", template=None))
     with pytest.raises(ModelError, match="has no chat template"):

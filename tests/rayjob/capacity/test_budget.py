@@ -10,7 +10,7 @@ import pytest
 from rayjob.capacity.budget import model_limits, recipe_budget
 from rayjob.capacity.engine_spec import recipe_engine
 from rayjob.recipes import find_recipe
-from rayjob.recipes.clips import Clips
+from rayjob.recipes.longform.clips import Clips
 from rayjob.recipes.omni import Omni
 from rayjob.recipes.structured import Structured
 from schemas.budget import Budget

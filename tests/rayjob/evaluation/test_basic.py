@@ -108,7 +108,7 @@ def test_long_captions_without_a_judge(tmp_path: Path) -> None:
             "length": (50 + 100 + 200 / 3 + 0) / 4,
             "length [300s, 600s)": 75.0,
             "length [600s, 900s)": 200 / 3,
-            "length from 1800s": 0.0,
+            "length over 1800s": 0.0,
         }
     )
     assert done.result["notes"] == ["no judge: neither quality nor relevance"]

@@ -241,3 +241,14 @@ def test_on_s3(gateway: S3Gateway, gateway_bucket: str) -> None:
     assert found.num_rows == 9 and set(found["run_id"].to_pylist()) == {"run-1"}
     stored = store.read_bytes("scores/_evaluations/suite=ugc/run_id=run-1/evaluation.json")
     assert json.loads(stored)["figures"] == done.result["figures"]
+
+
+def test_one_of_several_samples_is_judged(tmp_path: Path) -> None:
+    store = TableStore(tmp_path / "out")
+    rows = [caption("v", sample=number, caption="word " * (number + 1)) for number in range(3)]
+    write_run(store, "omni", "run-1", rows)
+    labels = jsonl(tmp_path / "l.jsonl", [{"video_id": "v", "caption": "word word"}])
+    arguments = ("--suite", "long", "--input", tmp_path / "out", "--labels", labels)
+    done = evaluate(*arguments)
+    assert done.code == 2 and "--sample 2" in " ".join(done.stderr.split())
+    assert evaluate(*arguments, "--sample", "1").values()["length"] == 100.0

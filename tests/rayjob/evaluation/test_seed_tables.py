@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.measures import Bootstrap, Measure, figure, figures_of
 from rayjob.evaluation.scores import SCORES, Score, ScoreStore
-from rayjob.evaluation.suites.long import QUALITY_DIMENSIONS, LongSuite, length_score
+from rayjob.evaluation.suites.long import QUALITY, QUALITY_DIMENSIONS, LongSuite
 from rayjob.evaluation.suites.ugc import DIMENSIONS, UgcSuite
 from rayjob.output.store import TableStore
+from rayjob.recipes.rewards import length_score
 from tests.support.evaluations import scores
 
 FEW = Bootstrap(resamples=200, seed=0)
@@ -90,7 +92,7 @@ def test_length_score(written: int, score: float) -> None:
     assert round(length_score(1200, written), 2) == score
 
 
-BUCKETS = {"[300s, 600s)": 9, "[600s, 900s)": 58, "[900s, 1200s)": 129, "[1200s, 1800s)": 85}
+BUCKETS = {"[300s, 600s)": 9, "[600s, 900s)": 58, "[900s, 1200s)": 129, "[1200s, 1800s]": 85}
 """Videos of LongCaption-Bench by their length."""
 
 
@@ -121,8 +123,8 @@ def test_long(
         start, end = (float(edge.strip("[])s ")) for edge in name.split(","))
         judged = grades(quality / 20, 6 * count), grades(relevance, count)
         for index in range(count):
-            # The first video of a bucket stands on its lower edge.
-            seconds = start + (end - start) * index / count
+            # On the edges: a bucket's first video, and the very last one.
+            seconds = start + (end - start) * index / (count - name.endswith("]"))
             given = {"length": length, "relevance": float(judged[1][index])}
             given |= {
                 f"quality {each}": float(judged[0][index * 6 + at])
@@ -147,7 +149,7 @@ def test_long(
                                 strict=True):  # fmt: skip
         values = tuple(round(found[f"{name}{bucket}"], digits[name]) for name in names)
         assert values == expected, bucket
-    assert not [name for name in found if "under" in name or "from 1800" in name]
+    assert not [name for name in found if "under" in name or "over" in name]
 
 
 def test_an_unscored_score_is_not_zero(tmp_path: Path) -> None:
@@ -162,3 +164,21 @@ def test_an_unscored_score_is_not_zero(tmp_path: Path) -> None:
     nothing = figure(measure, [row for row in kept if row.score is None], FEW)
     assert nothing.value is None and nothing.low is None
     assert not math.isnan(found.value or 0)
+
+
+def test_quality_is_judged_after_an_analysis() -> None:
+    """In this order also under guided decoding, and the analysis is no score."""
+    assert list(QUALITY.schema()["properties"]) == ["analysis", *QUALITY_DIMENSIONS]
+    item = Item(video_id="a", text="A dog runs.", duration_sec=1800.0)
+    reference = Item(video_id="a", text="A dog runs and barks.")
+    quality, relevance = LongSuite(
+        [item], {"a": reference}, edges=(300, 1800), judged=True
+    ).questions
+    assert set(quality.dimensions) == set(QUALITY_DIMENSIONS)
+    assert "from 1 (" in relevance.prompt
+    assert relevance.rubric.read('{"relevance": 0}')["relevance"].value is None
+    *_, relevance = LongSuite(
+        [item], {"a": reference}, edges=(300, 1800), judged=True, relevance_from_0=True
+    ).questions
+    assert "from 0 (" in relevance.prompt
+    assert relevance.rubric.read('{"relevance": 0}')["relevance"].value == 0.0

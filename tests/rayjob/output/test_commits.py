@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from rayjob.exporting import after_run
 from rayjob.inputs.earlier_captions import iter_material
-from rayjob.output import exports
 from rayjob.output.commits import Commit, claim, newest_lists, revisions, shards
 from rayjob.output.layout import ShardName
 from rayjob.output.ledger import Ledger
@@ -99,7 +99,7 @@ def test_an_upload_that_lands_after_the_next_run_is_not_read(store: TableStore) 
     fused = iter_material([store.url], recipe="omni", storage=store.options)
     assert sorted(each.video_id for each in fused) == names(4)
     assert sum(len(part.files) for part in list_parts(store, "captions")) == 1
-    exports.write(store, OMNI, name="omni", task="t2v", csv=False, jsonl=True)
+    after_run.write_jsonl(store, OMNI, "omni", reward_words=200)
     assert len(store.read_bytes("exports/omni.jsonl").splitlines()) == 4
     # The next start sorts it out: what is newer stays.
     settled(Ledger(store, tables=OMNI), lock)

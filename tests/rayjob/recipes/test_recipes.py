@@ -58,6 +58,35 @@ async def test_omni_row() -> None:
     assert engine.requests[0].generation.max_tokens == 1024
 
 
+async def test_sound_alone_and_picture_alone() -> None:
+    """As the benchmark of UGC-VideoCaptioner was annotated: each stage is shown one of them."""
+    for name, frames, sound in (("heard", 0, True), ("seen", 32, False), ("omni", 32, True)):
+        recipe = find_recipe(name)()
+        engine = ScriptedEngine(["A tone."])
+        (row,) = await recipe.caption(sample_video(recipe.plan), engine)
+        (request,) = engine.requests
+        assert request.clip is not None and request.clip.num_frames == frames
+        assert (request.clip.audio is not None) == sound
+        assert (row.num_frames, row.caption_status) == (frames, "ok")
+    prompts = {find_recipe(name)().prompt_hash for name in ("heard", "seen", "omni")}
+    assert len(prompts) == 3
+
+
+async def test_several_samples() -> None:
+    """Each drawn with a seed of its own, and checked and asked again for itself."""
+    recipe = Omni(RecipeConfig(samples=3))
+    engine = ScriptedEngine(lambda request: f"Seed {request.generation.seed}.")
+    rows = await recipe.caption(sample_video(recipe.plan), engine)
+    assert [(row.sample, row.caption) for row in rows] == [
+        (0, "Seed 42."), (1, "Seed 1042."), (2, "Seed 2042.")
+    ]  # fmt: skip
+    assert (recipe.requests_per_video, Omni.requests_per_video) == (3, 1)
+    (row,) = await Omni().caption(sample_video(Omni.plan), ScriptedEngine(["One."]))
+    assert row.sample is None
+    with pytest.raises(ConfigError, match="clips does not ask once per video"):
+        find_recipe("clips")(RecipeConfig(samples=2))
+
+
 def test_published_settings_of_omni() -> None:
     plan = Omni.plan
     assert (plan.num_frames, plan.max_pixels, plan.audio_rate) == (32, 100_352, 16_000)
@@ -73,7 +102,7 @@ def test_what_a_run_changes_is_changed_in_one_place() -> None:
     assert (recipe.plan, recipe.system) == (plan, "Be short.")
     assert recipe.generation == GenerationConfig(temperature=0.2, max_tokens=7, seed=42)
     assert len(recipe.rules) == len(Omni.rules) + 1
-    assert Omni.plan != plan and Omni().system == Omni.system, "the class is as it was"
+    assert Omni.plan != plan and Omni().system != "Be short.", "the class is as it was"
     with pytest.raises(ConfigError, match="the recipe t2v decodes nothing"):
         find_recipe("t2v")(config)
 
@@ -84,8 +113,56 @@ def test_prompt_file_and_system_prompt_change_the_hash(tmp_path: Path) -> None:
     changed = Omni(RecipeConfig(prompt_file=str(prompt)))
     bare = Omni(RecipeConfig(system_prompt=""))
     assert changed.prompt == "Tell me."
+    assert (Omni().prompt_source, changed.prompt_source) == ("built-in", "own")
+    assert bare.prompt_source == "own"
     assert len({Omni().prompt_hash, changed.prompt_hash, bare.prompt_hash}) == 3
     assert Omni(model="x").prompt_hash == Omni().prompt_hash
+
+
+def test_a_prompt_file_is_all_that_is_said(tmp_path: Path) -> None:
+    prompt = tmp_path / "p.txt"
+
+    def said(text: str, **config: str) -> tuple[str, str]:
+        prompt.write_text(text)
+        recipe = Omni(RecipeConfig(prompt_file=str(prompt), **config))
+        return recipe.system, recipe.prompt
+
+    assert said("Tell me.") == ("", "Tell me."), "without the recipe's own system message"
+    assert said("[system]\nBe brief.\n\n[user]  \nTell me.\n") == ("Be brief.", "Tell me.")
+    assert said("[user]\nTell me.\n[system]\nBe brief.\n") == ("Be brief.", "Tell me.")
+    assert said("[system]\nTell me.") == ("Tell me.", "")
+    assert said("Read the [user] sign.") == ("", "Read the [user] sign.")
+    assert said("[system]\nA.\n[user]\nB.", system_prompt="C.") == ("C.", "B.")
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("Hello.\n[user]\nTell me.", "text before its first"),
+        ("[user]\nTell me.\n[user]\nAgain.", "a part twice"),
+        ("[system]\n\n[user]\n", "is empty"),
+    ],
+)
+def test_a_prompt_file_that_is_not_one(tmp_path: Path, text: str, wrong: str) -> None:
+    prompt = tmp_path / "p.txt"
+    prompt.write_text(text)
+    with pytest.raises(ConfigError, match=f"p.txt .*{wrong}"):
+        Omni(RecipeConfig(prompt_file=str(prompt)))
+
+
+def test_only_the_first_prompt_file_has_a_system_message(tmp_path: Path) -> None:
+    prompt = tmp_path / "p.txt"
+    prompt.write_text("[system]\nA.\n[user]\nB.")
+    with pytest.raises(ConfigError, match=r"only recipe\.prompt_file may hold a system message"):
+        find_recipe("clips")(RecipeConfig(options={"frame_prompt_file": str(prompt)}))
+
+
+async def test_what_fills_a_place_has_no_places() -> None:
+    engine = ScriptedEngine(["yes"])
+    recipe = Omni(RecipeConfig(system_prompt="{b}: {a}"))
+    await recipe.ask(engine, prompt="{a} and {other}", places={"a": "{b}", "b": "{a}"})
+    assert engine.requests[0].system == "{a}: {b}"
+    assert engine.requests[0].prompt == "{b} and {other}"
 
 
 def test_an_empty_or_missing_prompt_file_is_an_error(tmp_path: Path) -> None:
@@ -100,3 +177,5 @@ def test_a_prompt_file_has_the_places_of_the_recipe_s_prompt(tmp_path: Path) -> 
     prompt.write_text("Tell me.")
     with pytest.raises(ConfigError, match=r"p.txt has no \{context\}"):
         find_recipe("clips")(RecipeConfig(prompt_file=str(prompt)))
+    prompt.write_text("[system]\nBefore: {context}\n[user]\nTell me.")
+    assert find_recipe("clips")(RecipeConfig(prompt_file=str(prompt))).system

@@ -16,7 +16,7 @@ from schemas.errors import AbnormalCaptionError, ConfigError, UnusableMaterialEr
 from schemas.recipe import Recipe, Video
 from schemas.structured import StructuredCaption
 from schemas.tables import CaptionRow
-from tests.rayjob.recipes.test_structured_text import DOCUMENT, TEXT
+from tests.rayjob.recipes.fusion.test_structured_text import DOCUMENT, TEXT
 
 CAMERA = "The camera follows Anna to the USS Hornet."
 
@@ -78,11 +78,7 @@ async def test_an_answer_off_the_schema_is_asked_for_again() -> None:
         ("{~", "truncated", "cut off at the token limit"),
         (f"{TEXT}~", "truncated", "cut off at the token limit"),
         ("A dog.", "invalid", "not as the schema says"),
-        (
-            json.dumps(DOCUMENT | {"subjects": []}),
-            "invalid",
-            "subjects: List should have at least 1",
-        ),
+        (json.dumps(DOCUMENT | {"subjects": {}}), "invalid", "subjects: Input should be a valid"),
     ],
 )
 async def test_what_stays_wrong_is_kept_with_the_reason(
@@ -99,6 +95,26 @@ async def test_a_document_that_repeats_a_subject_is_typed_all_the_same() -> None
     row = await captioned(ScriptedEngine([twice]), max_attempts=1)
     assert (row.caption_status, row.status_reason) == ("invalid", "lists the subject 'Woman' twice")
     assert row.structured_fields is not None and len(row.structured_fields["subjects"]) == 3
+
+
+async def test_a_landscape_has_no_subject() -> None:
+    """The schema does not make the model invent one."""
+    assert "minItems" not in StructuredCaption.model_json_schema()["properties"]["subjects"]
+    row = await captioned(ScriptedEngine([json.dumps(DOCUMENT | {"subjects": []})]))
+    assert (row.caption_status, row.structured_fields) == ("ok", DOCUMENT | {"subjects": []})
+
+
+async def test_published_times() -> None:
+    """The published engine takes every clip's frames to be half a second apart."""
+    for published, seconds in ((False, 15.0), (True, 7.5)):
+        asking = recipe("structured", options={"published_times": published})
+        engine = ScriptedEngine([TEXT])
+        (row,) = await asking.caption(sample_video(asking.plan, seconds=16.0), engine)
+        (request,) = engine.requests
+        assert request.clip is not None and request.clip.num_frames == 16
+        assert request.clip.timestamps[-1] == pytest.approx(seconds, abs=0.1)
+        assert request.clip.duration_sec == (8.0 if published else 16.0)
+        assert (row.end_sec, row.duration_sec) == (16.0, 16.0)
 
 
 def test_published_size() -> None:
@@ -133,11 +149,11 @@ async def test_a_fused_row() -> None:
     assert (row.duration_sec, row.num_frames, row.metadata) == (None, None, '{"k": 1}')
     (request,) = engine.requests
     fields = json.loads(row.details or "")["fields"]
-    assert json.dumps(fields, ensure_ascii=False) in request.prompt
+    assert json.dumps(fields, ensure_ascii=False, indent=4) in request.system
     assert (request.clip, request.json_schema) == (None, None)
     # The camera does not pass through the model, nor does what was dropped.
-    assert "Hornet" not in request.prompt
-    assert "red coat" not in request.prompt and "smiling" in request.prompt
+    assert "Hornet" not in request.system
+    assert "red coat" not in request.system and "smiling" in request.system
 
 
 async def test_a_concise_row() -> None:

@@ -92,6 +92,15 @@ def test_a_damaged_table_is_named(store: TableStore) -> None:
     assert "b.parquet cannot be read" in done.output
 
 
+def test_the_page_says_whose_prompt_was_asked(store: TableStore) -> None:
+    row = caption("a.mp4")
+    make_run(store, "r1", captions={"omni": [row]})
+    assert f"{row.prompt_hash} (" not in page_of(store, "r1")
+    known = {"prompt_hash": row.prompt_hash, "prompt_source": "own"}
+    store.write_bytes("runs/r1/summary.json", json.dumps(known).encode())
+    assert f"{row.prompt_hash} (own)" in page_of(store, "r1")
+
+
 def test_a_fusion_shows_the_frames_its_captions_were_made_from(
     store: TableStore, tmp_path: Path
 ) -> None:

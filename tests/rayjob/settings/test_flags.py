@@ -120,7 +120,7 @@ def test_help_says_what_holds_where_a_flag_is_not_given() -> None:
     assert "--retake-changed --leave-changed" in text
     assert "[default: t2v]" in help_of("fuse")
     assert "[default: nightly]" in help_of("nightly")
-    assert "basic|ugc|structured|long" in help_of("evaluate")
+    assert "basic|ugc|answers|structured|long" in help_of("evaluate")
     assert "without a job the published four]" in help_of("plan")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rayjob.recipes.long import Long
+from rayjob.recipes.longform.long import Long
 from rayjob.recipes.material import Material, SourceRow
 from rayjob.testing import CUT_OFF, ScriptedEngine, tokens
 from schemas.config import GenerationConfig, RecipeConfig
@@ -64,7 +64,7 @@ def recipe(
         generation=GenerationConfig(max_tokens=max_tokens),
         drop_abnormal=drop_abnormal,
         max_attempts=max_attempts,
-        options=options,
+        options={"target_words": 15, **options},
     )
     return Long(config)
 
@@ -78,7 +78,8 @@ async def test_notes() -> None:
     rows = windows(3)
     rows += [row("frame", second, second + 1, f"Frame {second}.") for second in (0, 4, 5, 19)]
     engine = ScriptedEngine(lambda _: TEXT)
-    (told,) = await recipe(target_words=700).caption(video(rows, seconds=20), engine)
+    once = recipe(target_words=100, frame_sets="once")
+    (told,) = await once.caption(video(rows, seconds=20), engine)
     (request,) = engine.requests
     # A frame stands below the latest window that holds it.
     assert material_of(request) == [
@@ -90,12 +91,106 @@ async def test_notes() -> None:
         "[00:10-00:20] event2 so so.",
         "[00:19] Frame 19.",
     ]
-    assert "about 700 words" in request.prompt
+    assert "about 100 words" in request.prompt
     assert (told.caption, told.level, told.start_sec, told.end_sec) == (TEXT, "video", 0, 20)
     details = json.loads(told.details or "")
     assert details["reduce_depth"] == 0
     assert details["levels"] == [{"requests": 1, "tokens": [details["material_tokens"]]}]
     assert details["windows_left_out"] == 0
+
+
+async def test_a_window_s_set_holds_every_frame_in_its_time() -> None:
+    """As published: what two windows share stands below both."""
+    rows = windows(3)
+    rows += [row("frame", second, second + 1, f"Frame {second}.") for second in (0, 4, 5, 19)]
+    engine = ScriptedEngine(lambda _: TEXT)
+    await recipe().caption(video(rows, seconds=20), engine)
+    assert material_of(engine.requests[0]) == [
+        "[00:00-00:10] event0 so so.",
+        "[00:00] Frame 0.",
+        "[00:04] Frame 4.",
+        "[00:05] Frame 5.",
+        "[00:05-00:15] event1 so so.",
+        "[00:05] Frame 5.",
+        "[00:10-00:20] event2 so so.",
+        "[00:19] Frame 19.",
+    ]
+    # Where the window's own caption is left out, its frames are not.
+    rows[0] = row("clip", 0, 10, "la la", status="invalid")
+    await recipe().caption(video(rows, seconds=20), engine)
+    assert {"[00:00] Frame 0.", "[00:04] Frame 4."} <= {*material_of(engine.requests[1])}
+
+
+async def test_frames_alone() -> None:
+    rows = [row("frame", second, second + 1, f"Frame {second}.") for second in range(4)]
+    engine = ScriptedEngine(lambda _: TEXT)
+    await recipe().caption(video(rows, seconds=4), engine)
+    assert material_of(engine.requests[0])[:2] == [
+        "[00:00-00:01] Frame 0.",
+        "[00:01-00:02] Frame 1.",
+    ]
+    with pytest.raises(MissingMaterialError, match=r"end at 4\.0 s of 60\.0 s"):
+        await recipe().caption(video(rows, seconds=60), engine)
+    rows = [row("frame", 0, 1, "la la", status="invalid")]
+    with pytest.raises(UnusableMaterialError, match="of any window or frame"):
+        await recipe().caption(video(rows, seconds=1), engine)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate", "least", "target"),
+    [
+        (93, 12.9, 300, 1200),  # LongCaption-10K: 1,198 words over 92.8 s on average
+        (1060, 1.1, 300, 1166),  # LongCaption-Bench: 1,161 words over 1,060 s
+        (1800, 1.7, 300, 3060),  # its longest captions
+        (30, 1.1, 300, 300),
+    ],
+)
+async def test_the_length_follows_the_material(
+    seconds: int, rate: float, least: int, target: int
+) -> None:
+    """Reached in as many answers as it takes, each of which holds about 1,228 words."""
+
+    def writes(request: Request) -> str:
+        wanted = int(re.search(r"about ([\d,]+) words", request.prompt)[1].replace(",", ""))  # type: ignore[index]
+        number = len(EVENT.findall(request.prompt))
+        return " ".join(f"w{number}x{n}" for n in range(wanted)) + "."
+
+    engine = ScriptedEngine(writes)
+    asked = recipe(max_tokens=2048, words_per_sec=rate, target_words=least)
+    given = video(windows(max(1, -(-(seconds - 10) // 5) + 1), words=12), seconds=seconds)
+    (told,) = await asked.caption(given, engine)
+    assert json.loads(told.details or "")["target_words"] == target
+    assert len(engine.requests) == -(-target // 1228)
+    assert target <= len(told.caption.split()) <= 1.01 * target
+    assert told.caption_status == "ok"
+
+
+async def test_a_text_in_several_answers() -> None:
+    """Each goes on from the end of the one before; all of the material is told once."""
+    engine = ScriptedEngine(repeats_events, max_model_len=1000)
+    asked = recipe(max_tokens=50, target_words=90)
+    (told,) = await asked.caption(video(windows(12, words=30), seconds=65), engine)
+    assert len(engine.requests) == 3
+    seen = [material_of(request) for request in engine.requests]
+    assert [line for lines in seen for line in lines] == [
+        f"[{5 * n // 60:02d}:{5 * n % 60:02d}-{(5 * n + 10) // 60:02d}:{(5 * n + 10) % 60:02d}] "
+        f"event{n}{' so' * 29}."
+        for n in range(12)
+    ]
+    parts = told.caption.split("\n\n")
+    assert len(parts) == 3
+    for request, before in zip(engine.requests[1:], parts, strict=False):
+        assert f"so far:\n\n{before}\n" in request.prompt
+    assert json.loads(told.details or "")["levels"] == [{"requests": 3, "tokens": [160, 160, 160]}]
+    # One part that stays abnormal makes the text so.
+    engine = ScriptedEngine(lambda request: "la " * 40 if "event11 " in request.prompt else TEXT)
+    (told,) = await asked.caption(video(windows(12, words=30), seconds=65), engine)
+    assert (told.caption_status, told.status_reason, told.attempts) == (
+        "invalid", "repeats 'la'", 3
+    )  # fmt: skip
+    dropping = recipe(max_tokens=50, target_words=90, drop_abnormal=True)
+    with pytest.raises(AbnormalCaptionError, match="repeats"):
+        await dropping.caption(video(windows(12, words=30), seconds=65), engine)
 
 
 def repeats_events(request: Request) -> str:

@@ -10,8 +10,9 @@ import pytest
 
 from actors.decoding.decoder import decode
 from actors.storage.access import open_range
-from rayjob.recipes.clips import Clips
-from rayjob.testing import ScriptedEngine
+from rayjob.recipes.longform.clips import Clips
+from rayjob.recipes.longform.one_pass import OnePass
+from rayjob.testing import ScriptedEngine, sample_video
 from schemas.config import RecipeConfig
 from schemas.errors import (
     Cause,
@@ -22,7 +23,7 @@ from schemas.errors import (
     UnusableMaterialError,
 )
 from schemas.frame_pack import FramePacker
-from schemas.media import DecodedVideo, DecodeLimits, StorageOptions, VideoInfo
+from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, StorageOptions, VideoInfo
 from schemas.recipe import Answer, Request, Video
 from tests.support.media import numbers_of, render
 
@@ -121,6 +122,57 @@ async def test_prompts_and_sound() -> None:
         else:
             assert request.clip.audio is None
             assert request.prompt == recipe().prompts["frame_prompt_file"]
+
+
+# ---- without windows, without context, and what changed
+
+
+async def test_frames_alone() -> None:
+    engine = ScriptedEngine(answer)
+    rows = await recipe(window_sec=None).caption(video(), engine)
+    assert [row.level for row in rows] == ["frame"] * SECONDS
+    assert not windows_of(engine)
+    with pytest.raises(ConfigError, match="nothing would be captioned"):
+        recipe(window_sec=None, frame_sec=None)
+
+
+async def test_clips_without_context() -> None:
+    engine = ScriptedEngine(answer)
+    rows = await recipe(context=False, frame_sec=None).caption(video(), engine)
+    assert [row.level for row in rows] == ["clip"] * WINDOWS
+    assert not any("Seen" in request.prompt for request in windows_of(engine))
+
+
+async def test_differential_captions() -> None:
+    """The first key frame is described, and of each later one what changed since the one before."""
+    engine = ScriptedEngine(answer)
+    asked = recipe(differential=True, stride_sec=3, frame_sec=None)
+    rows = await asked.caption(video(), engine)
+    assert [shown(request) for request in engine.requests] == [[0], [0, 3], [3, 6], [6, 9]]
+    first, *others = engine.requests
+    assert first.prompt == asked.prompts["frame_prompt_file"]
+    for request, before in zip(others, ["Frame 0.", "Seen 0 to 3.", "Seen 3 to 6."], strict=True):
+        assert f"\n{before}\n" in request.prompt and "what has changed" in request.prompt
+        assert request.clip is not None and request.clip.timestamps.tolist() == [0, 3]
+        assert request.clip.audio is None
+    # They cover the time line, so that a long text can be made of them.
+    assert [(row.level, row.start_sec, row.end_sec) for row in rows] == [
+        ("clip", 0, 3), ("clip", 3, 6), ("clip", 6, 9), ("clip", 9, 12)
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="differential captions have windows and context"):
+        recipe(differential=True, context=False)
+
+
+async def test_one_pass() -> None:
+    plan = OnePass.plan
+    assert plan is not None and (plan.num_frames, plan.fps) == (128, None)
+    sparse = RecipeConfig(plan=SamplingPlan(fps=1 / 6, compress=True))
+    text = "A square crosses the picture."
+    for config, frames in ((None, 128), (sparse, 10)):
+        asked = OnePass(config)
+        engine = ScriptedEngine([text])
+        (told,) = await asked.caption(sample_video(asked.plan, seconds=60), engine)
+        assert (told.level, told.caption, told.num_frames) == ("video", text, frames)
 
 
 class Meeting(ScriptedEngine):

@@ -57,7 +57,7 @@ class ReadCaption:
     """A structured caption with every field as text.
 
     Attributes:
-        shot: ``shot_type``, ``shot_angle``, ``shot_position`` where they are given.
+        shot: ``shot_type``, ``shot_angle`` and ``shot_position``; empty where not given.
         repaired: whether the text was not a valid JSON document.
     """
 
@@ -78,8 +78,8 @@ def read_structured(text: str) -> ReadCaption:
     """Read a structured caption.
 
     Raises:
-        UnusableMaterialError: it holds no object, or an object without any subject; or it is
-            longer, nested more deeply or harder to repair than any caption is.
+        UnusableMaterialError: it holds no object, or one that tells nothing; or it is longer,
+            nested more deeply or harder to repair than any caption is.
     """
     if len(text) > LONGEST:
         raise UnusableMaterialError(
@@ -100,17 +100,18 @@ def _read(text: str) -> ReadCaption:
     read = [_subject(each) for each in listed if isinstance(each, Mapping)]
     # Models that repeat themselves list a subject again and again.
     told = tuple(dict.fromkeys(each for each in read if any(vars(each).values())))
-    if not told:
-        raise UnusableMaterialError("the structured caption names no subject")
-    shot = {name: _text(document.get(name)) for name in SHOT_FIELDS}
-    return ReadCaption(
+    caption = ReadCaption(
         subjects=told,
-        shot={name: value for name, value in shot.items() if value},
+        shot={name: _text(document.get(name)) for name in SHOT_FIELDS},
         camera_motion=_text(document.get("camera_motion")),
         environment=_text(document.get("environment")),
         lighting=_text(document.get("lighting")),
         repaired=repaired,
     )
+    said = (told, *caption.shot.values(), caption.camera_motion, caption.environment)
+    if not any((*said, caption.lighting)):
+        raise UnusableMaterialError("the structured caption tells nothing")
+    return caption
 
 
 def _document(text: str) -> tuple[Mapping[str, Any], bool]:

@@ -6,8 +6,11 @@ request. Texts are never reordered, and nothing is left out in silence.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+_STAMP = re.compile(r"\[(?:\d+:)?\d+:\d\d(?:-(?:\d+:)?\d+:\d\d)?\]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +38,22 @@ def stamp(start_sec: float, end_sec: float | None = None) -> str:
     return f"[{'-'.join(parts)}]"
 
 
+def unstamped(text: str) -> str:
+    """The text without any stamp."""
+    return _STAMP.sub("", text)
+
+
 def _clock(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute:02d}:{second:02d}"
 
 
-def pack(texts: Sequence[TimedText], *, budget: int) -> list[list[TimedText]]:
+def pack(texts: Sequence[TimedText], *, budget: int, least: int = 1) -> list[list[TimedText]]:
     """Group neighbours so that each group has at most ``budget`` tokens, in groups of like size.
+
+    Args:
+        least: of groups, as far as there are texts.
 
     Raises:
         ValueError: a single text is larger than the budget.
@@ -51,7 +62,7 @@ def pack(texts: Sequence[TimedText], *, budget: int) -> list[list[TimedText]]:
     if largest > budget:
         raise ValueError(f"a text of {largest} tokens does not fit {budget}")
     total = sum(text.tokens for text in texts)
-    count = max(1, -(-total // budget))
+    count = max(1, min(least, len(texts)), -(-total // budget))
     while True:
         groups = _filled(texts, budget=budget, target=total / count)
         if len(groups) <= count or count >= len(texts):

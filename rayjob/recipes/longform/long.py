@@ -1,43 +1,42 @@
 """Recipe ``long``: one long text per video out of its frame and clip captions.
 
 Follows the third step of LongCaption-Agent: every caption gets its time, captions of frames
-stand below the window that holds them, and a language model writes one text of it all.
+stand below the windows that hold them, and a language model writes one text of it all.
 Where the material does not fit the model's context, neighbouring windows are first written
-up part by part, and the parts again until they fit; ``details`` says so in the row.
+up part by part, and the parts again until they fit; where the text does not fit one answer, it is
+written in several, one after the other. ``details`` says so in the row.
 """
 
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from rayjob.recipes.asking import Outcome
+from rayjob.recipes.asking import Outcome, joined
 from rayjob.recipes.base import BaseRecipe
-from rayjob.recipes.material import Material, SourceRow
-from rayjob.recipes.reducing import TimedText, pack, stamp
+from rayjob.recipes.longform.notes import FrameSets, notes
+from rayjob.recipes.longform.reducing import TimedText, pack, unstamped
+from rayjob.recipes.material import Material
 from rayjob.recipes.rules import (
     Rule,
     complete,
     ends_with_a_sentence,
     no_endless_repetition,
     non_empty,
+    prose,
     without_words,
 )
 from schemas.config import GenerationConfig
-from schemas.errors import ConfigError, MissingMaterialError, UnusableMaterialError
+from schemas.errors import ConfigError, UnusableMaterialError
 from schemas.recipe import Engine, Video
 from schemas.settings import Settings
 from schemas.tables import CaptionRow
-
-_END_SEC = 0.1
-"""How far from a video's end its last window may end: the recipe's windows end with the video, so
-where more is missing, a chain stopped."""
 
 _MARGIN_TOKENS = 16
 """Where two texts meet, tokens may merge or split."""
@@ -45,16 +44,29 @@ _MARGIN_TOKENS = 16
 _WORDS_PER_TOKEN = 0.6
 """Cautious for English: asked for so many words, a model ends before it is cut off."""
 
+_TAIL_TOKENS = 200
+_TAIL_CHARACTERS = 800
+"""What an answer that goes on is told at most of the text before it."""
+
+_PART_RULES = (non_empty, prose, no_endless_repetition, complete)
+
 
 class LongOptions(Settings):
     """What only this recipe can be told."""
 
     target_words: PositiveInt = 1000
-    """Length that the prompt asks for."""
+    """Length that is asked for, in words, at least."""
+    words_per_sec: NonNegativeFloat = 0.0
+    """Length that is asked for of each second of the video, where that is more."""
+    frame_sets: FrameSets = "whole"
+    """Captions of frames below a window: whole, all in its time, also where windows overlap; once,
+    each below the latest window alone."""
     max_input_tokens: int | None = Field(default=None, ge=64)
     """Material per request; by default what the context holds."""
     part_prompt_file: str | None = None
-    """The prompt for one part."""
+    """The prompt for one part of the material, where it does not fit a request."""
+    next_prompt_file: str | None = None
+    """The prompt for one part of the text, where it does not fit an answer."""
     sensitive_words_file: str | None = None
     """Words, one per line, that make a caption abnormal."""
 
@@ -67,9 +79,12 @@ class Long(BaseRecipe):
     prompt = "prompts/long.txt"
     plan = None
     generation = GenerationConfig(temperature=0.2, max_tokens=2048, seed=42)
-    rules: Sequence[Rule] = (non_empty, complete, no_endless_repetition, ends_with_a_sentence)
+    rules: Sequence[Rule] = (*_PART_RULES, ends_with_a_sentence)
     options = LongOptions()
-    prompts: Mapping[str, str] = {"part_prompt_file": "prompts/long_part.txt"}
+    prompts: Mapping[str, str] = {
+        "part_prompt_file": "prompts/long_part.txt",
+        "next_prompt_file": "prompts/long_next.txt",
+    }
     max_model_len = 32_768
     requests_per_video = 2
     source_recipe = "clips"
@@ -83,17 +98,19 @@ class Long(BaseRecipe):
         """One row for the whole video; see :class:`schemas.recipe.Recipe`.
 
         Raises:
-            UnusableMaterialError: there is no valid caption of any window, or the context is
-                too small for the material to become smaller part by part.
-            MissingMaterialError: the windows end before the video does.
+            UnusableMaterialError: there is no valid caption of any window or frame, or the
+                context is too small for the material to become smaller part by part.
+            MissingMaterialError: the captions end before the video does.
         """
         material = Material.read(video)
-        texts = await _counted(engine, _lines(material))
+        texts = await _counted(engine, notes(material, frame_sets=self.options.frame_sets))
         material_tokens = _size(texts)
-        budget = await self._budget(engine)
+        target = self._target(material, texts)
+        answers = -(-target // self._most_words)
+        budget = await self._budget(engine, answers=answers)
         outcomes: list[Outcome] = []
         levels: list[dict[str, Any]] = []
-        while (size := _size(texts)) > budget:
+        while (size := _size(texts)) > budget * answers:
             groups = pack(await _fitting(engine, texts, budget), budget=budget)
             written = await asyncio.gather(*(self._part(engine, group, budget) for group in groups))
             parts = [outcome for outcome, _ in written]
@@ -111,9 +128,8 @@ class Long(BaseRecipe):
                     f"{size} tokens of material do not become less in requests of {budget}: "
                     "raise engine.max_model_len or recipe.options.max_input_tokens"
                 )
-        outcome = await self.ask(
-            engine, prompt=_filled(self.prompt, texts, words=self.options.target_words)
-        )
+        groups = pack(await _fitting(engine, texts, budget), budget=budget, least=answers)
+        outcome = await self._written(engine, groups, target)
         outcomes.append(outcome)
         return [
             self.row(
@@ -127,17 +143,58 @@ class Long(BaseRecipe):
                     "windows_left_out": sum(
                         row.level == "clip" and row.caption_status != "ok" for row in material.rows
                     ),
-                    "levels": [*levels, {"requests": 1, "tokens": [_size(texts)]}],
+                    "target_words": target,
+                    "levels": [
+                        *levels,
+                        {"requests": len(groups), "tokens": [_size(group) for group in groups]},
+                    ],
                 },
             )
         ]
 
-    async def _budget(self, engine: Engine) -> int:
+    @property
+    def _most_words(self) -> int:
+        """Words that one answer surely holds."""
+        limit = self.generation.max_tokens
+        return sys.maxsize if limit is None else max(1, int(limit * _WORDS_PER_TOKEN))
+
+    def _target(self, material: Material, texts: Sequence[TimedText]) -> int:
+        """Words that are asked for."""
+        known = material.info.duration_sec if material.info is not None else texts[-1].end_sec
+        return max(self.options.target_words, round(self.options.words_per_sec * known))
+
+    async def _written(
+        self, engine: Engine, groups: Sequence[Sequence[TimedText]], target: int
+    ) -> Outcome:
+        """The text, in one answer or in one for each group, each told how the one before ended."""
+        if len(groups) == 1:
+            words = min(target, self._most_words)
+            return await self.ask(
+                engine, places=_places(groups[0], words=words), quotable=_told(groups[0])
+            )
+        words = min(-(-target // len(groups)), self._most_words)
+        outcomes: list[Outcome] = []
+        for group in groups:
+            before = await _tail(engine, outcomes[-1].answer.text if outcomes else "")
+            outcomes.append(
+                await self.ask(
+                    engine,
+                    prompt=self.prompts["next_prompt_file"],
+                    places=_places(group, words=words) | {"context": before},
+                    quotable=[*_told(group), before],
+                    rules=(*_PART_RULES, ends_with_a_sentence),
+                    drop_abnormal=False,
+                )
+            )
+        return joined(outcomes, rules=self.rules, drop_abnormal=self.drop_abnormal)
+
+    async def _budget(self, engine: Engine, *, answers: int) -> int:
         """Tokens of material that one request may hold."""
         prompts = [self.prompt, *self.prompts.values()]
         sizes = await engine.count_tokens([self.system + prompt for prompt in prompts])
         answer = self.generation.max_tokens or 0
-        room = engine.max_model_len - max(sizes) - 4 * _MARGIN_TOKENS
+        tail = _TAIL_TOKENS if answers > 1 else 0
+        room = engine.max_model_len - max(sizes) - tail - 4 * _MARGIN_TOKENS
         # The text of a part takes a third of its material.
         budget = min(room - answer, room * 3 // 4, self.options.max_input_tokens or room)
         if budget < 4 * _MARGIN_TOKENS:
@@ -154,12 +211,13 @@ class Long(BaseRecipe):
         less to pack than the one before.
         """
         most = max(_MARGIN_TOKENS, min(budget // 3, _size(group)))
-        prompt = self.prompts["part_prompt_file"]
         outcome = await self.ask(
             engine,
-            prompt=_filled(prompt, group, words=int(most * _WORDS_PER_TOKEN)),
+            prompt=self.prompts["part_prompt_file"],
+            places=_places(group, words=int(most * _WORDS_PER_TOKEN)),
+            quotable=_told(group),
             generation=self.generation.model_copy(update={"max_tokens": most}),
-            rules=BaseRecipe.rules,
+            rules=_PART_RULES,
             drop_abnormal=False,
         )
         text = TimedText(
@@ -171,9 +229,21 @@ class Long(BaseRecipe):
         return outcome, (await _counted(engine, [text]))[0]
 
 
-def _filled(prompt: str, texts: Sequence[TimedText], *, words: int) -> str:
-    material = "\n".join(text.stamped() for text in texts)
-    return prompt.replace("{words}", f"{words:,}").replace("{input}", material)
+def _places(texts: Sequence[TimedText], *, words: int) -> dict[str, str]:
+    return {"words": f"{words:,}", "input": "\n".join(text.stamped() for text in texts)}
+
+
+async def _tail(engine: Engine, text: str) -> str:
+    """The end of a text, so much of it that its tokens are few."""
+    tail = text[-_TAIL_CHARACTERS:]
+    while (await engine.count_tokens([tail]))[0] > _TAIL_TOKENS:
+        tail = tail[len(tail) // 2 :]
+    return tail
+
+
+def _told(texts: Sequence[TimedText]) -> list[str]:
+    """The material as a text may tell it: word for word, but not with its times."""
+    return [unstamped("\n".join(text.text for text in texts))]
 
 
 async def _counted(engine: Engine, texts: Sequence[TimedText]) -> list[TimedText]:
@@ -207,48 +277,6 @@ def _halves(text: TimedText, budget: int) -> list[TimedText]:
 
 def _size(texts: Sequence[TimedText]) -> int:
     return sum(text.tokens for text in texts)
-
-
-def _lines(material: Material) -> list[TimedText]:
-    """One text per window, with the captions of its frames below.
-
-    A frame that two windows hold stands below the later one: what it shows is newest there.
-
-    Raises:
-        UnusableMaterialError, MissingMaterialError: see :meth:`Long.caption`.
-    """
-    rows = [row for row in material.rows if row.caption_status == "ok"]
-    windows = [row for row in rows if row.level == "clip"]
-    frames = [row for row in rows if row.level == "frame"]
-    # A caption that broke a rule is left out, and yet its window was not missed.
-    end = max((row.end_sec or 0.0 for row in material.rows if row.level == "clip"), default=0.0)
-    length = material.info.duration_sec if material.info is not None else end
-    if end < length - _END_SEC:
-        raise MissingMaterialError(
-            f"the captions end at {end:.1f} s of {length:.1f} s: finish them with "
-            "python -m rayjob.caption --recipe clips --retry-failed"
-        )
-    if not windows:
-        raise UnusableMaterialError("there is no valid caption of any window")
-    begins = [_begin(row) for row in windows]
-    below: dict[int, list[SourceRow]] = {}
-    for frame in frames:
-        holder = max(0, bisect_right(begins, _begin(frame)) - 1)
-        below.setdefault(holder, []).append(frame)
-    texts = []
-    for number, row in enumerate(windows):
-        told = [row.caption]
-        told += [f"{stamp(_begin(frame))} {frame.caption}" for frame in below.get(number, ())]
-        texts.append(
-            TimedText(
-                start_sec=_begin(row), end_sec=row.end_sec or 0.0, text="\n".join(told), tokens=0
-            )
-        )
-    return texts
-
-
-def _begin(row: SourceRow) -> float:
-    return row.start_sec or 0.0
 
 
 def _words(path: str) -> list[str]:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from rayjob.recipes.reducing import TimedText, pack, stamp
+from rayjob.recipes.longform.reducing import TimedText, pack, stamp
 
 
 def texts(*tokens: int) -> list[TimedText]:

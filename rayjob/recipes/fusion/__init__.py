@@ -1,0 +1,1 @@
+"""Structured captions become texts to train generators on (SkyCaptioner-V1's second stage)."""

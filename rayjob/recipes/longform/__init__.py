@@ -1,0 +1,1 @@
+"""Captions of a thousand words and more (LongCaption-Agent)."""
