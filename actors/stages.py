@@ -18,8 +18,9 @@ import pyarrow as pa
 import ray
 
 from actors.confinement.sandbox import DecodeSandbox
+from actors.engine.loading import EngineSettings
 from actors.engine.stats import EngineStats
-from actors.engine.vllm_engine import EngineSettings, VllmEngine
+from actors.engine.vllm_engine import VllmEngine
 from actors.gate import Gate
 from actors.guard import Guard
 from actors.metrics import CaptionMetrics, DecodeMetrics

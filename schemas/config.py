@@ -74,6 +74,9 @@ class DecodeConfig(Settings):
 
 _Recipes = Unset("the recipe's")
 
+OnSound = Literal["auto", "require", "off"]
+"""What becomes of the sound: heard where the model hears; needed; or left out."""
+
 
 class GenerationConfig(Settings):
     """How the engine samples an answer."""
@@ -113,6 +116,9 @@ class RecipeConfig(Settings):
     on_too_long: Annotated[OnTooLong | None, _Recipes] = None
     """What becomes of a video that does not fit the model: fail; sample: one caption of fewer
     frames, without sound that does not fit; window: captions of parts that fit."""
+    sound: Annotated[OnSound | None, _Recipes] = None
+    """What becomes of the sound that the plan samples. auto: a model that hears gets it; require: a
+    model that does not hear is refused; off: none is sampled."""
     drop_abnormal: Annotated[bool, Flag("--drop-abnormal")] = False
     """Captions of whole videos that break a rule become failures."""
     options: dict[str, Any] = Field(default_factory=dict)

@@ -15,13 +15,12 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from actors.engine.prompting import ModelInput, PromptBuilder
+from actors.engine.adapters import ModelInput
+from actors.engine.loading import EngineSettings, load, prompt_builder
 from actors.engine.stats import EngineStats
-from schemas.budget import Budget
 from schemas.config import GenerationConfig
 from schemas.errors import (
     CaptionError,
@@ -35,36 +34,6 @@ from schemas.recipe import Answer, Request
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class EngineSettings:
-    """All that a replica needs to start; plain data, made on the driver.
-
-    Attributes:
-        model: checkpoint folder or hub name. A relative folder is looked for in the
-            worker's directory first, then in ``base_dir``.
-        base_dir: the driver's working directory.
-        on_gpu: run on the GPUs that Ray assigns, else on the CPU.
-        args: fields of ``vllm.AsyncEngineArgs``.
-        environment: variables that vLLM reads when it is imported.
-        budget: what a request with a clip may cost; None where none has any.
-    """
-
-    model: str
-    base_dir: str
-    revision: str | None
-    on_gpu: bool
-    args: dict[str, Any]
-    environment: dict[str, str] = field(default_factory=dict)
-    budget: Budget | None = None
-
-    def local_model(self) -> str:
-        """The model as vLLM takes it: an existing folder, or a hub name."""
-        for folder in (Path(self.model), Path(self.base_dir) / self.model):
-            if folder.is_dir():
-                return str(folder.resolve())
-        return self.model
-
-
 class VllmEngine:
     """One replica.
 
@@ -76,19 +45,16 @@ class VllmEngine:
         os.environ.update(settings.environment)
         # Imported late: the environment above must be set, and a driver that only plans
         # need not pay for the import.
-        from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        model = settings.local_model()
+        config = load(settings).config
         with _one_start_per_gpu() if settings.on_gpu else contextlib.nullcontext():
             try:
-                self._llm = AsyncLLM.from_engine_args(
-                    AsyncEngineArgs(model=model, revision=settings.revision, **settings.args)
-                )
+                self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
             except (OSError, ValueError, TypeError) as error:
                 raise ModelError(f"vLLM cannot load {settings.model!r}: {error}") from error
         self.max_model_len = int(self._llm.model_config.max_model_len)
-        self._prompts = PromptBuilder(self._llm.renderer, settings.budget)
+        self._prompts = prompt_builder(settings, self._llm.renderer)
         self._ids = itertools.count()
         # The multimodal processor is one thread's work; a short queue before it keeps
         # prepared tensors of many videos from piling up in memory.

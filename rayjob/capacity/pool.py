@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from actors.engine.vllm_engine import EngineSettings
+from actors.engine.loading import EngineSettings
 from rayjob.capacity.cluster import Resources
 from rayjob.capacity.engine_spec import EngineSpec
 from rayjob.capacity.model_shapes import asking_hub, hub_config

@@ -25,6 +25,7 @@ class Omni(BaseRecipe):
         "Make the answer long and detailed."
     )
     plan = SamplingPlan(num_frames=32, max_pixels=100_352, audio_rate=16_000)
+    sound = "require"
     generation = GenerationConfig(temperature=0.2, max_tokens=1024, seed=42)
     rules = (non_empty, complete, one_paragraph, no_endless_repetition)
     max_model_len = 20_000
