@@ -47,6 +47,7 @@ class Snapshot:
         engines: the latest counters of each replica that has started.
         starting: seconds since the start of each replica that is not up yet.
         unheard: seconds since each replica's latest counters.
+        refusal: why a replica cannot work with the model, None where none says so.
     """
 
     received: int = 0
@@ -57,6 +58,7 @@ class Snapshot:
     engines: tuple[EngineStats, ...] = ()
     starting: tuple[float, ...] = ()
     unheard: tuple[float, ...] = ()
+    refusal: str | None = None
 
     @property
     def running(self) -> int:
@@ -126,6 +128,7 @@ class Monitor:
         self._engines: dict[str, EngineStats] = {}
         self._heard: dict[str, float] = {}
         self._starting: dict[str, float] = {}
+        self._refusal: str | None = None
 
     def receive(self, video_ids: Sequence[str], *, readable: int = 0) -> list[Standing]:
         """Note that videos reached an engine.
@@ -191,6 +194,10 @@ class Monitor:
         """Note that a replica begins to load its model."""
         self._starting[engine_id] = time.monotonic()
 
+    def refuse(self, reason: str) -> None:
+        """Note that a replica cannot work with the model."""
+        self._refusal = reason
+
     def report(self, engine_id: str, stats: EngineStats) -> None:
         """Store the latest counters of a replica."""
         self._starting.pop(engine_id, None)
@@ -209,4 +216,5 @@ class Monitor:
             engines=tuple(self._engines.values()),
             starting=tuple(now - since for since in self._starting.values()),
             unheard=tuple(now - since for since in self._heard.values()),
+            refusal=self._refusal,
         )

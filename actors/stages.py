@@ -36,6 +36,7 @@ from schemas.errors import (
     EngineCrashedError,
     EngineDiedError,
     IncompleteError,
+    UsageError,
     VideoError,
 )
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
@@ -149,7 +150,12 @@ class Captioner:
         self._node_id: str = ray.get_runtime_context().get_node_id()
         self._monitor.start.remote(self._engine_id)
         self._guard = Guard(patience=patience)
-        self._engine = VllmEngine(settings)
+        try:
+            self._engine = VllmEngine(settings)
+        except UsageError as error:
+            # Told at once: what the driver gets of an actor that does not start is a traceback.
+            ray.get(monitor.refuse.remote(str(error)))
+            raise
         self._metrics = CaptionMetrics(recipe=recipe.name, capacity=settings.args["max_num_seqs"])
         self._gate: Gate | None = None
         self._reporter: asyncio.Task[None] | None = None

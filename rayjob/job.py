@@ -56,7 +56,7 @@ from rayjob.watching.health import (
 from rayjob.watching.progress import Progress
 from rayjob.watching.pulse import Pulse, dump
 from schemas.config import JobConfig
-from schemas.errors import RayjobError, UsageError
+from schemas.errors import ModelError, RayjobError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +138,8 @@ def run(
             write_success(prepared.store, run_id, counting, guard=lock.check)
             if finish is not None:
                 finish(prepared)
+        except ModelError:
+            raise  # by the engines, before they did anything
         except UsageError as error:
             # What was wrong came up midway: credentials that expired, a shard that was damaged.
             raise RayjobError(f"{error}. {_GO_ON}") from error
@@ -193,6 +195,7 @@ def _work(
     """Run the graph and write what comes out of it.
 
     Raises:
+        ModelError: an engine cannot work with the model.
         RayjobError: the graph failed, or a rule of :mod:`rayjob.watching.health` wants the run
             to stop.
 
@@ -230,6 +233,7 @@ def _work(
                     sink.write(quarantine.admit(arrival))
                     continue
                 snapshot = ray.get(monitor.snapshot.remote())
+                _check_refusal(snapshot)
                 sink.write(quarantine.look(snapshot))
                 sink.tick()
                 vitals = Vitals(
@@ -249,6 +253,8 @@ def _work(
             sink.write(quarantine.release())
             sink.tick()
     except ray.exceptions.RayError as error:
+        with contextlib.suppress(ray.exceptions.RayError):
+            _check_refusal(ray.get(monitor.snapshot.remote()))
         logger.error("the graph failed", exc_info=error)
         raise RayjobError(f"the run stopped: {_cause(error)}. {_GO_ON}") from error
     finally:
@@ -257,6 +263,19 @@ def _work(
         timeline.close()
         ray.kill(monitor)
     return snapshot, gpus * (time.monotonic() - began)
+
+
+def _check_refusal(snapshot: Snapshot) -> None:
+    """Stop where an engine refuses the model.
+
+    Raises:
+        ModelError: none has started, so that it is the job's configuration.
+        RayjobError: others have, so that it is something else.
+    """
+    if snapshot.refusal is not None and snapshot.engines:
+        raise RayjobError(f"the run stopped: {snapshot.refusal}. {_GO_ON}")
+    if snapshot.refusal is not None:
+        raise ModelError(snapshot.refusal)
 
 
 def _silent_limit(config: Config) -> float:

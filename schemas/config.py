@@ -168,8 +168,18 @@ class EngineConfig(Settings):
     """Without CUDA graphs: the engine starts faster and runs slower."""
     load_format: str = "auto"
     """How vLLM loads the weights; dummy: random ones."""
-    trust_remote_code: bool = False
+    trust_remote_code: Annotated[
+        bool | None, Unset("only that of a recipe's own model, where it needs it")
+    ] = None
     """Run code that the checkpoint brings along."""
+    chat_template: Annotated[str | None, Unset("the checkpoint's")] = None
+    """File with a chat template (Jinja)."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """What the chat template is told beside the messages. enable_thinking is false where nothing
+    is said of it."""
+    reasoning_parser: Annotated[str | None, Unset("all that is written is the answer")] = None
+    """One of vLLM's reasoning parsers, such as qwen3 or openai_gptoss: what a model thinks is kept
+    out of captions, and guided decoding begins behind it."""
     mm_processor_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the model's processor of images, video and sound."""
     vllm_args: dict[str, Any] = Field(default_factory=dict)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.engine.prompting import PromptBuilder
+from actors.engine.reasoning import Reasoning
+from actors.engine.script import Script
 from schemas.budget import Budget
 from schemas.errors import ModelError
 
@@ -26,6 +28,7 @@ class EngineSettings:
         budget: what a request with a clip may cost; None where none has any.
         chat_template: text of the chat template, None for the model's own.
         chat_template_kwargs: what the template is told beside the messages.
+        script: what is rehearsed before the weights are loaded; None for nothing.
     """
 
     model: str
@@ -37,6 +40,7 @@ class EngineSettings:
     budget: Budget | None = None
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    script: Script | None = None
 
     def local_model(self) -> str:
         """The model as vLLM takes it: an existing folder, or a hub name."""
@@ -54,11 +58,13 @@ class Loaded:
         config: vLLM's ``VllmConfig``, with the limits on media that its kind needs.
         renderer: vLLM's, which a request is turned into the model's input by.
         prompts: builds prompts with it.
+        reasoning: tells what the model thinks from what it answers; None where all is an answer.
     """
 
     config: Any
     renderer: Any
     prompts: PromptBuilder
+    reasoning: Reasoning | None
 
 
 def load(settings: EngineSettings) -> Loaded:
@@ -102,12 +108,25 @@ def _load(settings: EngineSettings, args: Any) -> Loaded:
         renderer = renderer_from_config(config)
     except (OSError, ValueError, TypeError, ImportError) as error:
         raise ModelError(f"vLLM cannot load {settings.model!r}: {_advised(error)}") from error
-    return Loaded(config=config, renderer=renderer, prompts=prompt_builder(settings, renderer))
+    parser = args.reasoning_parser
+    return Loaded(
+        config=config,
+        renderer=renderer,
+        prompts=prompt_builder(settings, renderer),
+        reasoning=Reasoning(
+            parser,
+            renderer.get_tokenizer(),
+            chat_template_kwargs={"enable_thinking": False, **settings.chat_template_kwargs},
+        )
+        if parser
+        else None,
+    )
 
 
 _ADVICE = {
     "trust_remote_code": "The checkpoint brings code of its own. Set engine.trust_remote_code to "
     "run it, after a look at it",
+    "derived max_model_len": "Lower engine.max_model_len (--context-length)",
 }
 """By what an error of vLLM says: what to do about it."""
 

@@ -10,11 +10,11 @@ from typing import Any
 from actors.engine.adapters import NOTHING, Adapter, ModelInput, Shown
 from actors.engine.plain_text import BREAK, PlainText
 from schemas.budget import SHORTEST_SOUND_SEC, Budget
-from schemas.errors import ModelError
+from schemas.errors import CaptionError, ModelError, PromptTooLongError, RequestRejectedError
 from schemas.media import Clip
 from schemas.recipe import Request
 
-_PYTHON_TEXT = "[{'type'"
+PYTHON_TEXT = "[{'"
 """How a list of parts begins where a template prints it."""
 
 
@@ -133,7 +133,7 @@ class PromptBuilder:
             _, rendered = self._renderer.render_messages(_messages(asked), self._untokenized)
         except (ValueError, VLLMValidationError):
             return False  # it takes no system message
-        return _PYTHON_TEXT in str(rendered.get("prompt", ""))
+        return PYTHON_TEXT in str(rendered.get("prompt", ""))
 
     def _as_data(self, request: Request, kinds: Collection[str], mark: str) -> Request:
         """The request with ``mark`` in whatever its texts must not say to the model or vLLM."""
@@ -148,6 +148,21 @@ class PromptBuilder:
 
         place: str = get_model_cls(self._renderer.model_config).get_placeholder_str(kind, 1) or ""
         return place
+
+
+_TOO_LONG = ("maximum context length", "maximum model length", "max_model_len", "longer than")
+"""What vLLM says of a prompt beyond the context, before and after media are put in."""
+
+
+def rejection(error: Exception) -> CaptionError:
+    """What vLLM says of a request, as an error of the request."""
+    text = " ".join(str(error).split())
+    if any(words in text for words in _TOO_LONG):
+        return PromptTooLongError(
+            f"the prompt does not fit the model's context: {text}. "
+            "Sample fewer or smaller frames, or raise engine.max_model_len."
+        )
+    return RequestRejectedError(f"the engine refused the request: {text}")
 
 
 def _messages(request: Request, shown: Shown = NOTHING) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rayjob.recipes.rules import TRUNCATED, Rule, first_reason
+from rayjob.recipes.rules import TRUNCATED, Rule, first_reason, no_thinking
 from schemas.config import GenerationConfig
 from schemas.errors import AbnormalCaptionError, CaptionError, IncompleteError
 from schemas.recipe import Answer, Asker, Request
@@ -21,7 +21,7 @@ class Outcome:
     """The best answer to a request.
 
     Attributes:
-        prompt_tokens, output_tokens: summed over all attempts.
+        prompt_tokens, output_tokens, reasoning_tokens: summed over all attempts.
     """
 
     answer: Answer
@@ -30,6 +30,7 @@ class Outcome:
     attempts: int
     prompt_tokens: int
     output_tokens: int
+    reasoning_tokens: int
 
     def with_tokens_of(self, outcomes: Sequence[Outcome]) -> Outcome:
         """The same, with the tokens of several requests."""
@@ -37,6 +38,7 @@ class Outcome:
             self,
             prompt_tokens=sum(each.prompt_tokens for each in outcomes),
             output_tokens=sum(each.output_tokens for each in outcomes),
+            reasoning_tokens=sum(each.reasoning_tokens for each in outcomes),
         )
 
 
@@ -48,7 +50,7 @@ async def ask(
     max_attempts: int,
     drop_abnormal: bool = False,
 ) -> Outcome:
-    """Ask until an answer keeps all rules, at most ``max_attempts`` times.
+    """Ask until an answer keeps all rules, and is free of thinking, at most ``max_attempts`` times.
 
     Attempts after the first shift the seed. If none is valid, the first one is kept, with
     its reason.
@@ -64,7 +66,7 @@ async def ask(
             request, generation=_shifted(request.generation, len(answers))
         )
         answers.append(await engine.ask(attempt))
-        reasons.append(first_reason(answers[-1], rules))
+        reasons.append(first_reason(answers[-1], [no_thinking, *rules]))
         if reasons[-1] is None:
             break
     chosen = len(answers) - 1 if reasons[-1] is None else 0
@@ -78,6 +80,7 @@ async def ask(
         attempts=len(answers),
         prompt_tokens=sum(answer.prompt_tokens for answer in answers),
         output_tokens=sum(answer.output_tokens for answer in answers),
+        reasoning_tokens=sum(answer.reasoning_tokens for answer in answers),
     )
 
 

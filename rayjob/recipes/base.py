@@ -44,6 +44,7 @@ class BaseRecipe:
     Attributes:
         name: the ``recipe`` partition of the tables; letters, digits, '_' and '-'.
         model: checkpoint folder or hub name.
+        trust_remote_code: whether this model, and no other, may run code that it brings along.
         prompt: the text, or a file that ends in ".txt", relative to the file of its class.
         system: the system message, "" for none.
         plan: what is extracted from each video; None for a recipe that works on earlier
@@ -73,6 +74,7 @@ class BaseRecipe:
 
     name: str = ""
     model: str = ""
+    trust_remote_code: bool = False
     prompt: str = ""
     system: str = ""
     plan: SamplingPlan | None = SamplingPlan(num_frames=32)
@@ -240,6 +242,7 @@ class BaseRecipe:
             attempts=outcome.attempts,
             prompt_tokens=outcome.prompt_tokens,
             output_tokens=outcome.output_tokens,
+            reasoning_tokens=outcome.reasoning_tokens,
             duration_sec=length,
             fps=None if info is None else info.fps,
             width=None if info is None else info.width,

@@ -109,3 +109,10 @@ def test_a_lost_node_is_no_death() -> None:
     monitor.receive(["a"])
     monitor.receive(["a"])
     assert monitor.snapshot().deaths == 0
+
+
+def test_a_refusal_is_told() -> None:
+    monitor = Monitor(lost=set)
+    assert monitor.snapshot().refusal is None
+    monitor.refuse("the model does not hear")
+    assert monitor.snapshot().refusal == "the model does not hear"

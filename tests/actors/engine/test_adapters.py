@@ -6,50 +6,22 @@ import asyncio
 import dataclasses
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from actors.engine.loading import EngineSettings, Loaded, load
+from actors.engine.loading import Loaded
 from schemas.errors import ModelError
 from schemas.media import Clip
 from schemas.recipe import Request
-from tests.support.models.checkpoint import Checkpoint
-from tests.support.models.others import gemma3, glm41v, internvl, llava_onevision
-from tests.support.models.qwen import qwen3_omni, qwen3_text, qwen3_vl, qwen25_vl, qwen35
+from tests.support.models.engines import loaded
+from tests.support.models.families import SEEING, write_family
+from tests.support.models.qwen import qwen25_vl
 
 MOMENTS = [0.0, 1.0, 2.0, 3.0, 20.0, 40.0]
 """Irregular, as a slide show's."""
-
-FAMILIES: dict[str, Callable[[], Checkpoint]] = {
-    "qwen2.5-vl": qwen25_vl,
-    "qwen3-vl": partial(qwen3_vl, samples=True),
-    "qwen3-vl-moe": partial(qwen3_vl, experts=True),
-    "qwen3.5": qwen35,
-    "qwen3-omni": qwen3_omni,
-    "qwen3": qwen3_text,
-    "internvl": internvl,
-    "llava-onevision": llava_onevision,
-    "gemma-3": gemma3,
-    "glm-4.1v": glm41v,
-}
-
-SEEING = sorted(FAMILIES.keys() - {"qwen3"})
-
-
-def loaded(checkpoint: Path, **args: Any) -> Loaded:
-    """A model as an engine of a job loads it, but for its weights."""
-    limits = {"image": 1, "video": 1, "audio": 1}
-    given = {"max_model_len": 8192, "dtype": "bfloat16", "limit_mm_per_prompt": limits}
-    settings = EngineSettings(
-        model=str(checkpoint), base_dir=".", revision=None, on_gpu=False,
-        args={**given, "enforce_eager": True, "mm_processor_cache_gb": 0, **args},
-        environment={"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
-    return load(settings)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +31,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Loaded]:
 
     def find(name: str) -> Loaded:
         if name not in known:
-            known[name] = loaded(FAMILIES[name]().write(tmp_path_factory.mktemp(name) / "model"))
+            known[name] = loaded(write_family(name, tmp_path_factory.mktemp("family") / "model"))
         return known[name]
 
     return find
@@ -90,10 +62,10 @@ def test_a_single_frame_is_an_image(family: Callable[[str], Loaded], name: str) 
     assert len(prepared["mm_placeholders"]["image"]) == 1
 
 
-@pytest.mark.parametrize("name", [*SEEING, "qwen3"])
+@pytest.mark.parametrize("name", [*SEEING, "Qwen3"])
 def test_a_system_message_stays_a_text(family: Callable[[str], Loaded], name: str) -> None:
     """GLM-4.1V's template prints what it is given of one, be it a list."""
-    shown = None if name == "qwen3" else clip(MOMENTS)
+    shown = None if name == "Qwen3" else clip(MOMENTS)
     _, text = rendered(family(name), Request(prompt="Tell.", system="Be short.", clip=shown))
     assert "Be short." in text
     assert "[{" not in text
@@ -101,14 +73,14 @@ def test_a_system_message_stays_a_text(family: Callable[[str], Loaded], name: st
 
 FRAMES = {
     # Frames or pairs of them, by what the processor returns.
-    "qwen2.5-vl": 3,
-    "qwen3-vl": 3,
-    "qwen3-vl-moe": 3,
-    "qwen3.5": 3,
-    "qwen3-omni": 3,
-    "internvl": 6,
-    "llava-onevision": 6,
-    "glm-4.1v": 3,
+    "Qwen2.5-VL": 3,
+    "Qwen3-VL": 3,
+    "Qwen3-VL with experts": 3,
+    "Qwen3.5": 3,
+    "Qwen3-Omni": 3,
+    "InternVL3 and 3.5": 6,
+    "LLaVA-OneVision": 6,
+    "GLM-4.1V": 3,
 }
 
 
@@ -123,7 +95,7 @@ def test_every_frame_arrives(family: Callable[[str], Loaded], name: str) -> None
         assert len(item["pixel_values_videos"].data) == FRAMES[name]
 
 
-@pytest.mark.parametrize("name", ["qwen3-vl", "qwen3-vl-moe", "qwen3.5"])
+@pytest.mark.parametrize("name", ["Qwen3-VL", "Qwen3-VL with experts", "Qwen3.5"])
 def test_irregular_moments_are_told_as_they_are(family: Callable[[str], Loaded], name: str) -> None:
     """Of each pair of frames the middle."""
     _, text = rendered(family(name), Request(prompt="Tell.", clip=clip(MOMENTS)))
@@ -131,11 +103,11 @@ def test_irregular_moments_are_told_as_they_are(family: Callable[[str], Loaded],
 
 
 def test_glm_is_told_whole_seconds(family: Callable[[str], Loaded]) -> None:
-    _, text = rendered(family("glm-4.1v"), Request(prompt="Tell.", clip=clip(MOMENTS)))
+    _, text = rendered(family("GLM-4.1V"), Request(prompt="Tell.", clip=clip(MOMENTS)))
     assert re.findall(r"<\|end_of_image\|>(\d+)", text) == ["0", "2", "20"]
 
 
-@pytest.mark.parametrize("name", ["qwen2.5-vl", "qwen3-omni"])
+@pytest.mark.parametrize("name", ["Qwen2.5-VL", "Qwen3-Omni"])
 def test_a_model_of_one_rate_is_told_the_average(
     family: Callable[[str], Loaded], name: str
 ) -> None:
@@ -145,7 +117,7 @@ def test_a_model_of_one_rate_is_told_the_average(
 
 
 def test_a_model_of_images_sees_each_with_its_moment(family: Callable[[str], Loaded]) -> None:
-    prepared, text = rendered(family("gemma-3"), Request(prompt="Tell.", clip=clip(MOMENTS)))
+    prepared, text = rendered(family("Gemma 3"), Request(prompt="Tell.", clip=clip(MOMENTS)))
     assert len(prepared["mm_placeholders"]["image"]) == len(MOMENTS)
     order = [text.index(f"{moment:.1f} s: ") for moment in MOMENTS]
     assert order == sorted(order)
@@ -154,10 +126,10 @@ def test_a_model_of_images_sees_each_with_its_moment(family: Callable[[str], Loa
 
 def test_the_sound_of_qwen3_omni_is_inside_the_picture(family: Callable[[str], Loaded]) -> None:
     shown = clip(MOMENTS, sound=True)
-    prepared, text = rendered(family("qwen3-omni"), Request(prompt="Tell.", clip=shown))
+    prepared, text = rendered(family("Qwen3-Omni"), Request(prompt="Tell.", clip=shown))
     between = "<|video_pad|><|audio_pad|>"
     assert f"<|audio_start|>{between * 3}<|audio_end|>" in text
-    tokenizer = family("qwen3-omni").renderer.get_tokenizer()
+    tokenizer = family("Qwen3-Omni").renderer.get_tokenizer()
     sound = tokenizer.convert_tokens_to_ids("<|audio_pad|>")
     ids = prepared["prompt_token_ids"]
     first = ids.index(sound)
@@ -171,13 +143,13 @@ def test_other_sound_changes_what_the_model_hears(family: Callable[[str], Loaded
     heard = []
     for sound in (shown.audio, -shown.audio[::-1]):
         request = Request(prompt="Tell.", clip=dataclasses.replace(shown, audio=sound))
-        prepared, _ = rendered(family("qwen3-omni"), request)
+        prepared, _ = rendered(family("Qwen3-Omni"), request)
         (item,) = prepared["mm_kwargs"]["audio"]
         heard.append(item["input_audio_features"].data.float().numpy())
     assert not np.array_equal(*heard)
 
 
-@pytest.mark.parametrize("name", sorted(set(SEEING) - {"qwen3-omni"}))
+@pytest.mark.parametrize("name", sorted(set(SEEING) - {"Qwen3-Omni"}))
 def test_a_deaf_model_is_shown_the_picture_alone(
     family: Callable[[str], Loaded], name: str
 ) -> None:
@@ -187,7 +159,7 @@ def test_a_deaf_model_is_shown_the_picture_alone(
 
 @pytest.mark.parametrize(
     ("name", "moments", "takes"),
-    [("qwen3", MOMENTS, "texts"), ("gemma-3", [], "image"), ("qwen3", [], "texts")],
+    [("Qwen3", MOMENTS, "texts"), ("Gemma 3", [], "image"), ("Qwen3", [], "texts")],
 )
 def test_a_clip_of_which_a_model_takes_nothing(
     family: Callable[[str], Loaded], name: str, moments: list[float], takes: str
