@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -93,6 +94,11 @@ class GenerationConfig(Settings):
     """Of the sampling: the same seed, the same answer to the same request."""
 
 
+def _word(value: Any) -> Any:
+    """``off`` as it is meant: YAML reads it as false."""
+    return "off" if value is False else value
+
+
 class RecipeConfig(Settings):
     """The recipe, and what to change in it. In YAML the recipe's name alone is enough:
     ``recipe: omni``.
@@ -116,7 +122,7 @@ class RecipeConfig(Settings):
     on_too_long: Annotated[OnTooLong | None, _Recipes] = None
     """What becomes of a video that does not fit the model: fail; sample: one caption of fewer
     frames, without sound that does not fit; window: captions of parts that fit."""
-    sound: Annotated[OnSound | None, _Recipes] = None
+    sound: Annotated[OnSound | None, BeforeValidator(_word), _Recipes] = None
     """What becomes of the sound that the plan samples. auto: a model that hears gets it; require: a
     model that does not hear is refused; off: none is sampled."""
     drop_abnormal: Annotated[bool, Flag("--drop-abnormal")] = False

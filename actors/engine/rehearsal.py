@@ -133,7 +133,7 @@ def _play(loaded: Loaded, script: Script, name: str, clip: Clip | None) -> Scene
         (prepared,) = loaded.renderer.render_cmpl([prompt])
     except PromptTooLongError:
         raise
-    except (ValueError, TypeError, AssertionError, VLLMClientError) as error:
+    except (ValueError, TypeError, AssertionError, RuntimeError, VLLMClientError) as error:
         raise ModelError(f"{name}: {_advised(loaded, request, error)}") from error
     ids = prepared["prompt_token_ids"]
     context = loaded.config.model_config.max_model_len
@@ -225,7 +225,7 @@ def _frames_of(values: dict[str, Any]) -> int | None:
 def _advised(loaded: Loaded, request: Request, error: Exception) -> str:
     """What went wrong, and the setting that helps where that can be told."""
     text = " ".join(str(error).split())
-    if "prompt replacement" in text:
+    if "prompt replacement" in text or "prompt placeholders" in text:
         return f"the chat template has no place for a medium; set engine.chat_template. {text}"
     if request.system:
         silent = dataclasses.replace(request, system="", clip=None)

@@ -18,7 +18,9 @@ from schemas.media import Clip
 from schemas.recipe import Request
 from tests.support.models.engines import loaded
 from tests.support.models.families import SEEING, write_family
+from tests.support.models.others import gemma3
 from tests.support.models.qwen import qwen25_vl
+from tests.support.models.templates import of_strings
 
 MOMENTS = [0.0, 1.0, 2.0, 3.0, 20.0, 40.0]
 """Irregular, as a slide show's."""
@@ -122,6 +124,17 @@ def test_a_model_of_images_sees_each_with_its_moment(family: Callable[[str], Loa
     order = [text.index(f"{moment:.1f} s: ") for moment in MOMENTS]
     assert order == sorted(order)
     assert order[-1] < text.index("Tell.")
+
+
+def test_images_keep_their_places_in_a_template_of_strings(tmp_path: Path) -> None:
+    template = of_strings().replace("<|im_start|>", "<start_of_turn>")
+    template = template.replace("<|im_end|>", "<end_of_turn>")
+    model = loaded(dataclasses.replace(gemma3(), template=template).write(tmp_path / "model"))
+    built = asyncio.run(model.prompts.build(Request(prompt="Tell.", clip=clip(MOMENTS[:2]))))
+    text = model.renderer.get_tokenizer().decode(built["prompt_token_ids"])
+    first, second, asked = text.index("0.0 s: "), text.index("1.0 s: "), text.index("Tell.")
+    images = [match.start() for match in re.finditer("<start_of_image>", text)]
+    assert first < images[0] < second < images[1] < asked
 
 
 def test_the_sound_of_qwen3_omni_is_inside_the_picture(family: Callable[[str], Loaded]) -> None:
