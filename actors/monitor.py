@@ -49,6 +49,7 @@ class Snapshot:
         unheard: seconds since each replica's latest counters.
         refused_layers: of the decoding processes' confinement, those that some node has not got
             -> why.
+        refusal: why a replica cannot work with the model, None where none says so.
     """
 
     received: int = 0
@@ -60,6 +61,7 @@ class Snapshot:
     starting: tuple[float, ...] = ()
     unheard: tuple[float, ...] = ()
     refused_layers: Mapping[str, str] = field(default_factory=dict)
+    refusal: str | None = None
 
     @property
     def running(self) -> int:
@@ -138,6 +140,7 @@ class Monitor:
         self._places: dict[str, tuple[str, str]] = {}
         self._left: dict[str, float] = {}
         self._silent_sec = 0.0
+        self._refusal: str | None = None
 
     def receive(self, video_ids: Sequence[str], *, readable: int = 0) -> list[Standing]:
         """Note that videos reached an engine.
@@ -202,6 +205,10 @@ class Monitor:
         """Note that a replica begins to load its model."""
         self._starting[engine_id] = time.monotonic()
 
+    def refuse(self, reason: str) -> None:
+        """Note that a replica cannot work with the model."""
+        self._refusal = reason
+
     def report(self, engine_id: str, stats: EngineStats) -> None:
         """Store the latest counters of a replica."""
         self._starting.pop(engine_id, None)
@@ -256,4 +263,5 @@ class Monitor:
             starting=tuple(now - since for since in self._starting.values()),
             unheard=tuple(now - since for since in self._heard.values()),
             refused_layers=dict(self._refused_layers),
+            refusal=self._refusal,
         )

@@ -7,8 +7,9 @@ import logging
 import os
 from typing import NoReturn
 
+from actors.engine.loading import EngineSettings
 from actors.engine.stats import EngineStats
-from actors.engine.vllm_engine import EngineSettings, VllmEngine
+from actors.engine.vllm_engine import VllmEngine
 from actors.guard import Guard
 from schemas.errors import EngineDiedError
 from schemas.recipe import Answer, Request

@@ -18,8 +18,8 @@ import pyarrow as pa
 import ray
 
 from actors.confinement.sandbox import DecodeSandbox
+from actors.engine.loading import EngineSettings
 from actors.engine.stats import EngineStats
-from actors.engine.vllm_engine import EngineSettings
 from actors.gate import Gate
 from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import Standing
@@ -37,6 +37,7 @@ from schemas.errors import (
     EngineDiedError,
     IncompleteError,
     SegmentError,
+    UsageError,
     VideoError,
 )
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
@@ -188,7 +189,12 @@ class Captioner:
         self._engine_id = uuid.uuid4().hex[:8]
         self._node_id: str = ray.get_runtime_context().get_node_id()
         self._monitor.start.remote(self._engine_id)
-        self._replica = Replica(settings, patience=patience)
+        try:
+            self._replica = Replica(settings, patience=patience)
+        except UsageError as error:
+            # Told at once: what the driver gets of an actor that does not start is a traceback.
+            ray.get(monitor.refuse.remote(str(error)))
+            raise
         self._place = Place(monitor, kind="")
         self._metrics = CaptionMetrics(recipe=recipe.name, capacity=settings.args["max_num_seqs"])
         self._gate: Gate | None = None

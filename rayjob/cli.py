@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from rayjob import caption, doctor, evaluate, export, fuse, nightly, plan, report, submit
+from rayjob import caption, check, doctor, evaluate, export, fuse, nightly, plan, report, submit
 
 app = typer.Typer(
     name="rayjob",
@@ -20,6 +20,7 @@ app.command("export")(export.command)
 app.command("report")(report.command)
 app.command("nightly")(nightly.command)
 app.command("plan")(plan.command)
+app.command("check")(check.command)
 app.command("submit")(submit.command)
 app.command("doctor")(doctor.command)
 

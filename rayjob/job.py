@@ -60,7 +60,7 @@ from rayjob.watching.health import (
 from rayjob.watching.progress import Progress
 from rayjob.watching.pulse import Pulse, dump
 from schemas.config import FuseConfig, JobConfig
-from schemas.errors import RayjobError, UsageError
+from schemas.errors import ModelError, RayjobError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +138,8 @@ def run(config: Config, *, console: Console) -> int:
             if todo.todo:
                 write_output_card(prepared.store)
             export(prepared)
+        except ModelError:
+            raise  # by the engines, before they did anything
         except UsageError as error:
             # What was wrong came up midway: credentials that expired, a shard that was damaged.
             raise RayjobError(f"{error}. {_GO_ON}") from error
@@ -215,6 +217,7 @@ def _work(
     """Run the graph and write what comes out of it.
 
     Raises:
+        ModelError: an engine cannot work with the model.
         RayjobError: the graph failed, or a rule of :mod:`rayjob.watching.health` wants the run
             to stop.
 
@@ -252,6 +255,7 @@ def _work(
                     sink.write(quarantine.admit(arrival))
                     continue
                 before, snapshot = snapshot, ray.get(monitor.snapshot.remote(silent_sec))
+                _check_refusal(snapshot)
                 silent_sec = pulse.turn((arrived, snapshot.marks))
                 if snapshot.refused_layers != before.refused_layers:
                     logger.warning(unconfined(snapshot))
@@ -274,6 +278,8 @@ def _work(
             sink.write(quarantine.release())
             sink.tick()
     except ray.exceptions.RayError as error:
+        with contextlib.suppress(ray.exceptions.RayError):
+            _check_refusal(ray.get(monitor.snapshot.remote()))
         logger.error("the graph failed", exc_info=error)
         raise RayjobError(f"the run stopped: {cluster.innermost(error)}. {_GO_ON}") from error
     finally:
@@ -282,6 +288,19 @@ def _work(
         timeline.close()
         ray.kill(monitor)
     return snapshot, gpus * (time.monotonic() - began)
+
+
+def _check_refusal(snapshot: Snapshot) -> None:
+    """Stop where an engine refuses the model.
+
+    Raises:
+        ModelError: none has started, so that it is the job's configuration.
+        RayjobError: others have, so that it is something else.
+    """
+    if snapshot.refusal is not None and snapshot.engines:
+        raise RayjobError(f"the run stopped: {snapshot.refusal}. {_GO_ON}")
+    if snapshot.refusal is not None:
+        raise ModelError(snapshot.refusal)
 
 
 def _silent_limit(config: Config) -> float:

@@ -15,9 +15,9 @@ from rich.table import Table
 from actors.storage.access import read_whole
 from rayjob.capacity.cluster_file import read_cluster
 from rayjob.capacity.engine_spec import EngineSpec, recipe_engine
-from rayjob.capacity.model_shapes import load_shape, published_models
+from rayjob.capacity.model_shapes import published_models
 from rayjob.capacity.placement import check_places, engines_asked, gpu_types, runs_on_gpu
-from rayjob.capacity.sizing import GB, Fit, best, check_memory, fits_of, known_gpu_gb
+from rayjob.capacity.sizing import GB, Fit, best, check_memory, fits_of, known_gpu_gb, shape_for
 from rayjob.output.summary import RunSummary
 from rayjob.recipes import find_recipe
 from rayjob.settings.flags import settings_command
@@ -159,7 +159,7 @@ def _rows(
     best_only: bool,
 ) -> Iterable[tuple[str, ...]]:
     for spec in specs:
-        shape = load_shape(spec.model, revision=spec.revision, dtype=spec.dtype)
+        shape = shape_for(spec)
         for size in sizes:
             fits = fits_of(shape, spec, gpu_gb=size, gpus=gpus)
             choice = best(fits)

@@ -18,7 +18,7 @@ from rich.table import Table
 from actors.storage.uris import local_path
 from rayjob import graph
 from rayjob.capacity import cluster
-from rayjob.capacity.budget import recipe_budget
+from rayjob.capacity.budget import recipe_budget, recipe_script
 from rayjob.capacity.engine_spec import recipe_engine
 from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
 from rayjob.counts import counted
@@ -122,7 +122,8 @@ class Prepared:
         spec = recipe_engine(self.config.engine, self.recipe)
         decode = self.config.decode if isinstance(self.config, JobConfig) else None
         budget = recipe_budget(self.recipe, spec)
-        return engine_pool(spec, resources, decode=decode, budget=budget)
+        script = recipe_script(self.recipe, budget)
+        return engine_pool(spec, resources, decode=decode, budget=budget, script=script)
 
     def decoders(
         self, resources: cluster.Resources, engines: EnginePool
@@ -222,6 +223,14 @@ def _settings_hash(config: Config, recipe: BaseRecipe) -> str:
     }
     if recipe.samples > 1:
         known["samples"] = recipe.samples
+    template = config.engine.chat_template
+    chat = {
+        "template": template and _content_hash(Path(template)),
+        "options": config.engine.chat_template_kwargs,
+        "reasoning": config.engine.reasoning_parser,
+    }
+    if any(chat.values()):
+        known["chat"] = chat
     # Without what is not set: that may only come to exist in a later version.
     plain = partial(BaseModel.model_dump, exclude_none=True)
     text = json.dumps(known, sort_keys=True, default=plain)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -74,6 +75,9 @@ class DecodeConfig(Settings):
 
 _Recipes = Unset("the recipe's")
 
+OnSound = Literal["auto", "require", "off"]
+"""What becomes of the sound: heard where the model hears; needed; or left out."""
+
 
 class GenerationConfig(Settings):
     """How the engine samples an answer."""
@@ -90,6 +94,11 @@ class GenerationConfig(Settings):
     """Above 1, tokens that are there already become less likely."""
     seed: Annotated[int | None, _Recipes] = None
     """Of the sampling: the same seed, the same answer to the same request."""
+
+
+def _word(value: Any) -> Any:
+    """``off`` as it is meant: YAML reads it as false."""
+    return "off" if value is False else value
 
 
 class RecipeConfig(Settings):
@@ -117,6 +126,9 @@ class RecipeConfig(Settings):
     on_too_long: Annotated[OnTooLong | None, _Recipes] = None
     """What becomes of a video that does not fit the model: fail; sample: one caption of fewer
     frames, without sound that does not fit; window: captions of parts that fit."""
+    sound: Annotated[OnSound | None, BeforeValidator(_word), _Recipes] = None
+    """What becomes of the sound that the plan samples. auto: a model that hears gets it; require: a
+    model that does not hear is refused; off: none is sampled."""
     drop_abnormal: Annotated[bool, Flag("--drop-abnormal")] = False
     """Captions of whole videos that break a rule become failures."""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -166,8 +178,18 @@ class EngineConfig(Settings):
     """Without CUDA graphs: the engine starts faster and runs slower."""
     load_format: str = "auto"
     """How vLLM loads the weights; dummy: random ones."""
-    trust_remote_code: bool = False
+    trust_remote_code: Annotated[
+        bool | None, Unset("only that of a recipe's own model, where it needs it")
+    ] = None
     """Run code that the checkpoint brings along."""
+    chat_template: Annotated[str | None, Unset("the checkpoint's")] = None
+    """File with a chat template (Jinja)."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """What the chat template is told beside the messages. enable_thinking is false where nothing
+    is said of it."""
+    reasoning_parser: Annotated[str | None, Unset("all that is written is the answer")] = None
+    """One of vLLM's reasoning parsers, such as qwen3 or openai_gptoss: what a model thinks is kept
+    out of captions, and guided decoding begins behind it."""
     mm_processor_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the model's processor of images, video and sound."""
     vllm_args: dict[str, Any] = Field(default_factory=dict)

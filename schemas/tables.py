@@ -93,6 +93,9 @@ class CaptionRow:
     attempts: Annotated[int, "how often the engine was asked"]
     prompt_tokens: Annotated[int | None, "tokens read, media included, over all attempts"]
     output_tokens: Annotated[int | None, "tokens written, over all attempts"]
+    reasoning_tokens: Annotated[
+        int | None, "of these, tokens of thinking, which `engine.reasoning_parser` keeps apart"
+    ] = None
     duration_sec: Annotated[float | None, "length of the video, or of the segment, in seconds"]
     fps: Annotated[float | None, "frames per second of the video"]
     width: Annotated[int | None, "of the video as shown, in pixels"]

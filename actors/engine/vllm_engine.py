@@ -15,19 +15,19 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from actors.engine.prompting import ModelInput, PromptBuilder
+from actors.engine.adapters import ModelInput
+from actors.engine.loading import EngineSettings, load, prompt_builder
+from actors.engine.prompting import rejection
+from actors.engine.reasoning import Thought
+from actors.engine.rehearsal import rehearse
 from actors.engine.stats import EngineStats
-from schemas.budget import Budget
 from schemas.config import GenerationConfig
 from schemas.errors import (
-    CaptionError,
     EngineDiedError,
     ModelError,
-    PromptTooLongError,
     RequestRejectedError,
 )
 from schemas.recipe import Answer, Request
@@ -35,60 +35,30 @@ from schemas.recipe import Answer, Request
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class EngineSettings:
-    """All that a replica needs to start; plain data, made on the driver.
-
-    Attributes:
-        model: checkpoint folder or hub name. A relative folder is looked for in the
-            worker's directory first, then in ``base_dir``.
-        base_dir: the driver's working directory.
-        on_gpu: run on the GPUs that Ray assigns, else on the CPU.
-        args: fields of ``vllm.AsyncEngineArgs``.
-        environment: variables that vLLM reads when it is imported.
-        budget: what a request with a clip may cost; None where none has any.
-    """
-
-    model: str
-    base_dir: str
-    revision: str | None
-    on_gpu: bool
-    args: dict[str, Any]
-    environment: dict[str, str] = field(default_factory=dict)
-    budget: Budget | None = None
-
-    def local_model(self) -> str:
-        """The model as vLLM takes it: an existing folder, or a hub name."""
-        for folder in (Path(self.model), Path(self.base_dir) / self.model):
-            if folder.is_dir():
-                return str(folder.resolve())
-        return self.model
-
-
 class VllmEngine:
     """One replica.
 
     Raises:
-        ModelError: from the constructor, if the model cannot be loaded.
+        ModelError: from the constructor, if the model cannot be loaded, or fails the rehearsal.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
         os.environ.update(settings.environment)
         # Imported late: the environment above must be set, and a driver that only plans
         # need not pay for the import.
-        from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        model = settings.local_model()
+        loaded = load(settings)
+        if settings.script is not None:
+            rehearse(loaded, settings.script)
         with _one_start_per_gpu() if settings.on_gpu else contextlib.nullcontext():
             try:
-                self._llm = AsyncLLM.from_engine_args(
-                    AsyncEngineArgs(model=model, revision=settings.revision, **settings.args)
-                )
+                self._llm = AsyncLLM.from_vllm_config(loaded.config, disable_log_stats=True)
             except (OSError, ValueError, TypeError) as error:
                 raise ModelError(f"vLLM cannot load {settings.model!r}: {error}") from error
         self.max_model_len = int(self._llm.model_config.max_model_len)
-        self._prompts = PromptBuilder(self._llm.renderer, settings.budget)
+        self._prompts = prompt_builder(settings, self._llm.renderer)
+        self._reasoning = loaded.reasoning
         self._ids = itertools.count()
         # The multimodal processor is one thread's work; a short queue before it keeps
         # prepared tensors of many videos from piling up in memory.
@@ -109,7 +79,7 @@ class VllmEngine:
                 prompt: ModelInput = await self._prompts.build(request)
                 (prepared,) = await self._llm.renderer.render_cmpl_async([prompt])
             except (ValueError, VLLMClientError) as error:
-                raise _rejection(error) from error
+                raise rejection(error) from error
             finally:
                 self.stats.sign()
         return prepared
@@ -125,18 +95,17 @@ class VllmEngine:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         final = None
+        sampling = _sampling_params(request, marks=self._reasoning is not None)
         self.stats.step(+1)
         try:
-            async for output in self._llm.generate(
-                prepared, _sampling_params(request), f"r{next(self._ids)}"
-            ):
+            async for output in self._llm.generate(prepared, sampling, f"r{next(self._ids)}"):
                 final = output
                 self.stats.sign()
                 self.stats.pieces += bool(output.outputs and output.outputs[0].token_ids)
         except EngineDeadError as error:
             raise EngineDiedError(f"the engine died: {error}") from error
         except (ValueError, VLLMClientError) as error:
-            raise _rejection(error) from error
+            raise rejection(error) from error
         except EngineGenerateError as error:
             raise RequestRejectedError(f"the engine failed on the request: {error}") from error
         finally:
@@ -146,11 +115,17 @@ class VllmEngine:
         output = final.outputs[0]
         if output.finish_reason not in ("stop", "length"):
             raise RequestRejectedError(f"the engine gave up on the request: {output.finish_reason}")
+        thought = Thought(output.text, 0)
+        if self._reasoning is not None:
+            thought = self._reasoning.apart(
+                output.text, output.token_ids, final.prompt_token_ids or ()
+            )
         answer = Answer(
-            text=output.text.strip(),
+            text=thought.text.strip(),
             finish_reason=output.finish_reason,
             prompt_tokens=len(final.prompt_token_ids or ()),
             output_tokens=len(output.token_ids),
+            reasoning_tokens=thought.tokens,
         )
         self.stats.requests += 1
         self.stats.prompt_tokens += answer.prompt_tokens
@@ -177,7 +152,12 @@ class VllmEngine:
         self._llm.shutdown()
 
 
-def _sampling_params(request: Request) -> Any:
+def _sampling_params(request: Request, *, marks: bool) -> Any:
+    """VLLM's ``SamplingParams``.
+
+    Args:
+        marks: control tokens stay in the answer's text: they tell where thinking ends.
+    """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -186,23 +166,10 @@ def _sampling_params(request: Request) -> Any:
     return SamplingParams(
         **chosen.model_dump(mode="json", exclude_none=True),
         structured_outputs=guided,
+        skip_special_tokens=not marks,
         # Pieces of an answer are signs of life; ``stream_interval`` keeps them few.
         output_kind=RequestOutputKind.CUMULATIVE,
     )
-
-
-_TOO_LONG = ("maximum context length", "maximum model length", "max_model_len", "longer than")
-"""What vLLM says of a prompt beyond the context, before and after media are put in."""
-
-
-def _rejection(error: Exception) -> CaptionError:
-    text = " ".join(str(error).split())
-    if any(words in text for words in _TOO_LONG):
-        return PromptTooLongError(
-            f"the prompt does not fit the model's context: {text}. "
-            "Sample fewer or smaller frames, or raise engine.max_model_len."
-        )
-    return RequestRejectedError(f"the engine refused the request: {text}")
 
 
 @contextlib.contextmanager

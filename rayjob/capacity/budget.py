@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from actors.engine.script import Script
 from rayjob.capacity.engine_spec import EngineSpec
 from rayjob.capacity.model_shapes import model_config
 from rayjob.recipes.base import BaseRecipe
@@ -19,6 +22,15 @@ _TABLE_FACTOR = 4
 
 _BYTES_PER_TOKEN = 4
 """Of a text in any language, about."""
+
+_LEAST_SEC = 1.0
+_MOST_SEC = 4 * 3600.0
+_MOST_HEARD_SEC = 1200.0
+_MOST_FRAMES = 256
+"""Of a clip that is rehearsed: its sound and frames are held in memory."""
+
+_SPARE = 0.95
+"""Share of the longest clip that is rehearsed: how long that is, is an estimate."""
 
 _CHAT_TOKENS = 32
 """What a chat template adds to a prompt, about."""
@@ -61,6 +73,38 @@ def recipe_budget(recipe: BaseRecipe, spec: EngineSpec) -> Budget | None:
         on_too_long=recipe.on_too_long,
         part_sec=recipe.part_sec,
         part_frames=recipe.part_frames,
+    )
+
+
+def recipe_script(recipe: BaseRecipe, budget: Budget | None) -> Script:
+    """What an engine rehearses of a recipe.
+
+    Args:
+        budget: of its requests, None for a recipe that shows no videos.
+    """
+    script = Script(
+        prompt=recipe.prompt, system=recipe.system, answer=recipe.generation.max_tokens or 0
+    )
+    plan = recipe.plan
+    if plan is None or budget is None:
+        return script
+    wide = math.isqrt(plan.max_pixels * 16 // 9)
+    size = plan.stretch_to or (wide, plan.max_pixels // wide)
+    heard = plan.audio_rate is not None
+    longest = _SPARE * budget.longest(plan, sound=heard, size=size)
+    seconds = min(
+        max(longest, _LEAST_SEC),
+        recipe.part_sec or math.inf,
+        _MOST_HEARD_SEC if heard else _MOST_SEC,
+    )
+    frames = plan.num_frames or math.ceil(seconds * (plan.fps or 0.0)) or 1
+    return dataclasses.replace(
+        script,
+        frames=min(frames, recipe.part_frames or frames, _MOST_FRAMES),
+        size=size,
+        seconds=seconds,
+        audio_rate=plan.audio_rate,
+        sound_required=recipe.sound == "require",
     )
 
 

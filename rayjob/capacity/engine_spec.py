@@ -23,6 +23,7 @@ _NOT_BY_VLLM_ARGS = {
     "gpu_memory_utilization": "set engine.gpus_per_engine, from which the share of the memory "
     "follows, or engine.kv_cache_bytes",
     "kv_cache_memory_bytes": "set engine.kv_cache_bytes",
+    "interleave_mm_strings": "the job sets it where frames go to a model as images",
     "limit_mm_per_prompt": "the job sets it by recipe.plan",
     "enable_prefix_caching": "the job sets it by recipe.plan: with sound, vLLM would answer "
     "equal frames with the sound of an earlier video",
@@ -94,7 +95,8 @@ class EngineSpec(EngineConfig):
             "mm_processor_kwargs": self.mm_processor_kwargs or None,
             "dtype": self.dtype,
             "load_format": self.load_format,
-            "trust_remote_code": self.trust_remote_code,
+            "trust_remote_code": bool(self.trust_remote_code),
+            "reasoning_parser": self.reasoning_parser or "",
             "enforce_eager": self.enforce_eager or not on_gpu,
             "disable_log_stats": True,
             # Tokens between two signs of life of an answer.
@@ -151,6 +153,8 @@ def engine_spec(
 
 def recipe_engine(config: EngineConfig, recipe: BaseRecipe) -> EngineSpec:
     """The engine of a recipe as a run makes it. See :func:`engine_spec` for what is raised."""
+    if config.trust_remote_code is None and recipe.model == type(recipe).model:
+        config = config.model_copy(update={"trust_remote_code": type(recipe).trust_remote_code})
     return engine_spec(
         config,
         plan=recipe.plan,

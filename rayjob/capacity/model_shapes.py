@@ -19,6 +19,12 @@ from typing import Any
 from schemas.errors import ModelError
 
 _FLOATS = ("F16", "BF16", "F32", "F64")
+_DECODERS = ("text_config", "llm_config", "language_config")
+"""Where a configuration of several models holds the decoder's."""
+
+_OTHER_CACHES = {"kv_lora_rank", "layers_block_type", "num_kv_shared_layers"}
+"""Settings of decoders whose cache is smaller than keys and values of all layers."""
+
 _OTHER_BYTES = {"I64": 8, "I32": 4, "I16": 2}
 
 
@@ -191,14 +197,17 @@ def shape_of(
         ModelError: the configuration is of a kind that cannot be sized.
     """
     root: Mapping[str, Any] = config.get("thinker_config", config)
-    text: Mapping[str, Any] = root.get("text_config", root)
+    text = next((root[key] for key in _DECODERS if key in root), root)
     vision = root.get("vision_config")
     needed = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
     missing = [key for key in needed if not isinstance(text.get(key), int)]
     if missing:
         raise ModelError(f"the model {name} cannot be sized: its config.json has no {missing[0]}")
-    if "kv_lora_rank" in text or "layers_block_type" in text:
-        raise ModelError(f"the model {name} cannot be sized: its cache is not keys and values")
+    if _OTHER_CACHES & text.keys() or len(set(text.get("layer_types") or ())) > 1:
+        raise ModelError(
+            f"the model {name} cannot be sized: its layers do not all keep the keys and values of "
+            "every token"
+        )
     item_bytes = 4 if dtype in ("float32", "float") else 2
     # Of Qwen2.5-Omni vLLM loads the thinker, not what speaks.
     speech = ("talker.", "token2wav.") if "thinker_config" in config else ()

@@ -8,7 +8,8 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from actors.engine.vllm_engine import EngineSettings
+from actors.engine.loading import EngineSettings
+from actors.engine.script import Script
 from rayjob.capacity.cluster import Resources
 from rayjob.capacity.engine_spec import EngineSpec
 from rayjob.capacity.model_shapes import asking_hub, hub_config
@@ -65,6 +66,7 @@ def engine_pool(
     *,
     decode: DecodeConfig | None = None,
     budget: Budget | None = None,
+    script: Script | None = None,
 ) -> EnginePool:
     """A pool of engines on a cluster.
 
@@ -76,11 +78,12 @@ def engine_pool(
             where the specification does not.
         decode: decoders that must find a place beside the engines; None for a job without.
         budget: what a request with a clip may cost.
+        script: what each engine rehearses.
 
     Raises:
         ConfigError: an actor finds no place on the nodes and none is to come, an engine's share
-            of a GPU cannot hold the model and one sequence, or this vLLM does not know an
-            argument.
+            of a GPU cannot hold the model and one sequence, this vLLM does not know an
+            argument, or the chat template cannot be read.
     """
     nodes = running(resources)
     on_gpu = runs_on_gpu(spec, nodes)
@@ -94,21 +97,43 @@ def engine_pool(
         except ConfigError as error:
             advice = "Where the cluster adds nodes by itself, set engine.autoscale"
             raise ConfigError(f"{error}\n{advice}") from error
-    settings = EngineSettings(
+    settings = engine_settings(
+        spec,
+        on_gpu=on_gpu,
+        kv_cache_bytes=_gpu_kv_cache_bytes(spec, nodes) if on_gpu else None,
+        budget=budget,
+        script=script,
+    )
+    return EnginePool(**vars(asked), settings=settings, videos_in_flight=spec.videos_in_flight)
+
+
+def engine_settings(
+    spec: EngineSpec,
+    *,
+    on_gpu: bool,
+    kv_cache_bytes: int | None = None,
+    budget: Budget | None = None,
+    script: Script | None = None,
+) -> EngineSettings:
+    """How an engine is started. See :func:`engine_pool` for arguments and errors.
+
+    Args:
+        kv_cache_bytes: on GPUs, None to let vLLM measure.
+    """
+    if not on_gpu:
+        kv_cache_bytes = spec.kv_cache_bytes or _CPU_KV_CACHE_BYTES
+    return EngineSettings(
         model=spec.model,
         base_dir=os.getcwd(),
         revision=spec.revision,
         on_gpu=on_gpu,
-        args=spec.arguments(
-            on_gpu=on_gpu,
-            kv_cache_bytes=_gpu_kv_cache_bytes(spec, nodes)
-            if on_gpu
-            else spec.kv_cache_bytes or _CPU_KV_CACHE_BYTES,
-        ),
+        args=spec.arguments(on_gpu=on_gpu, kv_cache_bytes=kv_cache_bytes),
         environment=_environment(on_gpu=on_gpu, local=Path(spec.model).is_dir()),
         budget=budget,
+        chat_template=_chat_template(spec),
+        chat_template_kwargs=spec.chat_template_kwargs,
+        script=script,
     )
-    return EnginePool(**vars(asked), settings=settings, videos_in_flight=spec.videos_in_flight)
 
 
 def _gpu_kv_cache_bytes(spec: EngineSpec, nodes: Nodes) -> int | None:
@@ -117,8 +142,20 @@ def _gpu_kv_cache_bytes(spec: EngineSpec, nodes: Nodes) -> int | None:
         gpu_gb = spec.gpu_memory_gb or known_gpu_gb(gpu_types(nodes.types))
         return check_memory(spec, gpu_gb=gpu_gb)
     except ModelError as error:
-        logger.info("not checked whether an engine fits its share of a GPU: %s", error)
+        logger.warning("not checked whether an engine fits its share of a GPU: %s", error)
         return spec.kv_cache_bytes
+
+
+def _chat_template(spec: EngineSpec) -> str | None:
+    """Text of the configured template; ConfigError where its file cannot be read."""
+    if spec.chat_template is None:
+        return None
+    try:
+        return Path(spec.chat_template).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"engine.chat_template: the file {spec.chat_template} cannot be read: {error}"
+        ) from error
 
 
 def _environment(*, on_gpu: bool, local: bool) -> dict[str, str]:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from rayjob.capacity.engine_spec import MEMORY_SHARE, EngineSpec
 from rayjob.capacity.model_shapes import ModelShape, load_shape
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, ModelError
 
 GB = 10**9
 
@@ -143,6 +143,20 @@ class Fit:
         return self.sequences * self.engines_per_gpu
 
 
+def shape_for(spec: EngineSpec) -> ModelShape:
+    """The shape of an engine's model as the engine loads it.
+
+    Raises:
+        ModelError: the model's shape cannot be had, or changes while it is loaded.
+    """
+    if spec.vllm_args.get("quantization"):
+        raise ModelError(
+            f"the model {spec.model} cannot be sized: engine.vllm_args.quantization changes its "
+            "weights while they are loaded. A checkpoint that is quantised already can be"
+        )
+    return load_shape(spec.model, revision=spec.revision, dtype=spec.dtype)
+
+
 def fits_of(
     model: ModelShape, spec: EngineSpec, *, gpu_gb: float, gpus: Iterable[float] | None = None
 ) -> list[Fit]:
@@ -207,7 +221,7 @@ def check_memory(spec: EngineSpec, *, gpu_gb: float | None) -> int | None:
     """
     if gpu_gb is None and spec.gpus_per_engine <= 1:
         return spec.kv_cache_bytes
-    model = load_shape(spec.model, revision=spec.revision, dtype=spec.dtype)
+    model = shape_for(spec)
     fit = Fit(model=model, spec=spec, gpu_bytes=(gpu_gb or 0.0) * GB)
     if not fit.splits:
         raise ConfigError(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rayjob.recipes.rules import REPEATS, TRUNCATED, Rule, first_reason
+from rayjob.recipes.rules import REPEATS, TRUNCATED, Rule, first_reason, no_thinking
 from schemas.config import GenerationConfig
 from schemas.errors import AbnormalCaptionError, CaptionError, IncompleteError
 from schemas.recipe import Answer, Asker, Request
@@ -25,7 +25,7 @@ class Outcome:
     """The best answer to a request.
 
     Attributes:
-        prompt_tokens, output_tokens: summed over all attempts.
+        prompt_tokens, output_tokens, reasoning_tokens: summed over all attempts.
     """
 
     answer: Answer
@@ -34,6 +34,7 @@ class Outcome:
     attempts: int
     prompt_tokens: int
     output_tokens: int
+    reasoning_tokens: int
 
     def with_tokens_of(self, outcomes: Sequence[Outcome]) -> Outcome:
         """The same, with the tokens of several requests."""
@@ -41,6 +42,7 @@ class Outcome:
             self,
             prompt_tokens=sum(each.prompt_tokens for each in outcomes),
             output_tokens=sum(each.output_tokens for each in outcomes),
+            reasoning_tokens=sum(each.reasoning_tokens for each in outcomes),
         )
 
 
@@ -52,7 +54,7 @@ async def ask(
     max_attempts: int,
     drop_abnormal: bool = False,
 ) -> Outcome:
-    """Ask until an answer keeps all rules, at most ``max_attempts`` times.
+    """Ask until an answer keeps all rules, and is free of thinking, at most ``max_attempts`` times.
 
     Attempts after the first shift the seed, and after an answer that repeated itself make
     repetition less likely. If none is valid, the first one is kept, with
@@ -67,7 +69,7 @@ async def ask(
     while len(answers) < max_attempts:
         attempt = dataclasses.replace(request, generation=_shifted(request.generation, reasons))
         answers.append(await engine.ask(attempt))
-        reasons.append(first_reason(answers[-1], rules))
+        reasons.append(first_reason(answers[-1], [no_thinking, *rules]))
         if reasons[-1] is None:
             break
     chosen = len(answers) - 1 if reasons[-1] is None else 0
@@ -75,6 +77,7 @@ async def ask(
         answers[chosen],
         prompt_tokens=sum(answer.prompt_tokens for answer in answers),
         output_tokens=sum(answer.output_tokens for answer in answers),
+        reasoning_tokens=sum(answer.reasoning_tokens for answer in answers),
     )
     return _outcome(answer, reasons[chosen], len(answers), drop_abnormal)
 
@@ -89,6 +92,7 @@ def _outcome(answer: Answer, reason: str | None, attempts: int, drop_abnormal: b
         attempts=attempts,
         prompt_tokens=answer.prompt_tokens,
         output_tokens=answer.output_tokens,
+        reasoning_tokens=answer.reasoning_tokens,
     )
 
 
@@ -107,6 +111,7 @@ def joined(outcomes: Sequence[Outcome], *, rules: Sequence[Rule], drop_abnormal:
         finish_reason="length" if cut else "stop",
         prompt_tokens=sum(each.prompt_tokens for each in outcomes),
         output_tokens=sum(each.output_tokens for each in outcomes),
+        reasoning_tokens=sum(each.reasoning_tokens for each in outcomes),
     )
     broken = next((each.reason for each in outcomes if each.reason is not None), None)
     reason = broken or first_reason(answer, rules)

@@ -30,7 +30,7 @@ from rayjob.recipes.rules import (
 )
 from rayjob.recipes.windows import Window, cut, frames_within, windows_over
 from schemas.budget import OnTooLong
-from schemas.config import GenerationConfig, RecipeConfig
+from schemas.config import GenerationConfig, OnSound, RecipeConfig
 from schemas.errors import ConfigError
 from schemas.media import Clip, SamplingPlan, VideoInfo
 from schemas.recipe import Engine, Request, Video
@@ -58,6 +58,7 @@ class BaseRecipe:
     Attributes:
         name: the ``recipe`` partition of the tables; letters, digits, '_' and '-'.
         model: checkpoint folder or hub name.
+        trust_remote_code: whether this model, and no other, may run code that it brings along.
         prompt: the text, or a file that ends in ".txt", relative to the file of its class; with a
             system message, where it has one (:mod:`rayjob.recipes.prompt_files`).
         system: the system message, "" for none.
@@ -75,6 +76,7 @@ class BaseRecipe:
             engine works on so many fewer videos.
         source_recipe: whose captions it works on, for a recipe without a plan.
         on_too_long: what becomes of a video that does not fit the model whole.
+        sound: what becomes of the sound that the plan samples; "require" where it is the point.
         part_sec, part_frames: what a request shows at most, of a recipe that cuts videos into
             parts by itself.
         prompt_hash: of an instance, first 16 hex digits of the SHA-256 of system message and
@@ -88,6 +90,7 @@ class BaseRecipe:
 
     name: str = ""
     model: str = ""
+    trust_remote_code: bool = False
     prompt: str = ""
     system: str = ""
     plan: SamplingPlan | None = SamplingPlan(num_frames=32)
@@ -100,6 +103,7 @@ class BaseRecipe:
     requests_per_video: int = 1
     source_recipe: str = ""
     on_too_long: OnTooLong = "fail"
+    sound: OnSound = "auto"
     part_sec: float | None = None
     part_frames: int | None = None
 
@@ -139,7 +143,8 @@ class BaseRecipe:
         self.prompt_source: PromptSource = "own" if is_own else "built-in"
         texts = "\0".join([self.system, self.prompt, *self.prompts.values()])
         self.prompt_hash = hashlib.sha256(texts.encode()).hexdigest()[:16]
-        self.plan = config.plan or self.plan
+        self.sound = config.sound or self.sound
+        self.plan = self._heard(config.plan or self.plan, required=config.sound == "require")
         self.generation = self.generation.model_copy(
             update=config.generation.model_dump(exclude_none=True)
         )
@@ -302,6 +307,7 @@ class BaseRecipe:
             attempts=outcome.attempts,
             prompt_tokens=outcome.prompt_tokens,
             output_tokens=outcome.output_tokens,
+            reasoning_tokens=outcome.reasoning_tokens,
             duration_sec=length,
             fps=None if info is None else info.fps,
             width=None if info is None else info.width,
@@ -315,6 +321,17 @@ class BaseRecipe:
             source_version=video.source_version,
             warnings=None if video.decoded is None else list(video.decoded.warnings),
         )
+
+    def _heard(self, plan: SamplingPlan | None, *, required: bool) -> SamplingPlan | None:
+        """The plan, without sound where that is off."""
+        if plan is not None and self.sound == "off":
+            return plan.model_copy(update={"audio_rate": None})
+        if required and (plan is None or plan.audio_rate is None):
+            raise ConfigError(
+                "recipe.sound: the plan samples no sound that could be required; "
+                "set recipe.plan.audio_rate, such as 16000"
+            )
+        return plan
 
     def _prompt(self, attribute: str, default: str, file: str | None) -> Prompt:
         """The user's file, or what the class has in an attribute."""

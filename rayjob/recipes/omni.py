@@ -29,6 +29,7 @@ class Omni(BaseRecipe):
     model = "openinterx/UGC-VideoCaptioner"
     prompt = "prompts/omni.txt"
     plan = SamplingPlan(num_frames=32, max_pixels=100_352, audio_rate=16_000)
+    sound = "require"
     generation = GenerationConfig(temperature=0.2, max_tokens=1024, seed=42)
     rules = (non_empty, prose, no_endless_repetition, complete, one_paragraph)
     max_model_len = 20_000

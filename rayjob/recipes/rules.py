@@ -21,6 +21,12 @@ Rule = Callable[[Answer], str | None]
 
 _LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE)
 
+_THINKING = re.compile(
+    r"</?(?:think|thinking|seed:think)>|\[/?THINK\]|<\|channel\|>|assistantfinal", re.IGNORECASE
+)
+"""Marks around what models think. The last one is what remains of gpt-oss's channels where control
+tokens are left out of a text."""
+
 TRUNCATED = "cut off at the token limit"
 
 REPEATS = "repeats "
@@ -50,6 +56,13 @@ def non_empty(answer: Answer) -> str | None:
 def complete(answer: Answer) -> str | None:
     """The model ended the answer by itself."""
     return TRUNCATED if answer.finish_reason == "length" else None
+
+
+def no_thinking(answer: Answer) -> str | None:
+    """There is no mark of thinking."""
+    if not _THINKING.search(answer.text):
+        return None
+    return "holds what the model thought; engine.reasoning_parser keeps it apart"
 
 
 def one_paragraph(answer: Answer) -> str | None:

@@ -164,3 +164,10 @@ def test_an_engine_leaves_no_cpus_to_decoders_that_cannot_use_them(clock: list[f
     monitor.snapshot(silent_sec=100.0)
     assert not monitor.is_to_leave("engine")
     assert monitor.is_to_leave("other")
+
+
+def test_a_refusal_is_told() -> None:
+    monitor = Monitor(lost=set)
+    assert monitor.snapshot().refusal is None
+    monitor.refuse("the model does not hear")
+    assert monitor.snapshot().refusal == "the model does not hear"

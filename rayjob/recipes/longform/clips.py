@@ -79,6 +79,8 @@ class Clips(BaseRecipe):
 
     name = "clips"
     model = "openbmb/MiniCPM-V-2_6"
+    # Its processor comes as code of its own.
+    trust_remote_code = True
     prompt = "prompts/clip.txt"
     plan = SamplingPlan(fps=1.0, max_pixels=200_704, compress=True)
     generation = GenerationConfig(temperature=0.2, max_tokens=2048, seed=42)

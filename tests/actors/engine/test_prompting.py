@@ -24,7 +24,9 @@ class Renderer:
     """Renders messages so that a test can read them, in the place of token ids."""
 
     def __init__(self, architecture: str) -> None:
-        self.model_config = copy.copy(renderer_of(OMNI).model_config)
+        real = renderer_of(OMNI)
+        self.mm_processor = real.mm_processor
+        self.model_config = copy.copy(real.model_config)
         self.model_config.hf_config = copy.copy(self.model_config.hf_config)
         self.model_config.hf_config.architectures = [architecture]
 
@@ -95,7 +97,8 @@ def test_other_models_get_items(frames: int, sound: bool, text: str, media: set[
     shown = clip(frames=frames, sound=sound)
     prompt = built(Renderer(OTHER_NAME), Request(prompt="Tell.", clip=shown))
     assert (prompt["prompt_token_ids"], set(prompt["multi_modal_data"])) == (text, media)
-    assert "mm_processor_kwargs" not in prompt
+    again = {"do_sample_frames": False} if "video" in media else None
+    assert prompt.get("mm_processor_kwargs") == again
 
 
 def test_text_only_and_system_message() -> None:

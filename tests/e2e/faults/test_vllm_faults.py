@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from actors.engine.loading import EngineSettings
 from actors.engine.prompting import PromptBuilder
-from actors.engine.vllm_engine import EngineSettings, VllmEngine
+from actors.engine.vllm_engine import VllmEngine
 from rayjob.capacity.pool import engine_pool
 from rayjob.recipes.omni import Omni
 from rayjob.settings.loading import read_config

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from rayjob.capacity import sizing
-from rayjob.capacity.engine_spec import EngineSpec
+from rayjob.capacity.engine_spec import EngineSpec, recipe_engine
 from rayjob.capacity.model_shapes import load_shape
 from rayjob.capacity.pool import engine_pool
 from rayjob.prepare import prepare
+from rayjob.recipes.clips import Clips
 from schemas.config import EngineConfig, JobConfig, RecipeConfig
 from schemas.errors import ConfigError
 from schemas.media import SamplingPlan
@@ -118,3 +119,16 @@ def test_a_recipe_that_adds_sound_by_itself_has_no_prefix_caching(
     assert found["limit_mm_per_prompt"]["audio"] == int(listens)
     # And the run stores what was really looked at, and heard.
     assert prepared.config.recipe.plan == prepared.recipe.plan
+
+
+@pytest.mark.parametrize(
+    ("model", "trusted", "runs"),
+    [(None, None, True), ("other/model", None, False), (None, False, False), ("o/m", True, True)],
+)
+def test_only_a_recipe_s_own_model_may_run_its_code(
+    model: str | None, trusted: bool | None, runs: bool
+) -> None:
+    config = EngineConfig(model=model, trust_remote_code=trusted)
+    spec = recipe_engine(config, Clips(model=model))
+    found = spec.arguments(on_gpu=True, kv_cache_bytes=None)
+    assert found["trust_remote_code"] is runs

@@ -97,11 +97,27 @@ def test_only_the_thinker_is_loaded_and_quantised_weights_stay_small() -> None:
     assert shape.weight_bytes == 2500
 
 
+@pytest.mark.parametrize("name", ["text_config", "llm_config", "language_config"])
+def test_a_decoder_inside_another_configuration(name: str) -> None:
+    config = {"architectures": ["Both"], name: published(QWEN)}
+    plain = shape_of("m", published(QWEN), tensors=[], dtype="auto")
+    assert shape_of("m", config, tensors=[], dtype="auto").layers == plain.layers
+
+
+def test_weights_that_change_while_they_are_loaded_cannot_be_sized() -> None:
+    spec = omni_engine(EngineConfig(model=TINY, vllm_args={"quantization": "fp8"}))
+    with pytest.raises(ModelError, match=r"vllm_args\.quantization changes its weights"):
+        sizing.shape_for(spec)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"num_hidden_layers": None}, "no num_hidden_layers"),
-        ({"kv_lora_rank": 512}, "not keys and values"),
+        ({"kv_lora_rank": 512}, "do not all keep"),
+        ({"num_kv_shared_layers": 10}, "do not all keep"),
+        ({"layer_types": ["linear_attention"] * 3 + ["full_attention"]}, "do not all keep"),
+        ({"layer_types": ["sliding_attention", "full_attention"]}, "do not all keep"),
     ],
 )
 def test_models_that_cannot_be_sized_say_so(change: dict[str, Any], message: str) -> None:

@@ -179,3 +179,17 @@ def test_a_prompt_file_has_the_places_of_the_recipe_s_prompt(tmp_path: Path) -> 
         find_recipe("clips")(RecipeConfig(prompt_file=str(prompt)))
     prompt.write_text("[system]\nBefore: {context}\n[user]\nTell me.")
     assert find_recipe("clips")(RecipeConfig(prompt_file=str(prompt))).system
+
+
+def test_sound_that_is_off_is_not_sampled() -> None:
+    recipe = Omni(RecipeConfig(sound="off"))
+    assert recipe.plan == Omni.plan.model_copy(update={"audio_rate": None})
+    assert (Omni().sound, recipe.sound) == ("require", "off")
+
+
+def test_sound_that_the_plan_does_not_sample_cannot_be_required() -> None:
+    silent = SamplingPlan(num_frames=8)
+    with pytest.raises(ConfigError, match=r"set recipe\.plan\.audio_rate"):
+        Omni(RecipeConfig(plan=silent, sound="require"))
+    # What the recipe says of itself is about its own plan.
+    assert Omni(RecipeConfig(plan=silent)).plan == silent

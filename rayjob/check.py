@@ -1,0 +1,68 @@
+"""``rayjob check``: rehearse what a job asks of its model, without weights."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rayjob.capacity.budget import recipe_budget, recipe_script
+from rayjob.capacity.engine_spec import recipe_engine
+from rayjob.capacity.pool import check_model, engine_settings
+from rayjob.recipes import find_recipe
+from rayjob.settings.flags import settings_command
+from rayjob.settings.terminal import printable
+from schemas.config import JobConfig
+from schemas.errors import ModelError
+
+
+class _CheckedJob(JobConfig):
+    """A job, of which neither input nor output is looked at."""
+
+    input: tuple[str, ...] = ()
+    output: str = ""
+
+
+@settings_command(
+    _CheckedJob,
+    flags=("recipe.name", "recipe.prompt_file", "engine.model", "engine.max_model_len"),
+)
+def command(
+    job: JobConfig,
+    console: Console,
+    *,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print what the model gets, word for word.")
+    ] = False,
+) -> int:
+    """Render a frame, clips, sound and a system message as the recipe asks about them, and check
+    that all of it reaches the model.
+
+    Reads the model's configuration, tokenizer and processor, and needs no GPU and no weights.
+    Every engine does the same before it loads any. Exit codes: 0, or 2 with the setting to change.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise ModelError("vLLM is not installed here; run this on a node where engines run")
+    from actors.engine.loading import load
+    from actors.engine.rehearsal import rehearse, shown
+
+    kind = find_recipe(job.recipe.name)
+    recipe = kind(job.recipe, model=job.engine.model)
+    spec = recipe_engine(job.engine, recipe)
+    check_model(spec.model, spec)
+    budget = recipe_budget(recipe, spec)
+    script = recipe_script(recipe, budget)
+    settings = engine_settings(spec, on_gpu=False, budget=budget)
+    # What vLLM says while it reads is for those who start it.
+    quiet = settings.environment | {"VLLM_LOGGING_LEVEL": "ERROR"}
+    scenes = rehearse(load(replace(settings, environment=quiet)), script)
+    for line in shown(scenes, texts=verbose):
+        typer.echo(printable(line))
+    return 0
+
+
+if __name__ == "__main__":
+    typer.run(command)
