@@ -18,8 +18,9 @@ import pyarrow as pa
 import ray
 
 from actors.confinement.sandbox import DecodeSandbox
+from actors.engine.remote_engine import RemoteSettings
 from actors.engine.stats import EngineStats
-from actors.engine.vllm_engine import EngineSettings, VllmEngine
+from actors.engine.vllm_engine import EngineSettings
 from actors.gate import Gate
 from actors.guard import Guard
 from actors.metrics import CaptionMetrics, DecodeMetrics
@@ -139,7 +140,12 @@ class Captioner:
     """
 
     def __init__(
-        self, *, recipe: Recipe, settings: EngineSettings, monitor: Any, patience: float
+        self,
+        *,
+        recipe: Recipe,
+        settings: EngineSettings | RemoteSettings,
+        monitor: Any,
+        patience: float,
     ) -> None:
         self._recipe = recipe
         self._monitor = monitor
@@ -148,8 +154,8 @@ class Captioner:
         self._node_id: str = ray.get_runtime_context().get_node_id()
         self._monitor.start.remote(self._engine_id)
         self._guard = Guard(patience=patience)
-        self._engine = VllmEngine(settings)
-        self._metrics = CaptionMetrics(recipe=recipe.name, capacity=settings.args["max_num_seqs"])
+        self._engine = settings.start()
+        self._metrics = CaptionMetrics(recipe=recipe.name, capacity=settings.max_num_seqs)
         self._gate: Gate | None = None
         self._reporter: asyncio.Task[None] | None = None
         # Ready, also where no video ever comes.

@@ -343,7 +343,15 @@ def _summary(
         video_hours_per_hour=counts.video_sec / wall_sec,
         engine_busy_fraction=busy_fraction(engines),
         engine_mean_running=mean_running(engines),
-        cost=Cost.of(gpu_sec=gpu_sec, price_per_gpu_hour=config.price_per_gpu_hour),
+        cost=Cost.of(
+            gpu_sec=gpu_sec,
+            price_per_gpu_hour=config.price_per_gpu_hour,
+            # Of every answer, those of failed videos included.
+            tokens=config.engine.endpoint.money(
+                prompt_tokens=sum(each.prompt_tokens for each in engines),
+                output_tokens=sum(each.output_tokens for each in engines),
+            ),
+        ),
     )
 
 

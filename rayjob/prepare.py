@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -33,7 +34,7 @@ from rayjob.output.store import TableStore
 from rayjob.recipes import find_recipe
 from rayjob.recipes.base import BaseRecipe
 from rayjob.settings.terminal import printable
-from schemas.config import FuseConfig, JobConfig
+from schemas.config import EngineConfig, FuseConfig, JobConfig
 from schemas.errors import ConfigError, ModelError
 
 Config = JobConfig | FuseConfig
@@ -212,6 +213,7 @@ def _settings_hash(config: Config, recipe: BaseRecipe) -> str:
         "model": os.path.realpath(recipe.model) if os.path.isdir(recipe.model) else recipe.model,
         "model_revision": recipe.model_revision,
         "processor": config.engine.mm_processor_kwargs,
+        **_shown_elsewhere(config.engine),
         "texts": [recipe.system, recipe.prompt, recipe.prompts],
         "plan": recipe.plan,
         "generation": recipe.generation,
@@ -224,6 +226,14 @@ def _settings_hash(config: Config, recipe: BaseRecipe) -> str:
     plain = partial(BaseModel.model_dump, exclude_none=True)
     text = json.dumps(known, sort_keys=True, default=plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _shown_elsewhere(config: EngineConfig) -> dict[str, Any]:
+    """What decides captions of an endpoint: how it is shown videos, not where it is."""
+    names = {"frames", "picture", "sound", "body"}
+    return (
+        {"endpoint": config.endpoint.model_dump(include=names)} if config.kind == "openai" else {}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,15 @@ class EngineSettings:
     environment: dict[str, str] = field(default_factory=dict)
     budget: Budget | None = None
 
+    @property
+    def max_num_seqs(self) -> int:
+        """Sequences that the engine batches at once."""
+        return int(self.args["max_num_seqs"])
+
+    def start(self) -> VllmEngine:
+        """The engine."""
+        return VllmEngine(self)
+
     def local_model(self) -> str:
         """The model as vLLM takes it: an existing folder, or a hub name."""
         for folder in (Path(self.model), Path(self.base_dir) / self.model):
