@@ -20,7 +20,13 @@ from pydantic import Field
 
 from rayjob.recipes.base import BaseRecipe
 from rayjob.recipes.material import Material
-from rayjob.recipes.rules import complete, no_endless_repetition, non_empty, one_paragraph
+from rayjob.recipes.rules import (
+    complete,
+    no_endless_repetition,
+    no_json,
+    non_empty,
+    one_paragraph,
+)
 from rayjob.recipes.structured_text import ReadCaption, ReadSubject, read_apart
 from rayjob.recipes.wording import is_finished
 from schemas.config import GenerationConfig
@@ -52,7 +58,7 @@ class _Fusion(BaseRecipe):
     model = "Qwen/Qwen2.5-32B-Instruct"
     plan = None
     generation = GenerationConfig(temperature=0.1, max_tokens=512, seed=42)
-    rules = (non_empty, complete, one_paragraph, no_endless_repetition)
+    rules = (non_empty, complete, one_paragraph, no_json, no_endless_repetition)
     max_model_len = 4096
     max_num_seqs = 256
     source_recipe = "structured"

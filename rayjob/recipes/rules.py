@@ -21,6 +21,8 @@ Rule = Callable[[Answer], str | None]
 
 _LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+", re.MULTILINE)
 
+_JSON_KEY = re.compile(r'[{,]\s*"\w+"\s*:')
+
 TRUNCATED = "cut off at the token limit"
 
 _PHRASE_WORDS = 24
@@ -47,6 +49,11 @@ def one_paragraph(answer: Answer) -> str | None:
     if len(_LIST_ITEM.findall(answer.text)) > 1:
         return "a list instead of a paragraph"
     return None
+
+
+def no_json(answer: Answer) -> str | None:
+    """Running text, where a model that was shown JSON may write it once more."""
+    return "JSON instead of a text" if _JSON_KEY.search(answer.text) else None
 
 
 def no_endless_repetition(answer: Answer) -> str | None:

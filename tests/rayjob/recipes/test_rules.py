@@ -36,6 +36,19 @@ def test_prose_keeps_every_rule() -> None:
     assert rules.first_reason(answer(PROSE), kept) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"num_subjects": 1, "subjects": [{"name": "Train"}]}', "JSON instead of a text"),
+        ('A train: {"name": "Train"}.', "JSON instead of a text"),
+        ('A sign says "open": a man goes in. {Music}', None),
+        (PROSE, None),
+    ],
+)
+def test_the_facts_once_more(text: str, reason: str | None) -> None:
+    assert rules.no_json(answer(text)) == reason
+
+
 def test_cut_off() -> None:
     assert rules.complete(answer(PROSE, "length")) == rules.TRUNCATED
 
