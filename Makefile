@@ -8,7 +8,8 @@ LOCK_ARGS ?=
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow chaos fuzz check-install lint format tiny-model bench lock clean
+.PHONY: help setup demo demo-text test test-slow chaos fuzz check-install lint format tiny-model bench \
+	lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 14
@@ -18,6 +19,9 @@ setup: ## create or update .venv
 
 demo: setup ## caption sample clips from a local S3 gateway, output in out/demo
 	$(PY) -m tinyworld.demo
+
+demo-text: setup ## a real language model of 135M fuses captions into English, output in out/demo-text
+	$(PY) -m tinyworld.demo_text
 
 test: setup ## run the test suite (PYTEST_ARGS="-k words" for a part)
 	$(PY) -m pytest $(PYTEST_ARGS)

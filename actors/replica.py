@@ -8,6 +8,7 @@ import os
 from typing import NoReturn
 
 from actors.engine.loading import EngineSettings
+from actors.engine.remote_engine import RemoteSettings
 from actors.engine.stats import EngineStats
 from actors.engine.vllm_engine import VllmEngine
 from actors.guard import Guard
@@ -32,11 +33,11 @@ class Replica:
         ModelError: from the constructor, as of the engine.
     """
 
-    def __init__(self, settings: EngineSettings, *, patience: float) -> None:
+    def __init__(self, settings: EngineSettings | RemoteSettings, *, patience: float) -> None:
         self._patience = patience
         # First, as it looks after what the engine starts.
         self._guard = Guard(patience=patience)
-        self.engine = VllmEngine(settings)
+        self.engine = settings.start()
 
     def stats(self) -> EngineStats:
         """The engine's counters, up to date."""
@@ -84,4 +85,5 @@ class JudgeReplica(Replica):
 
     def close(self) -> None:
         """Stop the engine's processes."""
+        assert isinstance(self.engine, VllmEngine)  # a judge elsewhere needs no replica
         self.engine.close()

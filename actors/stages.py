@@ -19,6 +19,7 @@ import ray
 
 from actors.confinement.sandbox import DecodeSandbox
 from actors.engine.loading import EngineSettings
+from actors.engine.remote_engine import RemoteSettings
 from actors.engine.stats import EngineStats
 from actors.gate import Gate
 from actors.metrics import CaptionMetrics, DecodeMetrics
@@ -182,7 +183,12 @@ class Captioner:
     """
 
     def __init__(
-        self, *, recipe: Recipe, settings: EngineSettings, monitor: Any, patience: float
+        self,
+        *,
+        recipe: Recipe,
+        settings: EngineSettings | RemoteSettings,
+        monitor: Any,
+        patience: float,
     ) -> None:
         self._recipe = recipe
         self._monitor = monitor
@@ -196,7 +202,7 @@ class Captioner:
             ray.get(monitor.refuse.remote(str(error)))
             raise
         self._place = Place(monitor, kind="")
-        self._metrics = CaptionMetrics(recipe=recipe.name, capacity=settings.args["max_num_seqs"])
+        self._metrics = CaptionMetrics(recipe=recipe.name, capacity=settings.max_num_seqs)
         self._gate: Gate | None = None
         self._reporter: asyncio.Task[None] | None = None
         # Ready, also where no video ever comes.

@@ -191,7 +191,8 @@ async def replay(config_file: str, folder: Path, output: Path) -> dict[str, floa
     flags = {"input": [str(folder)], "output": str(output), "recipe.max_attempts": 1}
     prepared = prepare(read_config(JobConfig, config_file, flags=flags))
     requests = await _recorded(prepared, folder, output)
-    engine = VllmEngine(prepared.engines(cluster.peek()).settings)
+    engine = prepared.engines(cluster.peek()).settings.start()
+    assert isinstance(engine, VllmEngine)
     await asyncio.gather(*map(engine.ask, requests[:64]))
     started = time.perf_counter()
     await asyncio.gather(*map(engine.ask, requests))

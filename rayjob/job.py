@@ -382,7 +382,15 @@ def _summary(
         engine_busy_fraction=busy_fraction(engines),
         engine_mean_running=mean_running(engines),
         refused_layers=dict(snapshot.refused_layers),
-        cost=Cost.of(gpu_sec=gpu_sec, price_per_gpu_hour=prepared.config.price_per_gpu_hour),
+        cost=Cost.of(
+            gpu_sec=gpu_sec,
+            price_per_gpu_hour=prepared.config.price_per_gpu_hour,
+            # Of every answer, those of failed videos included.
+            tokens=prepared.config.engine.endpoint.money(
+                prompt_tokens=sum(each.prompt_tokens for each in engines),
+                output_tokens=sum(each.output_tokens for each in engines),
+            ),
+        ),
     )
 
 

@@ -112,6 +112,8 @@ def command(
 
 def _spec(job: JobConfig) -> EngineSpec:
     """The job's engine, by the recipe as the job makes it."""
+    if job.engine.kind == "openai":
+        raise ConfigError("there is nothing to size: engine.kind is openai, an endpoint elsewhere")
     kind = find_recipe(job.recipe.name)
     return recipe_engine(job.engine, kind(job.recipe, model=job.engine.model))
 

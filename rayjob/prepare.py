@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -33,7 +34,7 @@ from rayjob.output.store import TableStore
 from rayjob.recipes import find_recipe
 from rayjob.recipes.base import BaseRecipe
 from rayjob.settings.terminal import printable
-from schemas.config import FuseConfig, JobConfig
+from schemas.config import EngineConfig, FuseConfig, JobConfig
 from schemas.errors import ConfigError, ModelError
 
 Config = JobConfig | FuseConfig
@@ -213,6 +214,7 @@ def _settings_hash(config: Config, recipe: BaseRecipe) -> str:
         "model": os.path.realpath(recipe.model) if os.path.isdir(recipe.model) else recipe.model,
         "model_revision": recipe.model_revision,
         "processor": config.engine.mm_processor_kwargs,
+        **_shown_elsewhere(config.engine),
         "texts": [recipe.system, recipe.prompt, recipe.prompts],
         "plan": recipe.plan,
         "generation": recipe.generation,
@@ -242,6 +244,14 @@ def _content_hash(path: Path) -> str:
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     content = b"\0".join(file.read_bytes() for file in files if file.is_file())
     return hashlib.sha256(content).hexdigest()
+
+
+def _shown_elsewhere(config: EngineConfig) -> dict[str, Any]:
+    """What decides captions of an endpoint: how it is shown videos, not where it is."""
+    names = {"frames", "picture", "sound", "body"}
+    return (
+        {"endpoint": config.endpoint.model_dump(include=names)} if config.kind == "openai" else {}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

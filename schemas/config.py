@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from schemas.budget import OnTooLong
+from schemas.endpoint import EndpointConfig
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 from schemas.settings import LISTED, Flag, Settings, Unset
 
@@ -136,8 +137,12 @@ class RecipeConfig(Settings):
 
 
 class EngineConfig(Settings):
-    """One vLLM engine, and how many there are."""
+    """One engine, and how many there are."""
 
+    kind: Literal["vllm", "openai"] = "vllm"
+    """vllm: engines that the job starts; openai: an endpoint elsewhere, where the settings of
+    devices, memory and vLLM have no effect."""
+    endpoint: EndpointConfig = EndpointConfig()
     model: Annotated[str | None, Flag("--model"), _Recipes] = None
     """Checkpoint folder or hub name."""
     revision: Annotated[str | None, Unset("the newest")] = None
@@ -211,6 +216,12 @@ class EngineConfig(Settings):
             )
         if self.min_engines is not None and (self.engines or 0) < self.min_engines:
             raise ValueError("min_engines needs engines, and is not above it")
+        return self
+
+    @model_validator(mode="after")
+    def _elsewhere(self) -> EngineConfig:
+        if (self.kind == "openai") != (self.endpoint.url is not None):
+            raise ValueError("kind: openai and endpoint.url go together")
         return self
 
 

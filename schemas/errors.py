@@ -35,6 +35,7 @@
         ├── CaptionError         stage "caption"
         │   ├── PromptTooLongError
         │   ├── RequestRejectedError     the engine refuses this video's request
+        │   ├── EndpointUnavailableError  an engine elsewhere fails in spite of retries
         │   ├── EngineCrashedError       the engine died while this video was in flight
         │   ├── UnusableMaterialError    fusion: there is nothing in the captions to fuse
         │   ├── MissingMaterialError     fusion: the captions do not cover the video
@@ -305,6 +306,12 @@ class RequestRejectedError(CaptionError):
     """The engine refuses the request."""
 
     cause = Cause.REFUSED
+
+
+class EndpointUnavailableError(CaptionError):
+    """An engine elsewhere does not answer properly in spite of retries, or refuses the key."""
+
+    cause = Cause.AVAILABILITY
 
 
 class EngineCrashedError(CaptionError):

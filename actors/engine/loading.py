@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actors.engine.prompting import PromptBuilder
 from actors.engine.reasoning import Reasoning
 from actors.engine.script import Script
 from schemas.budget import Budget
 from schemas.errors import ModelError
+
+if TYPE_CHECKING:
+    from actors.engine.vllm_engine import VllmEngine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,17 @@ class EngineSettings:
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
     script: Script | None = None
+
+    @property
+    def max_num_seqs(self) -> int:
+        """Sequences that the engine batches at once."""
+        return int(self.args["max_num_seqs"])
+
+    def start(self) -> VllmEngine:
+        """The engine."""
+        from actors.engine.vllm_engine import VllmEngine
+
+        return VllmEngine(self)
 
     def local_model(self) -> str:
         """The model as vLLM takes it: an existing folder, or a hub name."""

@@ -56,15 +56,16 @@ _USUAL = {
 def recipe_budget(recipe: BaseRecipe, spec: EngineSpec) -> Budget | None:
     """The budget of a recipe's requests; None for a recipe that shows no videos.
 
-    Of a model whose configuration cannot be read, the context alone is known.
+    Of a model whose configuration cannot be read, or that is elsewhere, the context alone is known.
     """
     if recipe.plan is None:
         return None
+    config: Mapping[str, Any] = {}
     try:
-        config = model_config(spec.model, revision=spec.revision)
+        if spec.kind == "vllm":
+            config = model_config(spec.model, revision=spec.revision)
     except ModelError as error:
         logger.info("the model's limits are not known: %s", error)
-        config = {}
     longest = max([recipe.prompt, *recipe.prompts.values()], key=len)
     return Budget(
         limits=model_limits(config, context=spec.max_model_len, processor=spec.mm_processor_kwargs),

@@ -9,8 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actors.engine.loading import EngineSettings
+from actors.engine.remote_engine import RemoteSettings
 from actors.engine.script import Script
+from actors.storage.uris import display_uri
 from rayjob.capacity.cluster import Resources
+from rayjob.capacity.elsewhere import (
+    check_endpoint,
+    engines_elsewhere,
+    remote_settings,
+    service_of,
+)
 from rayjob.capacity.engine_spec import EngineSpec
 from rayjob.capacity.model_shapes import asking_hub, hub_config
 from rayjob.capacity.placement import (
@@ -42,7 +50,7 @@ class EnginePool(Engines):
         videos_in_flight: videos that one replica works on at once.
     """
 
-    settings: EngineSettings
+    settings: EngineSettings | RemoteSettings
     videos_in_flight: int
 
     @property
@@ -56,7 +64,10 @@ class EnginePool(Engines):
         engines = f"{least}{counted(self.replicas, 'engine')}"
         each = " each" if self.replicas > 1 else ""
         share = f", {counted(self.gpus, 'GPU')}{each}" if self.gpus else ""
-        device = "" if self.settings.on_gpu else ", on the CPU"
+        if isinstance(self.settings, RemoteSettings):
+            device = f", at {display_uri(self.settings.service.base)}"
+        else:
+            device = "" if self.settings.on_gpu else ", on the CPU"
         return f"{engines} of {self.settings.model}{share}{device}"
 
 
@@ -86,6 +97,14 @@ def engine_pool(
             argument, or the chat template cannot be read.
     """
     nodes = running(resources)
+    if spec.kind == "openai":
+        asked = engines_elsewhere(spec)
+        check_places(nodes, engines=asked, decode=decode)
+        return EnginePool(
+            **vars(asked),
+            settings=remote_settings(spec, replicas=asked.replicas, budget=budget),
+            videos_in_flight=spec.videos_in_flight,
+        )
     on_gpu = runs_on_gpu(spec, nodes)
     asked = engines_asked(spec, nodes)
     if spec.engines is None and asked.gpus:
@@ -178,7 +197,11 @@ def check_model(model: str, config: EngineConfig) -> None:
 
     Raises:
         ModelError: it does not.
+        ConfigError: it is elsewhere, and cannot be asked there.
     """
+    if config.kind == "openai":
+        check_endpoint(service_of(config, model=model, connections=1))
+        return
     hint = (
         "Pass --model with a checkpoint folder or a hub name; download one with "
         f"'hf download {model} --local-dir DIR'. The small embedded model runs with "

@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from actors.engine.chat import ChatService, read_key
 from schemas.config import EngineConfig, RunId
 from schemas.media import StorageOptions
 from schemas.settings import LISTED, NO_FLAGS, Flag, Settings, Unset
@@ -65,6 +66,25 @@ class JudgeConfig(Settings):
         if self.key_file and self.key_env:
             raise ValueError("pass the key by --judge-key-file or by --judge-key-env, not both")
         return self
+
+    def service(self) -> ChatService:
+        """The endpoint that judges.
+
+        Raises:
+            ConfigError: the file or the variable of the key does not hold one.
+        """
+        assert self.url is not None and self.model is not None
+        naming = "--judge-{}"
+        return ChatService(
+            url=self.url,
+            model=self.model,
+            key=read_key(self.key_file, self.key_env, naming=naming),
+            connections=self.concurrency,
+            requests_per_minute=self.requests_per_minute,
+            retries=self.retries,
+            timeout_sec=self.timeout_sec,
+            naming=naming,
+        )
 
 
 class Selection(Settings):

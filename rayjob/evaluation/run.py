@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from actors.engine.chat import ChatClient
 from rayjob.evaluation.config import EvaluateConfig, Selection
-from rayjob.evaluation.endpoint import Endpoint
 from rayjob.evaluation.engine_judge import EngineJudge
 from rayjob.evaluation.inputs import Item, load_items, one_per_video
 from rayjob.evaluation.labels import load_quiz, load_references, load_structured_labels
@@ -103,9 +103,9 @@ def run(config: EvaluateConfig, console: Console) -> int:
 # ---- before anything is asked
 
 
-def _judge(config: EvaluateConfig) -> Endpoint | EngineJudge | None:
+def _judge(config: EvaluateConfig) -> ChatClient | EngineJudge | None:
     if config.judge.url is not None:
-        return Endpoint(config.judge)
+        return ChatClient(config.judge.service())
     if config.judge.engine is not None:
         return EngineJudge(
             config.engine.model_copy(update={"model": config.judge.engine}),
@@ -237,7 +237,7 @@ def _name(where: str, items: Sequence[Item]) -> str:
 
 async def _ask(
     config: EvaluateConfig,
-    asker: Endpoint | EngineJudge | None,
+    asker: ChatClient | EngineJudge | None,
     judge: str,
     sides: Sequence[_Side],
     progress: Progress,

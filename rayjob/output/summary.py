@@ -16,7 +16,7 @@ EXIT_TOO_MANY_FAILURES = 3
 
 
 class Cost(BaseModel):
-    """What the engines cost; ``gpu_hours`` is 0 where they ran on CPUs."""
+    """What the engines cost; ``gpu_hours`` is 0 where they ran on CPUs or elsewhere."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,10 +24,14 @@ class Cost(BaseModel):
     money: float | None = None
 
     @classmethod
-    def of(cls, *, gpu_sec: float, price_per_gpu_hour: float | None) -> Cost:
-        """The cost of ``gpu_sec`` seconds of one GPU."""
+    def of(
+        cls, *, gpu_sec: float, price_per_gpu_hour: float | None, tokens: float | None = None
+    ) -> Cost:
+        """The cost of ``gpu_sec`` seconds of one GPU, and of tokens in money."""
         hours = gpu_sec / 3600
-        money = None if price_per_gpu_hour is None else round(hours * price_per_gpu_hour, 4)
+        gpus = None if price_per_gpu_hour is None else hours * price_per_gpu_hour
+        known = [each for each in (gpus, tokens) if each is not None]
+        money = round(sum(known), 4) if known else None
         return cls(gpu_hours=round(hours, 6), money=money)
 
 
@@ -96,7 +100,8 @@ class RunSummary(Counts):
     cost: Cost = Field(
         default=Cost(),
         description="`gpu_hours`: GPUs of the whole pool times the time it was asked for; `money`: "
-        "those times the configured price, null without one",
+        "those times the configured price, or what the tokens of an endpoint cost, null without "
+        "a price",
     )
 
     def to_line(self) -> str:

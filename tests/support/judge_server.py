@@ -16,18 +16,26 @@ class Reply:
     """What the server does with a request: answer with a text or a body, or fail.
 
     Attributes:
+        usage: counts of tokens, None to give none.
         delay: seconds before the answer; drip: seconds before each byte of the body.
+        cut: bytes of the body that never come.
     """
 
     text: str = ""
     status: int = 200
+    finish_reason: str = "stop"
+    usage: dict[str, int] | None = None
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     drip: float = 0.0
+    cut: int = 0
     body: str | bytes | None = None
 
 
 Behaviour = Callable[[dict[str, Any]], Reply]
+
+
+NO_LIST = Reply(status=404, body="not found")
 
 
 class JudgeServer:
@@ -35,10 +43,12 @@ class JudgeServer:
 
     Args:
         behaviour: from a request's body to the reply.
+        models: what it says of ``/v1/models``.
     """
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, *, models: Reply = NO_LIST) -> None:
         self.behaviour = behaviour
+        self.models = models
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.times: list[float] = []
@@ -55,8 +65,16 @@ class JudgeServer:
                 known = self.path == "/v1/chat/completions"
                 reply = outer.behaviour(asked) if known else Reply(status=404)
                 time.sleep(reply.delay)
-                choice = {"message": {"content": reply.text}, "finish_reason": "stop"}
-                body = json.dumps({"choices": [choice]}) if reply.body is None else reply.body
+                message = {"content": reply.text}
+                choice = {"message": message, "finish_reason": reply.finish_reason}
+                made = {"choices": [choice]} | ({"usage": reply.usage} if reply.usage else {})
+                self._send(reply, json.dumps(made) if reply.body is None else reply.body)
+
+            def do_GET(self) -> None:
+                outer.keys.append(self.headers.get("Authorization"))
+                self._send(outer.models, outer.models.body or "")
+
+            def _send(self, reply: Reply, body: str | bytes) -> None:
                 data = body.encode() if isinstance(body, str) else body
                 try:
                     self.send_response(reply.status)
@@ -67,7 +85,8 @@ class JudgeServer:
                     for at in range(len(data) if reply.drip else 0):
                         time.sleep(reply.drip)
                         self.wfile.write(data[at : at + 1])
-                    self.wfile.write(b"" if reply.drip else data)
+                    self.wfile.write(b"" if reply.drip else data[: len(data) - reply.cut])
+                    self.close_connection = self.close_connection or bool(reply.cut)
                 except (BrokenPipeError, ConnectionResetError):
                     pass  # the client gave up waiting, as a test wants it
 

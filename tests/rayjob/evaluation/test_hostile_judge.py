@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rayjob.evaluation.endpoint import MOST_BYTES
+from actors.engine.chat import MOST_BYTES
 from rayjob.evaluation.engine_judge import EngineJudge
 from schemas.recipe import Answer, Request
 from tests.support.evaluations import Done, evaluate, jsonl, scores
