@@ -13,10 +13,17 @@ import pytest
 from ray.job_submission import JobSubmissionClient
 
 from rayjob.output.store import TableStore
+from tests.support.deployment.submitted import (
+    IN_FLIGHT,
+    held_job,
+    submit,
+    summary_in,
+    until,
+    upload,
+)
 from tests.support.outputs import ids_in
 from tests.support.ray_nodes import RayCluster
 from tests.support.recipes import GATE
-from tests.support.submitted import IN_FLIGHT, held_job, submit, summary_in, until, upload
 from tinyworld.s3 import S3Gateway
 
 pytestmark = pytest.mark.slow

@@ -1,6 +1,6 @@
 """A driver whose graph has the two stages of a job, on the cluster of RAY_ADDRESS.
 
-    python -m tests.support.two_stages SECONDS FILE
+    python -m tests.support.deployment.two_stages SECONDS FILE
 
 Two decoders and two engines hold a CPU each, and the decoders wait until there is the file; after
 so many seconds in which nothing moves the idle ones make room. Prints each row that comes through,
