@@ -59,6 +59,8 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
+    # All machines start on the cores of one.
+    "RAY_raylet_start_wait_time_s": "200",
     # Ray's second autoscaler starts one machine of the provider `local`, however many there are.
     "RAY_UP_enable_autoscaler_v2": "0",
 }
@@ -80,7 +82,7 @@ def main() -> int:
     except Unavailable as error:
         print(f"no cluster on this machine: {error}", file=sys.stderr)
         return EXIT_UNAVAILABLE
-    with tempfile.TemporaryDirectory(dir=STATE) as folder:
+    with tempfile.TemporaryDirectory(dir=STATE, ignore_cleanup_errors=True) as folder:
         # However this process ends, the namespaces end with it.
         tied = ["setpriv", "--pdeathsig", "KILL", *NAMESPACES]
         again = [sys.executable, __file__, "--inside", folder, *command]

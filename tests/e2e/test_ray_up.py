@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -100,7 +101,8 @@ class Machine:
         try:
             self._process.wait(timeout=60)
         except subprocess.TimeoutExpired:  # a command still runs; it ends with its machine
-            self._process.kill()
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait()
 
 
 def ssh(address: str, command: str) -> str:
