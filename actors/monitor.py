@@ -112,10 +112,15 @@ class Monitor:
 
     Args:
         lost: ids of the nodes that are gone.
+        room_sec: time in which nothing moves before idle actors make room for others, and from
+            there to the next time: one that found a place is to show that it goes on.
     """
 
-    def __init__(self, lost: Callable[[], Collection[str]] = lost_nodes) -> None:
+    def __init__(
+        self, lost: Callable[[], Collection[str]] = lost_nodes, *, room_sec: float = 60.0
+    ) -> None:
         self._lost = lost
+        self._room_sec = room_sec
         self._known_lost = frozenset[str]()
         self._flights: dict[str, _Flight] = {}
         self._dead: set[str] = set()
@@ -126,6 +131,9 @@ class Monitor:
         self._engines: dict[str, EngineStats] = {}
         self._heard: dict[str, float] = {}
         self._starting: dict[str, float] = {}
+        self._places: dict[str, tuple[str, str]] = {}
+        self._left: dict[str, float] = {}
+        self._silent_sec = 0.0
 
     def receive(self, video_ids: Sequence[str], *, readable: int = 0) -> list[Standing]:
         """Note that videos reached an engine.
@@ -197,8 +205,37 @@ class Monitor:
         self._engines[engine_id] = stats
         self._heard[engine_id] = time.monotonic()
 
-    def snapshot(self) -> Snapshot:
-        """What the driver's progress line, rules and summary are made of."""
+    def take_place(self, actor_id: str, node_id: str, kind: str) -> None:
+        """Note where an actor of the run has started, on CPUs of which kind."""
+        self._places[actor_id] = node_id, kind
+
+    def is_to_leave(self, actor_id: str) -> bool:
+        """Whether an idle actor is to make room: nothing moves, and another waits for a place,
+        because its node was lost or because it has made room itself.
+        """
+        if self._silent_sec < self._room_sec:
+            return False
+        lost, now = {*self._lost(), ""}, time.monotonic()
+        self._left = {each: at for each, at in self._left.items() if now - at < self._room_sec}
+        own_node, kind = self._places[actor_id]
+        waiting = [
+            each
+            for each, (node, of_kind) in self._places.items()
+            if node in lost and of_kind == kind and each not in self._left
+        ]
+        if own_node in lost or len(self._left) >= len(waiting):
+            return False
+        self._left[actor_id] = now
+        self._places[actor_id] = "", kind
+        return True
+
+    def snapshot(self, silent_sec: float = 0.0) -> Snapshot:
+        """What the driver's progress line, rules and summary are made of.
+
+        Args:
+            silent_sec: how long the driver has seen nothing move.
+        """
+        self._silent_sec = silent_sec
         now = time.monotonic()
         return Snapshot(
             received=self._received,

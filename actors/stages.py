@@ -24,6 +24,7 @@ from actors.gate import Gate
 from actors.guard import Guard
 from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import Standing
+from actors.room import Place
 from actors.storage.places import Places
 from actors.storage.uris import public_uri
 from schemas.blocks import DECODED, INPUTS, decoded_table, packed, unpacked, video_of
@@ -78,6 +79,9 @@ def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> Fail
 class Decoder:
     """Ray Data callable: fills in what ``schemas.blocks.INPUTS`` lacks of
     ``schemas.blocks.DECODED``; both packed.
+
+    Args:
+        cpu_kind: as in :class:`actors.room.Place`: the resource that only nodes for decoders have.
     """
 
     def __init__(
@@ -87,8 +91,11 @@ class Decoder:
         limits: DecodeLimits,
         storage: StorageOptions,
         places: Places,
+        monitor: Any,
+        cpu_kind: str = "",
         budget: Budget | None = None,
     ) -> None:
+        self._place = Place(monitor, kind=cpu_kind)
         self._plan = plan
         self._places = places
         self._sandbox = DecodeSandbox(limits, storage, budget)
@@ -97,7 +104,8 @@ class Decoder:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Decode each input of the batch; returns one row with all of them."""
         inputs = [row for table in unpacked(batch) for row in table.to_pylist()]
-        decoded = [decoded_table(row, self._decode(row)) for row in inputs]
+        with self._place.working():
+            decoded = [decoded_table(row, self._decode(row)) for row in inputs]
         return packed(pa.concat_tables(decoded or [DECODED.empty_table()]))
 
     def _decode(self, row: dict[str, Any]) -> pa.RecordBatch | FailureRow:
@@ -149,6 +157,7 @@ class Captioner:
         self._monitor.start.remote(self._engine_id)
         self._guard = Guard(patience=patience)
         self._engine = VllmEngine(settings)
+        self._place = Place(monitor, kind="")
         self._metrics = CaptionMetrics(recipe=recipe.name, capacity=settings.args["max_num_seqs"])
         self._gate: Gate | None = None
         self._reporter: asyncio.Task[None] | None = None
@@ -167,12 +176,13 @@ class Captioner:
             failure is None or failure["cause"] not in DOUBTFUL
             for failure in batch["failure"].to_pylist()
         )
-        standings: list[Standing] = await self._monitor.receive.remote(ids, readable=readable)
-        tables = await asyncio.gather(
-            *(self._row(batch, index, standing) for index, standing in enumerate(standings))
-        )
-        # Awaited, so that the counters are there before the driver has the last result.
-        await self._monitor.report.remote(self._engine_id, self._stats())
+        with self._place.working():
+            standings: list[Standing] = await self._monitor.receive.remote(ids, readable=readable)
+            tables = await asyncio.gather(
+                *(self._row(batch, index, standing) for index, standing in enumerate(standings))
+            )
+            # Awaited, so that the counters are there before the driver has the last result.
+            await self._monitor.report.remote(self._engine_id, self._stats())
         return packed(pa.concat_tables(tables or [RESULTS.empty_table()]))
 
     async def _row(self, batch: pa.Table, index: int, standing: Standing) -> pa.Table:

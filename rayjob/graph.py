@@ -74,6 +74,7 @@ def caption_graph(
             _read(todo, store, batch_size=videos_per_task),
             recipe.plan,
             decode,
+            monitor=monitor,
             budget=pool.settings.budget,
         )
         # By default a fixed pool: engines take minutes to start, and a pool that grows by
@@ -102,7 +103,12 @@ def caption_graph(
 
 
 def _decoded(
-    inputs: Dataset, plan: SamplingPlan | None, pool: DecodePool | None, *, budget: Budget | None
+    inputs: Dataset,
+    plan: SamplingPlan | None,
+    pool: DecodePool | None,
+    *,
+    monitor: Any,
+    budget: Budget | None,
 ) -> Dataset:
     """Decode what the inputs name; as they are where there is nothing to decode."""
     if plan is None or pool is None:
@@ -116,6 +122,8 @@ def _decoded(
             "storage": pool.storage,
             "budget": budget,
             "places": pool.places,
+            "monitor": monitor,
+            "cpu_kind": pool.config.node_resource or "",
         },
         batch_size=1,
         batch_format="pyarrow",

@@ -219,7 +219,7 @@ def _work(
         monitor=monitor,
         patience=health.engine_silent_sec,
     )
-    snapshot, arrived = Snapshot(), 0
+    snapshot, arrived, silent_sec = Snapshot(), 0, 0.0
     quarantine = Quarantine()
     timeline = Timeline(prepared.store, run_id)
     try:
@@ -229,13 +229,14 @@ def _work(
                     arrived += arrival.num_rows
                     sink.write(quarantine.admit(arrival))
                     continue
-                snapshot = ray.get(monitor.snapshot.remote())
+                snapshot = ray.get(monitor.snapshot.remote(silent_sec))
+                silent_sec = pulse.turn((arrived, snapshot.marks))
                 sink.write(quarantine.look(snapshot))
                 sink.tick()
                 vitals = Vitals(
                     snapshot=snapshot,
                     streaks=quarantine.streaks,
-                    silent_sec=pulse.turn((arrived, snapshot.marks)),
+                    silent_sec=silent_sec,
                     silent_limit=pulse.limit,
                 )
                 if (reason := reason_to_stop(vitals, health)) is not None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import count
+
+import pytest
 
 from actors.monitor import Monitor, Standing
 
@@ -109,3 +112,47 @@ def test_a_lost_node_is_no_death() -> None:
     monitor.receive(["a"])
     monitor.receive(["a"])
     assert monitor.snapshot().deaths == 0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    now = [1000.0]
+    monkeypatch.setattr("actors.monitor.time.monotonic", lambda: now[0])
+    yield now
+
+
+def test_idle_actors_leave_for_lost_ones_while_nothing_moves(clock: list[float]) -> None:
+    gone: set[str] = set()
+    monitor = Monitor(lost=lambda: gone)
+    for actor, node in {"a": "stays", "b": "stays", "c": "stays", "lost": "goes"}.items():
+        monitor.take_place(actor, node, "")
+    monitor.snapshot(silent_sec=100.0)
+    assert not monitor.is_to_leave("a"), "nobody waits"
+    gone.add("goes")
+    monitor.snapshot(silent_sec=10.0)
+    assert not monitor.is_to_leave("a"), "the run may still move"
+    monitor.snapshot(silent_sec=100.0)
+    assert monitor.is_to_leave("a")
+    assert not monitor.is_to_leave("a"), "it has no place to leave"
+    assert not monitor.is_to_leave("b"), "one place is enough for one"
+    clock[0] += 100
+    # "a" has its place again, and the lost one still waits.
+    monitor.take_place("a", "stays", "")
+    assert [monitor.is_to_leave(actor) for actor in "bca"] == [True, False, False]
+    clock[0] += 100
+    # Not only the lost one waits for long, "b" does too.
+    assert [monitor.is_to_leave(actor) for actor in "ca"] == [True, True]
+    clock[0] += 100
+    for actor in ("lost", "a", "b", "c"):
+        monitor.take_place(actor, "stays", "")
+    assert not monitor.is_to_leave("a"), "all have found a place"
+
+
+def test_an_engine_leaves_no_cpus_to_decoders_that_cannot_use_them(clock: list[float]) -> None:
+    monitor = Monitor(lost=lambda: {"goes"})
+    monitor.take_place("decoder", "goes", "decode")
+    monitor.take_place("other", "stays", "decode")
+    monitor.take_place("engine", "gpus", "")
+    monitor.snapshot(silent_sec=100.0)
+    assert not monitor.is_to_leave("engine")
+    assert monitor.is_to_leave("other")

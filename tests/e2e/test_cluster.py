@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ray.job_submission import JobSubmissionClient
 
 from rayjob.output.store import TableStore
-from tests.support import jobs
+from tests.support.deployment.submitted import (
+    IN_FLIGHT,
+    held_job,
+    submit,
+    summary_in,
+    until,
+    upload,
+)
 from tests.support.outputs import ids_in
 from tests.support.ray_nodes import RayCluster
 from tests.support.recipes import GATE
-from tests.support.services import new_bucket
-from tinyworld.render import write_video
 from tinyworld.s3 import S3Gateway
-from tinyworld.world import sample_scenes
 
 pytestmark = pytest.mark.slow
 
 ENGINES = 4
-GPUS_PER_ENGINE = 0.5
-IN_FLIGHT = 5
 FREE = 12
 # An engine is given two tasks more than it runs at once. Three engines must not be able to take
 # all that is held back: Ray Data lets an engine go, also one that still starts, when nothing is
@@ -57,22 +57,6 @@ def cluster(gateway: S3Gateway, gate: Path) -> Iterator[RayCluster]:
         for name in ("gpu-1", "gpu-2"):
             cluster.add(name, cpus=2, gpus=1)
         yield cluster
-
-
-def submit(cluster: RayCluster, *arguments: str, working_dir: str = "") -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "rayjob.submit", "--address", cluster.dashboard]
-    command += ["--working-dir", working_dir, *arguments]
-    return subprocess.Popen(
-        command, cwd=jobs.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def until(condition: Callable[[], bool], process: subprocess.Popen[str], what: str) -> None:
-    deadline = time.monotonic() + 200
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, f"waited for {what}"
-        time.sleep(0.5)
 
 
 class Watch(threading.Thread):
@@ -148,25 +132,6 @@ def watch(cluster: RayCluster, gate: Path) -> Iterator[Watch]:
     watch.stop()
 
 
-def upload(gateway: S3Gateway, folder: Path, names: list[str]) -> str:
-    """Clips under `in/` of a new bucket; returns its URL."""
-    bucket = new_bucket(gateway.client())
-    for name, scene in zip(names, sample_scenes(len(names), seed=91), strict=True):
-        write_video(folder / name, [(scene, 2.0)])
-        gateway.client().upload_file(str(folder / name), bucket, f"in/{name}")
-    return f"s3://{bucket}"
-
-
-def held_job(bucket: str, *options: str) -> list[str]:
-    return [
-        "--", "python", "-m", "rayjob.caption", *jobs.DEMO,
-        "--input", f"{bucket}/in", "--output", f"{bucket}/out",
-        "--recipe", "tests.support.recipes:Held", "--run-id", "rehearsal",
-        "--gpus-per-engine", f"{GPUS_PER_ENGINE}", "--set", f"engine.videos_in_flight={IN_FLIGHT}",
-        *options,
-    ]  # fmt: skip
-
-
 @pytest.mark.timeout(400)
 def test_a_pool_grows_while_its_engines_are_busy(
     cluster: RayCluster, gateway: S3Gateway, gate: Path, watch: Watch, tmp_path: Path
@@ -212,7 +177,7 @@ def test_nodes_die_and_join_during_a_job(
     assert output.exists("runs/rehearsal/_SUCCESS")
     # The driver's lines came through while it ran.
     assert f"{len(names)} of {len(names)} videos done" in stdout
-    summary = json.loads(next(line for line in stdout.splitlines() if line.startswith('{"run_id"')))
+    summary = summary_in(stdout)
     assert summary["videos_captioned"] == len(names)
     # No video is blamed for an engine that went with its node: these are known.
     stdout, stderr = submit(cluster, "--", "python", "-c", LOST, working_dir=".").communicate()
