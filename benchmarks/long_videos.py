@@ -34,7 +34,7 @@ from actors.engine.vllm_engine import VllmEngine
 from actors.storage.access import open_range
 from benchmarks import process_memory
 from rayjob.capacity import cluster
-from rayjob.prepare import Prepared, prepare
+from rayjob.run.prepare import Prepared, prepare
 from rayjob.settings.loading import read_config
 from schemas.config import JobConfig
 from schemas.recipe import Answer, Request, Video

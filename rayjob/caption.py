@@ -5,8 +5,8 @@ from __future__ import annotations
 import typer
 from rich.console import Console
 
-from rayjob import job
-from rayjob.prepare import plan
+from rayjob.run import job
+from rayjob.run.prepare import plan
 from rayjob.settings.flags import DryRun, settings_command
 from schemas.config import JobConfig
 

@@ -17,11 +17,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from rayjob import job
 from rayjob.output.layout import run_folder
 from rayjob.output.night_report import NightReport
 from rayjob.output.store import TableStore
-from rayjob.prepare import plan
+from rayjob.run import job
+from rayjob.run.prepare import plan
 from rayjob.settings.flags import DryRun, settings_command, show_error
 from schemas.config import NightConfig
 from schemas.errors import LockLostError, OutputLockedError, RayjobError, UsageError

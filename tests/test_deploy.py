@@ -22,7 +22,7 @@ from actors.confinement.child import BACKSTOP_MB
 from actors.storage.places import Places
 from rayjob.capacity.cluster_file import read_cluster
 from rayjob.capacity.placement import check_places, engines_asked
-from rayjob.graph import DecodePool
+from rayjob.run.graph import DecodePool
 from rayjob.settings.loading import read_config
 from schemas.config import JobConfig
 from tests.support.deployment.manifests import check, documents, nightly_manifest, pods, specs

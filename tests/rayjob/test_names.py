@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from rayjob import job
 from rayjob.output.shards import ShardSink
-from rayjob.prepare import Prepared, plan, prepare
+from rayjob.run import job
+from rayjob.run.prepare import Prepared, plan, prepare
 from rayjob.settings.loading import read_config
 from schemas.config import FuseConfig, JobConfig, ShardConfig
 from schemas.errors import ConfigError

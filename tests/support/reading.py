@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from rayjob import graph
 from rayjob.output.store import TableStore
+from rayjob.run import graph
 from schemas.blocks import INPUTS
 
 GROUPS = 16

@@ -10,8 +10,8 @@ from rayjob.capacity import sizing
 from rayjob.capacity.engine_spec import EngineSpec, recipe_engine
 from rayjob.capacity.model_shapes import load_shape
 from rayjob.capacity.pool import engine_pool
-from rayjob.prepare import prepare
 from rayjob.recipes.clips import Clips
+from rayjob.run.prepare import prepare
 from schemas.config import EngineConfig, JobConfig, RecipeConfig
 from schemas.errors import ConfigError
 from schemas.media import SamplingPlan

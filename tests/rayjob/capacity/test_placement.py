@@ -11,7 +11,7 @@ from rayjob.capacity.cluster import Resources
 from rayjob.capacity.placement import Engines, check_places, gpu_types, running
 from rayjob.capacity.pool import engine_pool
 from rayjob.cli import app
-from rayjob.graph import decode_pool
+from rayjob.run.graph import decode_pool
 from schemas.config import DecodeConfig, EngineConfig
 from schemas.errors import ConfigError
 from schemas.media import StorageOptions

@@ -14,9 +14,9 @@ import pytest
 
 from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.scores import ScoreStore
-from rayjob.job import export
 from rayjob.output.store import TableStore
-from rayjob.prepare import Prepared, prepare
+from rayjob.run.job import export
+from rayjob.run.prepare import Prepared, prepare
 from rayjob.settings.loading import read_config
 from schemas.config import FuseConfig, JobConfig
 from schemas.tables import CaptionRow, captions_of, results_table

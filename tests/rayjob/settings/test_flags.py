@@ -142,7 +142,7 @@ def test_a_night_ends_as_its_run_whatever_its_page(
     def write(_report: NightReport, *, error: RayjobError | None = None) -> None:
         raise OutputUnavailableError("the page cannot be written")
 
-    monkeypatch.setattr("rayjob.job.run", job)
+    monkeypatch.setattr("rayjob.run.job.run", job)
     monkeypatch.setattr(NightReport, "write", write)
     config = NightConfig(input=("in",), output=str(tmp_path))
     console = Console(file=io.StringIO())

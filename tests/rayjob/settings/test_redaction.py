@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from rayjob import job
+from rayjob.run import job
 from rayjob.settings.redaction import HIDDEN, shown_config
 from schemas.config import EngineConfig, FuseConfig, JobConfig, RecipeConfig, SourceConfig
 from schemas.media import StorageOptions

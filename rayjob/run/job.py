@@ -24,7 +24,6 @@ from rich.text import Text
 from actors.engine.stats import busy_fraction, mean_running
 from actors.guard import Guard
 from actors.monitor import Monitor, Snapshot
-from rayjob import graph
 from rayjob.capacity import cluster
 from rayjob.capacity.pool import EnginePool
 from rayjob.counts import Counts, counted
@@ -45,8 +44,9 @@ from rayjob.output.summary import (
     write_summary,
 )
 from rayjob.output.timeline import Timeline
-from rayjob.prepare import Config, Prepared, prepare
 from rayjob.recipes.structured import Structured
+from rayjob.run import graph
+from rayjob.run.prepare import Config, Prepared, prepare
 from rayjob.settings.redaction import shown_config
 from rayjob.settings.terminal import printable
 from rayjob.watching.health import (

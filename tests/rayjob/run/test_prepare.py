@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rayjob.prepare import prepare
+from rayjob.run.prepare import prepare
 from rayjob.settings.loading import read_config
 from schemas.config import FuseConfig, JobConfig
 from schemas.errors import ModelError, SourceError

@@ -17,7 +17,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from actors.storage.uris import local_path
-from rayjob import graph
 from rayjob.capacity import cluster
 from rayjob.capacity.budget import recipe_budget, recipe_script
 from rayjob.capacity.engine_spec import recipe_engine
@@ -33,6 +32,7 @@ from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
 from rayjob.recipes import find_recipe
 from rayjob.recipes.base import BaseRecipe
+from rayjob.run import graph
 from rayjob.settings.terminal import printable
 from schemas.config import EngineConfig, FuseConfig, JobConfig
 from schemas.errors import ConfigError, ModelError
@@ -288,10 +288,10 @@ class Plan:
 
 
 def plan(config: Config) -> Plan:
-    """What :func:`rayjob.job.run` would do; reads inputs and output, starts nothing.
+    """What :func:`rayjob.run.job.run` would do; reads inputs and output, starts nothing.
 
     Raises:
-        UsageError: as :func:`rayjob.job.run` does.
+        UsageError: as :func:`rayjob.run.job.run` does.
     """
     prepared = prepare(config)
     resources = cluster.peek()

@@ -13,11 +13,11 @@ import pytest
 
 from actors.engine.stats import EngineStats
 from actors.monitor import Snapshot
-from rayjob import job
 from rayjob.ids import Earlier
 from rayjob.inputs.manifests import Input
 from rayjob.inputs.todo import write_todo
 from rayjob.output.store import TableStore
+from rayjob.run import job
 from schemas.errors import LockLostError, ModelError, RayjobError, UsageError
 from tests.support.outputs import Unlocked
 

@@ -1,0 +1,1 @@
+"""The run: from its plan to its summary."""
