@@ -16,6 +16,7 @@ from actors.confinement.sandbox import DecodeSandbox
 from actors.engine.stats import EngineStats
 from actors.monitor import Snapshot
 from rayjob.cli import app
+from rayjob.counts import Counts
 from rayjob.evaluation.fields import field_of
 from rayjob.evaluation.measures import Figure
 from rayjob.evaluation.outcome import Evaluation, GroupFigures, Unscored, save
@@ -23,7 +24,6 @@ from rayjob.output.store import TableStore
 from rayjob.output.timeline import Timeline
 from rayjob.reporting.pictures import pictures_of, take_pictures, watching
 from rayjob.reporting.runs import find_runs, read_config
-from rayjob.counts import Counts
 from rayjob.settings.redaction import HIDDEN
 from schemas.blocks import video_of
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
