@@ -17,10 +17,11 @@ from typing import Any
 import typer
 
 import actors.stages
+from actors.engine.loading import EngineSettings
 from actors.engine.stats import EngineStats
-from actors.engine.vllm_engine import EngineSettings
-from rayjob import caption, graph, job
+from rayjob import caption
 from rayjob.output import lock
+from rayjob.run import graph, job
 from schemas.recipe import Answer, Request
 
 HOST, SLEPT, ENGINE = "CHAOS_HOST", "CHAOS_SLEPT", "CHAOS_ENGINE"
@@ -61,7 +62,7 @@ class NullCaptioner(actors.stages.Captioner):
     """A replica around a :class:`NullEngine`."""
 
     def __init__(self, **settings: Any) -> None:
-        vars(actors.stages)["VllmEngine"] = NullEngine
+        EngineSettings.start = lambda settings: NullEngine(settings)  # type: ignore
         super().__init__(**settings)
 
 

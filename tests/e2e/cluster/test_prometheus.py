@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.deployment import watching
+from tests.support.deployment.submitted import held_job, submit, summary_in, upload
 from tests.support.ray_nodes import RayCluster
 from tests.support.recipes import GATE
-from tests.support.submitted import held_job, submit, summary_in, upload
 from tinyworld.s3 import S3Gateway
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

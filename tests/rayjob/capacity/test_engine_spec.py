@@ -10,7 +10,7 @@ from rayjob.capacity import sizing
 from rayjob.capacity.engine_spec import EngineSpec, recipe_engine
 from rayjob.capacity.model_shapes import load_shape
 from rayjob.capacity.pool import engine_pool
-from rayjob.recipes.clips import Clips
+from rayjob.recipes.longform.clips import Clips
 from rayjob.run.prepare import prepare
 from schemas.config import EngineConfig, JobConfig, RecipeConfig
 from schemas.errors import ConfigError
