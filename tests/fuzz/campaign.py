@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,8 +75,9 @@ def run(
     campaign, began = Campaign(), time.monotonic()
     here = psutil.Process()
     before: tuple[int, float] | None = None
+    others = set(here.children(recursive=True))
     with DecodeSandbox(DecodeLimits(), StorageOptions()) as sandbox:
-        child = _Child(sandbox)
+        child = _Child(sandbox, others)
         for number, seed in enumerate(seeds):
             chance = random.Random(seed)
             file, plan = damaged(chance, corpus), chance.choice(PLANS)
@@ -98,7 +99,8 @@ def run(
             path.unlink()
     if before is not None and (grown := _resident_mb(here) - before[1]) > _GROWTH_MB:
         campaign.wrong.append(f"the parent grew by {grown:.0f} MB")
-    campaign.wrong += [f"{left} is left" for left in here.children(recursive=True)]
+    left = set(here.children(recursive=True)) - others
+    campaign.wrong += [f"{each} is left" for each in left]
     campaign.wall_sec = time.monotonic() - began
     return campaign
 
@@ -121,9 +123,14 @@ def _decode(
 
 
 class _Child:
-    """The decoding process of the moment, looked at while it is idle."""
+    """The decoding process of the moment, looked at while it is idle.
 
-    def __init__(self, sandbox: DecodeSandbox) -> None:
+    Args:
+        others: children of this process that are none of the sandbox's.
+    """
+
+    def __init__(self, sandbox: DecodeSandbox, others: Collection[psutil.Process]) -> None:
+        self._others = others
         sandbox.layers()  # starts it
         self._sandbox = sandbox
         self._process = self._now()
@@ -144,8 +151,8 @@ class _Child:
         campaign.most_mb = max(campaign.most_mb, mb)
         if (count := process.num_fds()) != self._descriptors:
             wrong.append(f"the child has {count} descriptors, not {self._descriptors}")
-        others = [each for each in psutil.Process().children() if each != process]
-        return wrong + [f"{each} is left" for each in others]
+        left = set(psutil.Process().children()) - {process, *self._others}
+        return wrong + [f"{each} is left" for each in left]
 
 
 def _resident_mb(process: psutil.Process) -> float:

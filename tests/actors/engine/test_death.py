@@ -34,6 +34,7 @@ def dead_engine() -> VllmEngine:
     engine = VllmEngine.__new__(VllmEngine)
     engine._llm = DeadLLM()  # type: ignore[assignment]
     engine._ids = iter(range(9))  # type: ignore[assignment]
+    engine._reasoning = None
     engine.stats = EngineStats()
     return engine
 

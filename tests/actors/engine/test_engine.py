@@ -78,6 +78,6 @@ def test_an_answer_that_was_given_up_is_none(running: Running) -> None:
 
 def test_where_an_answer_ends_reaches_the_engine() -> None:
     request = Request(prompt="?", generation=GenerationConfig(stop=("\n\n",), max_tokens=7))
-    chosen = _sampling_params(request)
+    chosen = _sampling_params(request, marks=False)
     assert (chosen.stop, chosen.max_tokens) == (["\n\n"], 7)
-    assert _sampling_params(Request(prompt="?")).stop == []
+    assert _sampling_params(Request(prompt="?"), marks=False).stop == []

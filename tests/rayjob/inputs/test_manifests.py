@@ -165,7 +165,7 @@ def test_relative_paths_and_ids_of_manifests(
         (
             "l.jsonl",
             '{"uri": {"bytes": 1}}\n',
-            ", line 1: the column 'uri' must hold text, not int",
+            ", line 1: the column 'uri' must hold text, not dict",
         ),
         ("l.jsonl", '{"uri": "a", "video_id": 1.5}\n', "'video_id' must hold text, not float"),
         ("l.jsonl", "[" * 100_000, ", line 1: malformed JSON"),
