@@ -13,7 +13,7 @@ import pyarrow as pa
 
 def lines(batches: Iterable[pa.RecordBatch]) -> Iterator[str]:
     """One conversation per caption: ``id``, ``video``, ``duration_sec`` and ``messages``, and of a
-    part of a video ``start_sec`` and ``end_sec``.
+    part or a segment of a video ``start_sec`` and ``end_sec``.
 
     The request is drawn from ``rayjob/recipes/prompts/requests.txt`` by the video's id, so that
     another export writes the same.
@@ -30,7 +30,8 @@ def lines(batches: Iterable[pa.RecordBatch]) -> Iterator[str]:
 
 def _conversation(row: dict[str, Any], requests: list[str]) -> dict[str, Any]:
     request = random.Random(row["video_id"]).choice(requests)
-    span = ("start_sec", "end_sec") if row["level"] != "video" else ()
+    is_whole = row["level"] == "video" and row["segment_start_sec"] is None
+    span = () if is_whole else ("start_sec", "end_sec")
     return {
         "id": row["video_id"],
         "video": row["uri"],

@@ -33,6 +33,9 @@ ROWS = [
     caption("b.mp4", index=1, level="clip", start_sec=1.0, end_sec=2.0),
     caption("c.mp4", caption_status="truncated"),
 ]
+SEGMENT = caption(
+    "s.mp4#t=5,7", start_sec=5.0, end_sec=7.0, segment_start_sec=5.0, segment_end_sec=7.0
+)
 
 
 def fill(
@@ -87,6 +90,15 @@ def test_messages(store: TableStore, tmp_path: Path) -> None:
     assert all(each[0]["content"].startswith("<video>\n") for each in frame["messages"])
     assert frame["start_sec"].to_list()[2] == 1.0
     assert os.listdir(file.parent) == ["sft.jsonl"]
+
+
+def test_a_segment_is_told_by_its_span(tmp_path: Path) -> None:
+    store = TableStore(tmp_path / "out")
+    fill(store, [SEGMENT])
+    exported(store, "jsonl", tmp_path / "x.jsonl")
+    (line,) = (tmp_path / "x.jsonl").read_text().splitlines()
+    told = json.loads(line)
+    assert (told["id"], told["start_sec"], told["end_sec"]) == ("s.mp4#t=5,7", 5.0, 7.0)
 
 
 def test_csv_keeps_the_inputs_columns(store: TableStore, tmp_path: Path) -> None:
