@@ -14,7 +14,7 @@ from tests.support.reading import GROUPS
 pytestmark = pytest.mark.slow
 
 # By import, as what a driver's main module defines is sent by value.
-DRIVER = "import sys; from tests.e2e import reading; reading.main(sys.argv[1])"
+DRIVER = "import sys; from tests.support import reading; reading.main(sys.argv[1])"
 
 
 def test_a_local_manifest_is_read_on_the_drivers_node(tmp_path: Path) -> None:

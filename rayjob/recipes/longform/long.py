@@ -190,7 +190,9 @@ class Long(BaseRecipe):
 
     async def _budget(self, engine: Engine, *, answers: int) -> int:
         """Tokens of material that one request may hold."""
-        prompts = [self.prompt, *self.prompts.values()]
+        prompts = [self.prompt, self.prompts["part_prompt_file"]]
+        if answers > 1:
+            prompts.append(self.prompts["next_prompt_file"])
         sizes = await engine.count_tokens([self.system + prompt for prompt in prompts])
         answer = self.generation.max_tokens or 0
         tail = _TAIL_TOKENS if answers > 1 else 0
