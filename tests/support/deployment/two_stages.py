@@ -84,7 +84,7 @@ def main(room_sec: float, awaited: str) -> None:
     threading.Thread(target=pull, daemon=True).start()
     seen, moved = list[int](), time.monotonic()
     while True:
-        ray.get(monitor.snapshot.remote(time.monotonic() - moved if seen else 0.0))
+        ray.get(monitor.snapshot.remote(time.monotonic() - moved))
         try:
             row = arrived.get(timeout=0.5)
         except queue.Empty:
