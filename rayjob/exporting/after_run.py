@@ -19,17 +19,16 @@ are replaced as a whole after each run.
 from __future__ import annotations
 
 import contextlib
-import csv as csv_format
 import hashlib
 import json
-import random
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import chain, groupby
 from typing import Any
 
+from rayjob.exporting.conversations import user_turn
+from rayjob.exporting.spreadsheet import csv_lines
 from rayjob.output.commits import shards
 from rayjob.output.layout import ResultTables
 from rayjob.output.store import TableStore
@@ -79,7 +78,8 @@ def write_csv(
         names = {name: None for cells in _with_captions(both) for name in cells}
         names.pop(_CAPTION, None)
         header = [name for name in names or ("path",) if name != column]
-        store.write_lines(f"{FOLDER}/{file}", _csv_lines(_with_captions(both), header, column))
+        lines = csv_lines(_rows_of(_with_captions(both), header, column))
+        store.write_lines(f"{FOLDER}/{file}", lines)
 
 
 def write_jsonl(store: TableStore, tables: ResultTables, name: str, *, reward_words: int) -> None:
@@ -141,7 +141,6 @@ def _grades(store: TableStore) -> dict[tuple[str, str], float]:
 class _Video:
     """A video with its samples, the best first."""
 
-    request: str
     samples: list[dict[str, Any]]
 
     @property
@@ -152,18 +151,15 @@ class _Video:
 
     @property
     def user(self) -> dict[str, str]:
-        return {"role": "user", "content": f"<video>\n{self.request}"}
+        return user_turn(self.samples[0]["video_id"])
 
 
 def _videos(rows: Iterable[dict[str, Any]], rewards: Rewards) -> Iterator[_Video]:
     """Rows of a video stand together: they are written into one shard."""
-    text = files("rayjob.recipes").joinpath("prompts", "requests.txt").read_text("utf-8")
-    requests = [line for line in text.splitlines() if line.strip()]
-    for video_id, group in groupby(rows, key=lambda row: str(row["video_id"])):
+    for _, group in groupby(rows, key=lambda row: str(row["video_id"])):
         samples = [row | rewards.of(row) for row in group]
         samples.sort(key=lambda row: -row["reward"])
-        # Drawn by the video's id, so that another run writes the same.
-        yield _Video(request=random.Random(video_id).choice(requests), samples=samples)
+        yield _Video(samples=samples)
 
 
 def _conversations(videos: Iterable[_Video]) -> Iterator[dict[str, Any]]:
@@ -222,18 +218,10 @@ def _with_captions(both: sqlite3.Connection) -> Iterator[dict[str, Any]]:
             yield {**row, _CAPTION: text}
 
 
-class _Lines:
-    """For ``csv.writer``, whose ``writerow`` returns what this returns."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
-def _csv_lines(rows: Iterable[Row], header: Sequence[str], column: str) -> Iterator[str]:
-    writer: Any = csv_format.writer(_Lines(), lineterminator="\n")
-    yield writer.writerow([*header, column])
+def _rows_of(rows: Iterable[Row], header: Sequence[str], column: str) -> Iterator[list[Any]]:
+    yield [*header, column]
     for row in rows:
-        yield writer.writerow([_cell(row.get(name)) for name in (*header, _CAPTION)])
+        yield [_cell(row.get(name)) for name in (*header, _CAPTION)]
 
 
 def _cell(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +19,13 @@ class _Lines:
 
     def write(self, line: str) -> str:
         return line
+
+
+def csv_lines(rows: Iterable[Iterable[Any]]) -> Iterator[str]:
+    """Rows of cells as lines of CSV."""
+    writer: Any = csv.writer(_Lines(), lineterminator="\n")
+    for row in rows:
+        yield writer.writerow(row)
 
 
 def column_of(recipe: str, *, fused: bool) -> str:
@@ -41,13 +48,16 @@ def lines(
         for text in batch.column("metadata").drop_null().unique().to_pylist():
             kept.update(dict.fromkeys(json.loads(text)))
     names = [name for name in kept if name not in (PATH, column)]
-    writer: Any = csv.writer(_Lines(), lineterminator="\n")
-    yield writer.writerow([PATH, *names, column])
-    for batch in second:
+    yield from csv_lines([[PATH, *names, column]])
+    yield from csv_lines(_rows(second, names))
+
+
+def _rows(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Iterator[list[str]]:
+    for batch in batches:
         for row in batch.select(["uri", "metadata", "structured", "caption"]).to_pylist():
             known = json.loads(row["metadata"] or "{}")
             text = row["structured"] or row["caption"]
-            yield writer.writerow([row["uri"], *(_cell(known.get(name)) for name in names), text])
+            yield [row["uri"], *(_cell(known.get(name)) for name in names), text]
 
 
 def _cell(value: Any) -> str:
