@@ -1,5 +1,6 @@
 # One image for the head, the decoders and the engines of a KubeRay cluster.
 #   docker build -t registry.example.com/rayjob:0.1.0 .
+# Without vLLM, for decode nodes alone: --build-arg EXTRAS=export
 # CUDA's compiler is in the base because vLLM builds some kernels when it starts.
 FROM nvidia/cuda:13.0.3-devel-ubuntu24.04
 
@@ -12,13 +13,14 @@ RUN useradd --create-home --uid 10001 ray
 ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
 RUN python3 -m venv /opt/venv
 
+ARG EXTRAS=gpu
 WORKDIR /opt/rayjob
 # Dependencies before the code, so that a change of the code does not fetch them again.
 COPY pyproject.toml constraints.txt LICENSE ./
 # It holds the version.
 COPY rayjob/__init__.py rayjob/__init__.py
 RUN mkdir actors schemas && touch actors/__init__.py schemas/__init__.py \
-    && pip install --no-cache-dir -c constraints.txt '.[gpu]'
+    && pip install --no-cache-dir -c constraints.txt ".[$EXTRAS]"
 
 COPY rayjob rayjob
 COPY actors actors

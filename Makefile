@@ -5,6 +5,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 FUZZ_ARGS ?=
 LOCK_ARGS ?=
+INSTALL_ARGS ?=
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
@@ -35,8 +36,8 @@ chaos: setup ## runs whose processes and storage are made to fail (CHAOS_SEED=N 
 fuzz: setup ## 10,000 damaged files through the decoding process (FUZZ_ARGS="--files 1 --seed N")
 	$(PY) -m tests.fuzz $(FUZZ_ARGS)
 
-check-install: ## install a head node into an empty environment, with every Python here
-	$(PYTHON) tools/check_install.py
+check-install: ## install a head node with every Python here (INSTALL_ARGS=--tests: and unit tests)
+	$(PYTHON) tools/check_install.py $(INSTALL_ARGS)
 
 lint: setup ## ruff and mypy
 	$(PY) -m ruff check .

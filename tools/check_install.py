@@ -1,10 +1,11 @@
 """An empty environment per Python of this machine, installed as a head node is, and timed.
 
-    python3 tools/check_install.py [--limit SECONDS]
+    python3 tools/check_install.py [--limit SECONDS] [--tests]
 
 Runs what the README and cluster.yaml run, pip and all: one that does not come to an end within the
-limit, packages that do not fit each other, or a command that does not start, is an error. Pythons
-are those of pyproject.toml that are on PATH or that pyenv holds.
+limit, packages that do not fit each other, or a command that does not start, is an error. With
+--tests, the unit tests that need no vLLM run in the environments of all Pythons but this one, which
+`make test` runs with. Pythons are those of pyproject.toml that are on PATH or that pyenv holds.
 """
 
 from __future__ import annotations
@@ -21,21 +22,30 @@ from pathlib import Path
 from lock import CONSTRAINTS, ROOT
 
 VERSIONS = ("3.11", "3.12", "3.13")
+UNIT_TESTS = ("tests/schemas", "tests/actors", "tests/rayjob", "--ignore", "tests/actors/engine")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--limit", type=float, default=420, help="seconds for one [420]")
-    limit = parser.parse_args().limit
+    parser.add_argument("--tests", action="store_true", help="run unit tests as well")
+    limit, tests = vars(parser.parse_args()).values()
     found = {version: python for version in VERSIONS if (python := find(version))}
     if not found:
         sys.exit(f"none of Python {', '.join(VERSIONS)} is on this machine")
     for version in VERSIONS:
         if version not in found:
             print(f"Python {version}: not on this machine, not tried", flush=True)
-    failed = [version for version, python in found.items() if not installs(version, python, limit)]
+    failed = list[str]()
+    for version, python in found.items():
+        with tempfile.TemporaryDirectory(prefix="rayjob-install-") as folder:
+            subprocess.run([python, "-m", "venv", folder], check=True)
+            if not installs(version, Path(folder), limit):
+                failed.append(f"a head node does not install with Python {version}")
+            elif tests and not sys.version.startswith(version) and not passes(Path(folder)):
+                failed.append(f"unit tests fail with Python {version}")
     if failed:
-        sys.exit(f"a head node does not install with Python {', '.join(failed)}")
+        sys.exit("\n".join(failed))
 
 
 def find(version: str) -> str | None:
@@ -49,27 +59,33 @@ def find(version: str) -> str | None:
     return None
 
 
-def installs(version: str, python: str, limit: float) -> bool:
-    """Install into an environment that is thrown away; says how long it took."""
-    with tempfile.TemporaryDirectory(prefix="rayjob-install-") as folder:
-        subprocess.run([python, "-m", "venv", folder], check=True)
-        bin_ = Path(folder) / "bin"
-        pip: list[str | Path] = [bin_ / "python", "-m", "pip"]
-        began = time.monotonic()
-        try:
-            steps = [[*pip, "install", "-qq", "-c", CONSTRAINTS, ROOT], [*pip, "check"]]
-            for step in [*steps, [bin_ / "rayjob", "--help"]]:
-                subprocess.run(
-                    step, check=True, timeout=limit, capture_output=True, text=True, cwd=folder
-                )
-        except subprocess.TimeoutExpired:
-            print(f"Python {version}: not installed after {limit:.0f} s", flush=True)
-            return False
-        except subprocess.CalledProcessError as error:
-            print(f"Python {version}: {error}\n{error.stdout}{error.stderr}", flush=True)
-            return False
-        print(f"Python {version}: installed in {time.monotonic() - began:.0f} s", flush=True)
-        return True
+def installs(version: str, folder: Path, limit: float) -> bool:
+    """Install into an empty environment; says how long it took."""
+    pip: list[str | Path] = [folder / "bin/python", "-m", "pip"]
+    began = time.monotonic()
+    try:
+        steps = [[*pip, "install", "-qq", "-c", CONSTRAINTS, ROOT], [*pip, "check"]]
+        for step in [*steps, [folder / "bin/rayjob", "--help"]]:
+            subprocess.run(
+                step, check=True, timeout=limit, capture_output=True, text=True, cwd=folder
+            )
+    except subprocess.TimeoutExpired:
+        print(f"Python {version}: not installed after {limit:.0f} s", flush=True)
+        return False
+    except subprocess.CalledProcessError as error:
+        print(f"Python {version}: {error}\n{error.stdout}{error.stderr}", flush=True)
+        return False
+    print(f"Python {version}: installed in {time.monotonic() - began:.0f} s", flush=True)
+    return True
+
+
+def passes(folder: Path) -> bool:
+    """Whether the unit tests pass in the environment, which has no vLLM."""
+    python = folder / "bin/python"
+    install = [python, "-m", "pip", "install", "-qq", "-c", CONSTRAINTS, f"{ROOT}[dev]"]
+    test = [python, "-m", "pytest", "-q", "-m", "not slow and not vllm", "-p", "no:cacheprovider"]
+    commands = (install, [*test, *UNIT_TESTS])
+    return all(subprocess.run(command, cwd=ROOT).returncode == 0 for command in commands)
 
 
 if __name__ == "__main__":

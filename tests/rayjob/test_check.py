@@ -18,6 +18,7 @@ def checked(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, ["check", *map(str, arguments)])
 
 
+@pytest.mark.vllm
 def test_it_prints_what_the_model_gets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     result = checked("--config", "configs/demo.yaml", "--verbose")
@@ -27,6 +28,7 @@ def test_it_prints_what_the_model_gets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Describe the clip.<|im_end|>" in result.output
 
 
+@pytest.mark.vllm
 def test_a_deaf_model_and_the_setting_that_helps(tmp_path: Path) -> None:
     model = qwen3_vl().write(tmp_path / "model")
     dummy = ("--model", model, "--set", "engine.load_format=dummy")
@@ -37,6 +39,7 @@ def test_a_deaf_model_and_the_setting_that_helps(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.vllm
 def test_a_model_with_code_of_its_own(tmp_path: Path) -> None:
     plain = qwen25_vl()
     own = {"model_type": "own", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import psutil
-from ray.util.state import list_actors
+from ray.util.state import list_actors, list_nodes
 from ray.util.state.common import ActorState
 
 from tests.support.services import HERMETIC_ENV
@@ -88,12 +88,29 @@ class RayCluster:
     def add(self, name: str, *, cpus: int, gpus: int = 0) -> None:
         """Start a node with so many logical CPUs and GPUs, and wait for it."""
         # In one folder for all, each node would unpack a job's working directory over the others'.
-        self._add(name, num_cpus=cpus, num_gpus=gpus, temp_dir=f"{self._folder}/{name}")
+        self._add(name, num_cpus=cpus, num_gpus=gpus, temp_dir=self.temp_dir(name))
 
     def kill(self, name: str) -> None:
         """End all processes of a node at once, as a machine that loses its power."""
         del self._metrics[name]
         self._ask({"kill": name})
+
+    def drain(self, name: str) -> None:
+        """Tell Ray that a node will be taken away, as a launcher does for a spot instance."""
+        (node,) = list_nodes(
+            address=self.dashboard,
+            filters=[("node_name", "=", name)],
+            # Ray takes nodes that the filter leaves out for missing ones.
+            raise_on_missing_output=False,
+        )
+        command = [Path(sys.executable).with_name("ray"), "drain-node", "--address", self.address]
+        command += ["--node-id", node.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
+        command += ["--reason-message", "taken away", "--deadline-remaining-seconds", "60"]
+        subprocess.run(command, env=self.env, check=True, capture_output=True)
+
+    def temp_dir(self, name: str) -> str:
+        """The folder by which a driver tells the node from others of this machine."""
+        return f"{self._folder}/{name}"
 
     def stop(self) -> None:
         """End all nodes."""

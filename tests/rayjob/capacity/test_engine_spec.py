@@ -71,6 +71,7 @@ def test_no_argument_of_vllm_is_set_in_two_ways() -> None:
             omni_engine(EngineConfig(model="m", vllm_args={name: 1}))
 
 
+@pytest.mark.vllm
 def test_a_step_on_gpus_is_as_large_as_the_sizing_takes_it_for() -> None:
     for given, tokens in (({}, 8192), ({"max_num_batched_tokens": 4096}, 4096)):
         spec = omni_engine(EngineConfig(model="m", vllm_args=given))

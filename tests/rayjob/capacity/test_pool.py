@@ -123,6 +123,7 @@ def test_gpus_that_are_asked_for_are_not_replaced_by_the_cpu(model: str) -> None
         engine_pool(omni_engine(config), machines())
 
 
+@pytest.mark.vllm
 def test_vllm_args_reach_vllm_and_unknown_ones_are_refused(model: str) -> None:
     config = EngineConfig(model=model, vllm_args={"max_num_batched_tokens": 4096})
     pool = engine_pool(omni_engine(config), machines())

@@ -44,6 +44,7 @@ def test_published_models_have_the_published_number_of_parameters(
     assert load_shape(model, dtype="float32").weight_bytes == 2 * shape.weight_bytes
 
 
+@pytest.mark.vllm
 def test_parameters_are_those_of_transformers() -> None:
     """Exactly, tensor by tensor: the same configurations, instantiated without memory."""
     import torch
@@ -137,6 +138,7 @@ def variant(folder: Path, **text: int) -> str:
     return str(folder)
 
 
+@pytest.mark.vllm
 def test_kv_cache_is_what_vllm_reports(tmp_path: Path) -> None:
     """With an odd size, and a decoder whose every factor of the formula is another one."""
     kv_cache_bytes = 33_333_333

@@ -30,6 +30,7 @@ SMALL = {
 }
 
 
+@pytest.mark.vllm
 def test_judges_that_share_a_gpu_get_their_part_of_its_memory() -> None:
     config = EngineConfig(model=published_models()[0], gpus_per_engine=0.5)
     pool = engine_pool(judge_engine(config), machines(2, type_="H100"))
@@ -44,6 +45,7 @@ def test_judges_that_share_a_gpu_get_their_part_of_its_memory() -> None:
         engine_pool(judge_engine(quarter), machines(2, type_="L4"))
 
 
+@pytest.mark.vllm
 @pytest.mark.usefixtures("local_ray")
 def test_the_embedded_model_judges(tmp_path: Path) -> None:
     """It is no good judge; guided decoding still makes every answer a score."""

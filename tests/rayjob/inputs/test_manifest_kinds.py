@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import resource
+import sys
 import uuid
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -199,13 +200,18 @@ def test_an_array_is_a_stream(tmp_path: Path) -> None:
         ("l.csv.gz", "uri\n/a.mp4\n", " is not a readable gzip file"),
         ("l.csv.zst", "uri\n/a.mp4\n", " is not a readable zstd file"),
         ("l.csv", "uri,title\n/a.mp4,b,c\n", "3 cells, but the header names 2 columns"),
-        ("l.jsonl", '{"uri": "a", "m": ' + "[" * 900 + "]" * 900 + "}", "line 1: nested too deep"),
-        ("l.json", '[{"uri": "a", "m": ' + "[" * 900 + "]" * 900 + "}]", "nested too deep"),
     ],
 )
 def test_errors(name: str, content: str, message: str, tmp_path: Path) -> None:
     write_files(tmp_path, {name: content})
     assert message in failure(tmp_path / name)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="its C code nests as deep as this")
+@pytest.mark.parametrize(("name", "row"), [("l.jsonl", "%s"), ("l.json", "[%s]")])
+def test_cells_that_are_nested_too_deeply(name: str, row: str, tmp_path: Path) -> None:
+    write_files(tmp_path, {name: row % ('{"uri": "a", "m": ' + "[" * 900 + "]" * 900 + "}")})
+    assert "nested too deep" in failure(tmp_path / name)
 
 
 # ---- videos in cells
