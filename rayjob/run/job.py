@@ -238,6 +238,7 @@ def _work(
     dataset = graph.caption_graph(
         todo.row_groups(),
         prepared.store,
+        videos=todo.todo,
         recipe=prepared.recipe,
         pool=pool,
         decode=decode,
