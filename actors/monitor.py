@@ -39,6 +39,7 @@ class Snapshot:
     """The state of a run's replicas.
 
     Attributes:
+        decoded: videos that decoders are through with, about.
         received: videos that have reached an engine.
         readable: those among them of which something could be read.
         deaths: engines that died on nodes that live on.
@@ -52,6 +53,7 @@ class Snapshot:
         refusal: why a replica cannot work with the model, None where none says so.
     """
 
+    decoded: int = 0
     received: int = 0
     readable: int = 0
     deaths: int = 0
@@ -82,7 +84,8 @@ class Snapshot:
     def marks(self) -> tuple[int, ...]:
         """What changes while anything moves."""
         waiting = sum(each.waiting for each in self.engines)
-        return self.received, self.pieces, self.running, waiting, len(self.starting)
+        starting = len(self.starting)
+        return self.decoded, self.received, self.pieces, self.running, waiting, starting
 
 
 def lost_nodes() -> set[str]:
@@ -131,6 +134,7 @@ class Monitor:
         self._dead: set[str] = set()
         self._deaths_in_a_row = 0
         self._died_with = ""
+        self._decoded = 0
         self._received = 0
         self._readable = 0
         self._engines: dict[str, EngineStats] = {}
@@ -141,6 +145,10 @@ class Monitor:
         self._left: dict[str, float] = {}
         self._silent_sec = 0.0
         self._refusal: str | None = None
+
+    def decoded(self, videos: int) -> None:
+        """Note that a decoder is through with so many more."""
+        self._decoded += videos
 
     def receive(self, video_ids: Sequence[str], *, readable: int = 0) -> list[Standing]:
         """Note that videos reached an engine.
@@ -189,6 +197,25 @@ class Monitor:
                 f"{len(alone)} of them with this video alone on an engine"
             )
         return Standing(is_suspect=deaths > 0 or len(nodes) >= _SUSPECT_NODES, guilt=guilt)
+
+    def fly(
+        self,
+        engine_id: str,
+        node_id: str,
+        *,
+        begun: Sequence[tuple[str, bool]],
+        ended: Sequence[str],
+    ) -> None:
+        """Note what came of a replica's videos since the last time.
+
+        Args:
+            begun: as for :meth:`begin`: the videos, and whether each is alone.
+            ended: those before them that the engine is through with.
+        """
+        for video_id in ended:
+            self.end(video_id)
+        for video_id, alone in begun:
+            self.begin(video_id, node_id, engine_id, alone=alone)
 
     def begin(self, video_id: str, node_id: str, engine_id: str, *, alone: bool = False) -> None:
         """Count a start of the video in an engine on a node."""
@@ -254,6 +281,7 @@ class Monitor:
         self._silent_sec = silent_sec
         now = time.monotonic()
         return Snapshot(
+            decoded=self._decoded,
             received=self._received,
             readable=self._readable,
             deaths=len(self._dead),

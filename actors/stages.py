@@ -21,6 +21,7 @@ from actors.confinement.sandbox import DecodeSandbox
 from actors.engine.loading import EngineSettings
 from actors.engine.remote_engine import RemoteSettings
 from actors.engine.stats import EngineStats
+from actors.flights import Flights
 from actors.gate import Gate
 from actors.metrics import CaptionMetrics, DecodeMetrics
 from actors.monitor import Standing
@@ -48,6 +49,9 @@ from schemas.tables import FAILURES, RESULTS, CaptionRow, FailureRow, results_ta
 logger = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 3.0
+
+_PROGRESS_SECONDS = 5.0
+"""Between two signs of a decoder that a task of many videos goes on."""
 
 
 def failure_of(row: dict[str, Any], error: BaseException, *, stage: str) -> FailureRow:
@@ -106,8 +110,8 @@ class Decoder:
     ``schemas.blocks.DECODED``; both packed.
 
     Args:
-        monitor: handle of an :class:`actors.monitor.Monitor`, which is told once what the decoding
-            process is not confined by.
+        monitor: handle of an :class:`actors.monitor.Monitor`, which is told now and then how many
+            videos are through, and once what the decoding process is not confined by.
         cpu_kind: as in :class:`actors.room.Place`: the resource that only nodes for decoders have.
     """
 
@@ -123,7 +127,8 @@ class Decoder:
         budget: Budget | None = None,
     ) -> None:
         self._monitor = monitor
-        self._told = False
+        self._told_layers = False
+        self._untold, self._told_at = 0, time.monotonic()
         self._place = Place(monitor, kind=cpu_kind)
         self._plan = plan
         self._places = places
@@ -140,7 +145,12 @@ class Decoder:
     def _decode(self, row: dict[str, Any]) -> pa.RecordBatch | FailureRow:
         started = time.monotonic()
         outcome = self._attempt(row)
-        self._metrics.finished(outcome, seconds=time.monotonic() - started)
+        ended = time.monotonic()
+        self._metrics.finished(outcome, seconds=ended - started)
+        self._untold += 1
+        if ended - self._told_at > _PROGRESS_SECONDS:
+            self._monitor.decoded.remote(self._untold)
+            self._untold, self._told_at = 0, ended
         return outcome
 
     def _attempt(self, row: dict[str, Any]) -> pa.RecordBatch | FailureRow:
@@ -156,9 +166,9 @@ class Decoder:
 
     def _tell_layers(self) -> None:
         refused = {name: why for name, why in self._sandbox.layers().items() if why}
-        if refused and not self._told:
+        if refused and not self._told_layers:
             self._monitor.miss_layers.remote(refused)
-        self._told = True
+        self._told_layers = True
 
     def _decoded(self, uri: str) -> pa.RecordBatch:
         try:
@@ -180,6 +190,7 @@ class Captioner:
 
     Args:
         patience: as of :class:`actors.replica.Replica`.
+        in_flight: videos that the engine works on at once; more wait for their turn.
     """
 
     def __init__(
@@ -189,11 +200,11 @@ class Captioner:
         settings: EngineSettings | RemoteSettings,
         monitor: Any,
         patience: float,
+        in_flight: int,
     ) -> None:
         self._recipe = recipe
         self._monitor = monitor
         self._engine_id = uuid.uuid4().hex[:8]
-        self._node_id: str = ray.get_runtime_context().get_node_id()
         self._monitor.start.remote(self._engine_id)
         try:
             self._replica = Replica(settings, patience=patience)
@@ -203,7 +214,12 @@ class Captioner:
             raise
         self._place = Place(monitor, kind="")
         self._metrics = CaptionMetrics(recipe=recipe.name, capacity=settings.max_num_seqs)
-        self._gate: Gate | None = None
+        self._gate = Gate(in_flight)
+        self._flights = Flights(
+            monitor,
+            engine_id=self._engine_id,
+            node_id=ray.get_runtime_context().get_node_id(),
+        )
         self._reporter: asyncio.Task[None] | None = None
         # Ready, also where no video ever comes.
         self._monitor.report.remote(self._engine_id, self._stats())
@@ -211,9 +227,7 @@ class Captioner:
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """Caption each decoded video of the batch; returns one row with all results."""
         batch = pa.concat_tables(unpacked(batch)) if batch.num_rows else DECODED.empty_table()
-        if self._gate is None:
-            # Made here because both belong to the event loop that runs the calls.
-            self._gate = Gate()
+        if self._reporter is None:  # it belongs to the event loop that runs the calls
             self._reporter = asyncio.create_task(self._report())
         ids: list[str] = batch["video_id"].to_pylist()
         # A file had to be read to be found broken.
@@ -255,13 +269,10 @@ class Captioner:
     ) -> Sequence[CaptionRow]:
         if standing.guilt is not None:
             raise EngineCrashedError(standing.guilt)
-        assert self._gate is not None
         alone = standing.is_suspect
         async with self._gate.enter(alone=alone):
             # Counted only now: a suspect that waits for its turn is not to blame.
-            await self._monitor.begin.remote(
-                row["video_id"], self._node_id, self._engine_id, alone=alone
-            )
+            await self._flights.begin(row["video_id"], alone=alone)
             video = Video(
                 video_id=row["video_id"],
                 uri=public_uri(row["uri"]),
@@ -275,9 +286,7 @@ class Captioner:
             except EngineDiedError as error:
                 self._replica.start_again(error)
             finally:
-                # Calls of one actor to another keep their order: before the next video of
-                # this replica is begun, this one is forgotten.
-                self._monitor.end.remote(row["video_id"])
+                self._flights.end(row["video_id"])
 
     async def _report(self) -> None:
         while True:

@@ -8,51 +8,62 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from actors.storage.uris import public_uri
+from rayjob.hashing import digests
 
 _RECENT = 1 << 16
+
+_MANY = 1024
+"""Ids that are worth a run of their own."""
 
 _CONTENT = (1 << 31) - 1
 """The bits of a stamp that stand for the content."""
 
+_PUBLIC = r"^(s3:/)?/[^@#?:]*$"
+"""Addresses that are their own public form, as nearly all are."""
+
 _U64 = npt.NDArray[np.uint64]
 _I64 = npt.NDArray[np.int64]
+Texts: TypeAlias = "pa.Array | pa.ChunkedArray | Iterable[str | None]"
 
 
-def digests(ids: Iterable[str]) -> _U64:
-    """128-bit hashes, shape (N, 2), uint64."""
-    joined = b"".join(
-        blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in ids
-    )
-    return np.frombuffer(joined, dtype=np.uint64).reshape(-1, 2)
-
-
-def fingerprints(texts: Iterable[str]) -> _I64:
+def fingerprints(texts: Texts) -> _I64:
     """63-bit hashes that fit the values of an :class:`IdMap`, shape (N,), int64, positive."""
     return (digests(texts)[:, 0] >> np.uint64(1)).astype(np.int64)
 
 
-def stamps(uris: Iterable[str], versions: Iterable[str | None]) -> _I64:
+def stamps(uris: Texts, versions: Texts) -> _I64:
     """Where inputs are and which content they have, as one positive number each, shape (N,).
 
     The upper 32 bits are a hash of the uri, the lower 31 one of the version, 0 where it is
     unknown. A change goes unnoticed with a probability of 1 in 2 billion.
     """
-    known = list(versions)
-    content = np.maximum(fingerprints(version or "" for version in known) >> 32, 1)
-    content[np.array([version is None for version in known], dtype=bool)] = 0
+    known = _column(versions)
+    content = np.maximum(fingerprints(known) >> 32, 1)
+    content[known.is_null().to_numpy(zero_copy_only=False)] = 0
     stamps: _I64 = (places(uris) & ~_CONTENT) | content
     return stamps
 
 
-def places(uris: Iterable[str]) -> _I64:
+def places(uris: Texts) -> _I64:
     """:func:`fingerprints` of where inputs are: the same for an address that is signed anew."""
-    return fingerprints(map(public_uri, uris))
+    written = _column(uris)
+    if not pc.all(pc.match_substring_regex(written, _PUBLIC)).as_py():
+        written = pa.array(map(public_uri, written.to_pylist()), pa.large_string())
+    return fingerprints(written)
+
+
+def _column(texts: Texts) -> pa.Array:
+    if isinstance(texts, pa.ChunkedArray):
+        return texts.combine_chunks()
+    return texts if isinstance(texts, pa.Array) else pa.array(texts, pa.large_string())
 
 
 def has_moved(before: _I64, now: _I64) -> npt.NDArray[np.bool_]:
@@ -70,30 +81,49 @@ def has_changed(before: _I64, now: _I64) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Run:
-    """Sorted keys, each once, and their values."""
+    """Keys, each once and sorted by (high, low), and their values."""
 
-    keys: npt.NDArray[np.bytes_]
+    high: _U64
+    low: _U64
     values: _I64
 
     @classmethod
-    def of(cls, keys: npt.NDArray[np.bytes_], values: _I64) -> _Run:
+    def of(cls, keys: _U64, values: _I64) -> _Run:
         """Of equal keys the first given one stays."""
-        unique, first = np.unique(keys, return_index=True)
-        return cls(unique, values[first])
+        high, low = keys.T
+        order = np.argsort(high, kind="stable")
+        highs = high[order]
+        if not (highs[1:] == highs[:-1]).any():
+            return cls(highs, low[order], values[order])
+        order = np.lexsort((low, high))
+        high, low = high[order], low[order]
+        first = np.ones(len(high), dtype=bool)
+        first[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+        return cls(high[first], low[first], values[order[first]])
 
     def merged(self, later: _Run) -> _Run:
-        keys, values = zip((self.keys, self.values), (later.keys, later.values), strict=True)
-        return _Run.of(np.concatenate(keys), np.concatenate(values))
+        keys = np.concatenate([np.stack([run.high, run.low], axis=1) for run in (self, later)])
+        return _Run.of(keys, np.concatenate([self.values, later.values]))
 
-    def find(self, keys: npt.NDArray[np.bytes_]) -> _I64:
+    def find(self, keys: _U64) -> _I64:
         """Values of the keys, -1 where a key is not there."""
-        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[at] == keys, self.values[at], -1)
-
-
-def _as_bytes(keys: _U64) -> npt.NDArray[np.bytes_]:
-    """Hashes as numpy sorts and compares them, shape (N,)."""
-    return np.ascontiguousarray(keys).view("S16").reshape(-1)
+        # In their order: the neighbourhood of the last one is in the processor's cache.
+        pending = np.argsort(keys[:, 0])
+        position = np.empty(len(keys), dtype=np.int64)
+        position[pending] = np.searchsorted(self.high, keys[pending, 0])
+        out = np.full(len(keys), -1, dtype=np.int64)
+        # Two ids that share the upper 64 bits stand side by side: look at the neighbours
+        # until the upper half differs. Nearly always one round.
+        while len(pending):
+            pending = pending[position[pending] < len(self.high)]
+            at = position[pending]
+            same_high = self.high[at] == keys[pending, 0]
+            pending, at = pending[same_high], at[same_high]
+            hit = self.low[at] == keys[pending, 1]
+            out[pending[hit]] = self.values[at[hit]]
+            pending = pending[~hit]
+            position[pending] += 1
+        return out
 
 
 class IdMap:
@@ -104,7 +134,7 @@ class IdMap:
         self._runs: list[_Run] = []
 
     def __len__(self) -> int:
-        return len(self._recent) + sum(len(run.keys) for run in self._runs)
+        return len(self._recent) + sum(len(run.high) for run in self._runs)
 
     def __contains__(self, video_id: object) -> bool:
         return isinstance(video_id, str) and self.get(video_id) is not None
@@ -114,7 +144,7 @@ class IdMap:
         value = int(self.find([video_id])[0])
         return None if value < 0 else value
 
-    def find(self, ids: Sequence[str]) -> _I64:
+    def find(self, ids: Texts) -> _I64:
         """Numbers of many ids, -1 where an id is not there; much faster than one by one."""
         return self.find_keys(digests(ids))
 
@@ -126,16 +156,16 @@ class IdMap:
     def find_keys(self, keys: _U64) -> _I64:
         """As :meth:`find`, for :func:`digests`."""
         out = np.full(len(keys), -1, dtype=np.int64)
-        raw = _as_bytes(keys)
         for run in self._runs:
             missing = out < 0
-            out[missing] = run.find(raw[missing])
+            out[missing] = run.find(keys[missing])
         if self._recent:
+            raw = keys.tobytes()
             for index in np.flatnonzero(out < 0):
-                out[index] = self._recent.get(raw[index : index + 1].tobytes(), -1)
+                out[index] = self._recent.get(raw[16 * index : 16 * index + 16], -1)
         return out
 
-    def add(self, ids: Sequence[str], values: Sequence[int] | _I64 | None = None) -> _I64:
+    def add(self, ids: Texts, values: Sequence[int] | _I64 | None = None) -> _I64:
         """Add the ids that are new; ids that are there keep their number.
 
         Returns:
@@ -144,6 +174,14 @@ class IdMap:
         """
         keys = digests(ids)
         before = self.find_keys(keys)
+        if len(keys) >= _MANY:
+            given = np.zeros(len(keys), np.int64) if values is None else np.asarray(values)
+            new = np.flatnonzero(before < 0)
+            first = _Run.of(keys[new], new)
+            self._push(_Run(first.high, first.low, given[first.values]))
+            again = np.setdiff1d(new, first.values, assume_unique=True)
+            before[again] = given[first.find(keys[again])]
+            return before
         raw = keys.tobytes()
         for index in np.flatnonzero(before < 0):
             key = raw[16 * index : 16 * index + 16]
@@ -162,11 +200,11 @@ class IdMap:
         if self._runs:
             new = self.find_keys(keys) < 0
             keys, values = keys[new], values[new]
-        self._push(_Run.of(_as_bytes(keys), values))
+        self._push(_Run.of(keys, values))
 
     def _compact(self) -> None:
         if self._recent:
-            keys = np.frombuffer(b"".join(self._recent), dtype="S16")
+            keys = np.frombuffer(b"".join(self._recent), np.uint64).reshape(-1, 2)
             values = np.fromiter(self._recent.values(), dtype=np.int64, count=len(self._recent))
             self._recent = {}
             self._push(_Run.of(keys, values))
@@ -174,9 +212,9 @@ class IdMap:
     def _push(self, run: _Run) -> None:
         # Runs at least double in size from last to first, so there are few of them and
         # each id is merged only a few times.
-        while self._runs and len(self._runs[-1].keys) < 2 * len(run.keys):
+        while self._runs and len(self._runs[-1].high) < 2 * len(run.high):
             run = self._runs.pop().merged(run)
-        if len(run.keys):
+        if len(run.high):
             self._runs.append(run)
 
 

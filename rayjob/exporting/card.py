@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -17,7 +19,7 @@ from rayjob.evaluation.measures import Figure
 from rayjob.evaluation.outcome import ALL_RUNS, EVALUATION, Evaluation, load
 from rayjob.exporting.selection import Selection
 from rayjob.exporting.tally import COLUMNS, Tally
-from rayjob.output.store import TableStore
+from rayjob.output.store import Entry, TableStore
 from rayjob.reporting.reading import Part, batches, list_parts
 from schemas.errors import RayjobError
 from schemas.tables import CaptionRow, columns_of
@@ -27,6 +29,9 @@ logger = logging.getLogger(__name__)
 CARD = "README.md"
 
 _MARKER = "# rayjob replaces this file; take this line away to keep it"
+
+_COUNTED = "runs/_card.json"
+"""What shards hold, by path and size: none is ever replaced, so each is counted once."""
 
 _SIZES = {
     1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M",
@@ -68,6 +73,7 @@ def write_output_card(store: TableStore) -> None:
     try:
         if store.exists(CARD) and _MARKER.encode() not in store.read_bytes(CARD):
             return
+        counted = _Counted(store)
         named: dict[str, list[Part]] = {}
         for table in ("captions", "fused"):
             for part in list_parts(store, table):
@@ -77,14 +83,43 @@ def write_output_card(store: TableStore) -> None:
             tally = Tally()
             for part in parts:
                 for entry in part.files:
-                    for batch in batches(store, entry, COLUMNS):
-                        tally.add(batch)
+                    tally.absorb(counted.of(entry))
             folder = parts[0].files[0].path.partition("/run_id=")[0]
             sets.append(_set_of(store, parts, tally, data_files=f"{folder}/*/*.parquet"))
         if sets:
             store.write_bytes(CARD, _render("Captions", sets).encode())
+            counted.keep()
     except RayjobError as error:
         logger.warning("the card %s is not written: %s", store.url_of(CARD), error)
+
+
+class _Counted:
+    """The :meth:`Tally.state` of each shard, kept from one run to the next."""
+
+    def __init__(self, store: TableStore) -> None:
+        self._store = store
+        self._states: dict[str, list[Any]] = {}
+        self._before: dict[str, list[Any]] = {}
+        # Without it, or where it is damaged, all are counted again.
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            self._before = {**json.loads(store.read_bytes(_COUNTED))}
+
+    def of(self, entry: Entry) -> list[Any]:
+        """Of one shard, which is read where it is new."""
+        name = f"{entry.path} {entry.size}"
+        state = self._before.get(name)
+        if state is None:
+            tally = Tally()
+            for batch in batches(self._store, entry, COLUMNS):
+                tally.add(batch)
+            state = tally.state()
+        self._states[name] = state
+        return state
+
+    def keep(self) -> None:
+        """Write those that were asked for."""
+        if self._states.keys() != self._before.keys():
+            self._store.write_bytes(_COUNTED, json.dumps(self._states).encode())
 
 
 def _set_of(

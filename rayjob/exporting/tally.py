@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -48,6 +49,24 @@ class Tally:
         kinds = pa.Table.from_batches([batch]).group_by(_KINDS).aggregate([([], "count_all")])
         for row in kinds.to_pylist():
             self._kinds[tuple(row[name] or "" for name in _KINDS)] += row["count_all"]
+
+    def state(self) -> list[Any]:
+        """What was counted, as JSON can hold it."""
+        kinds = [[*kind, count] for kind, count in self._kinds.items()]
+        return [self.captions, self.videos, self.seconds, kinds]
+
+    def absorb(self, state: list[Any]) -> None:
+        """Count what another one has counted, told by its :meth:`state`.
+
+        Raises:
+            ValueError, TypeError: it is not such a state.
+        """
+        captions, videos, seconds, kinds = state
+        self.captions += captions
+        self.videos += videos
+        self.seconds += seconds
+        for *kind, count in kinds:
+            self._kinds[tuple(kind)] += count
 
     def counting(self, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The same batches, counted."""

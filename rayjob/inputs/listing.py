@@ -38,7 +38,7 @@ import itertools
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -60,6 +60,7 @@ from actors.storage.uris import (
     split_segment,
 )
 from rayjob.inputs.archives import iter_archive
+from rayjob.inputs.columns import Listed, read_columns
 from rayjob.inputs.disk import disk_version, walk
 from rayjob.inputs.globs import WILDCARD, Glob, is_hidden, split_glob
 from rayjob.inputs.manifests import Input, read_manifest
@@ -74,7 +75,9 @@ from schemas.errors import (
 )
 from schemas.media import StorageOptions
 
-__all__ = ["Input", "iter_inputs"]
+__all__ = ["Input", "iter_inputs", "iter_listed"]
+
+_Reader = Callable[[str, StorageOptions], Iterator[Listed]]
 
 
 def iter_inputs(
@@ -93,9 +96,26 @@ def iter_inputs(
     Raises:
         SourceError: nothing is there, or it cannot be read.
     """
+    for each in iter_listed(inputs, source=source, storage=storage, read=read_manifest):
+        assert isinstance(each, Input)
+        yield each
+
+
+def iter_listed(
+    inputs: Sequence[str],
+    *,
+    source: SourceConfig,
+    storage: StorageOptions,
+    read: _Reader = read_columns,
+) -> Iterator[Listed]:
+    """As :func:`iter_inputs`, many at a time where that is faster.
+
+    Args:
+        read: what lists a manifest.
+    """
     for text in inputs:
         try:
-            yield from _Source(text, source, storage).inputs()
+            yield from _Source(text, source, storage, read).inputs()
         except OpenError as error:
             raise SourceError(f"{error}") from None
 
@@ -130,17 +150,20 @@ class _Found(NamedTuple):
 class _Source:
     """One of the strings a user passes, and what it stands for."""
 
-    def __init__(self, text: str, source: SourceConfig, storage: StorageOptions) -> None:
+    def __init__(
+        self, text: str, source: SourceConfig, storage: StorageOptions, read: _Reader
+    ) -> None:
         self._text = text
         self._source = source
         self._storage = storage
+        self._read = read
         self._s3 = s3_client(storage)
         self._filter = _Filter(source.extensions)
 
-    def inputs(self) -> Iterator[Input]:
+    def inputs(self) -> Iterator[Listed]:
         address, segment = split_segment(self._text)
         if segment:
-            whole = _Source(address, self._source, self._storage).inputs()
+            whole = iter_inputs([address], source=self._source, storage=self._storage)
             return (_part(each, plain_fragment(segment)) for each in whole)
         if not self._text.strip():
             raise SourceError("an input is empty; pass a file, a folder, a glob or an s3:// prefix")
@@ -157,7 +180,7 @@ class _Source:
             return self._from_driver(Client(scheme, self._storage), self._text)
         return self._from_s3(S3Address.parse(self._text))
 
-    def _from_disk(self, path: str) -> Iterator[Input]:
+    def _from_disk(self, path: str) -> Iterator[Listed]:
         try:
             is_folder = stat.S_ISDIR(os.stat(path).st_mode)
         except (FileNotFoundError, NotADirectoryError):
@@ -177,7 +200,7 @@ class _Source:
         matching = (each for each in walk(base, glob.enters) if glob.matches(each))
         return self._required(_on_disk(base, matching), path)
 
-    def _from_s3(self, at: S3Address) -> Iterator[Input]:
+    def _from_s3(self, at: S3Address) -> Iterator[Listed]:
         if at.key and not at.key.endswith("/") and (found := self._head(at)):
             return self._named(at.key.rsplit("/", 1)[-1], str(at), found.version)
         if not WILDCARD.search(at.key):
@@ -188,7 +211,7 @@ class _Source:
         objects = _on_s3(at, base, self._s3.objects(S3Address(at.bucket, literal)))
         return self._required((each for each in objects if glob.matches(each.relative)), str(at))
 
-    def _from_driver(self, client: Client, uri: str) -> Iterator[Input]:
+    def _from_driver(self, client: Client, uri: str) -> Iterator[Listed]:
         """A file or a prefix of a storage that only its fsspec driver knows."""
         files, folder = client.files(uri), f"{uri.rstrip('/')}/"
         if files == [uri]:
@@ -204,7 +227,7 @@ class _Source:
         except (NotFoundError, AccessDeniedError, CredentialsError):
             return None  # if it is worth an error, listing will raise it
 
-    def _s3_prefix(self, at: S3Address) -> Iterator[Input]:
+    def _s3_prefix(self, at: S3Address) -> Iterator[Listed]:
         folder = at.key if at.key.endswith("/") or not at.key else f"{at.key}/"
         objects = self._s3.objects(S3Address(at.bucket, folder))
         first = next(objects, None)
@@ -217,9 +240,9 @@ class _Source:
         found = _on_s3(at, folder, itertools.chain([first], objects))
         return self._required((each for each in found if not is_hidden(each.relative)), str(at))
 
-    def _named(self, name: str, uri: str, version: str | None) -> Iterator[Input]:
+    def _named(self, name: str, uri: str, version: str | None) -> Iterator[Listed]:
         if _is_manifest(name):
-            return read_manifest(uri, self._storage)
+            return self._read(uri, self._storage)
         if kind_of(name) is not None:
             return self._some(iter_archive("", uri, self._storage, self._filter.takes), uri)
         return iter([Input(name, uri, source_version=version)])

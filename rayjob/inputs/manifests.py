@@ -96,19 +96,27 @@ def read_manifest(uri: str, storage: StorageOptions) -> Iterator[Input]:
         SourceError: it cannot be read, a row is malformed or names no video; the message
             says which row. Also if there is no row at all.
     """
-    folder = display_uri(uri).rpartition("/")[0] + "/"
     none = True
     for where, row in iter_rows(uri, storage):
         none = False
-        try:
-            found = list(_inputs(row, folder))
-        except (SourceError, OpenError) as error:
-            raise SourceError(f"{display_uri(uri)}, {where}: {error}") from None
-        except RecursionError:
-            raise SourceError(f"{display_uri(uri)}, {where}: nested too deeply") from None
-        yield from found
+        yield from inputs_of(row, manifest=uri, where=where)
     if none:
         raise SourceError(f"{display_uri(uri)} has no rows")
+
+
+def inputs_of(row: Mapping[str, Any], *, manifest: str, where: str) -> list[Input]:
+    """The videos of a row, several where it names several spans of one.
+
+    Raises:
+        SourceError: as :func:`read_manifest`.
+    """
+    shown = display_uri(manifest)
+    try:
+        return list(_inputs(row, shown.rpartition("/")[0] + "/"))
+    except (SourceError, OpenError) as error:
+        raise SourceError(f"{shown}, {where}: {error}") from None
+    except RecursionError:
+        raise SourceError(f"{shown}, {where}: nested too deeply") from None
 
 
 def _inputs(row: Mapping[str, Any], folder: str) -> Iterator[Input]:

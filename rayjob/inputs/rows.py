@@ -7,6 +7,7 @@ Files are read as a stream: a few megabytes at a time, on S3 by range requests.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import gzip
 import io
@@ -30,6 +31,7 @@ from schemas.errors import EmptyFileError, OpenError, SourceError
 from schemas.media import StorageOptions
 
 _BATCH_ROWS = 1024
+_MANY_ROWS = 1 << 16
 
 _LONGEST = 64 << 20
 """Characters of a line, a cell or an element at most."""
@@ -72,9 +74,41 @@ def iter_rows(uri: str, storage: StorageOptions) -> _Rows:
     suffix = next((each for each in SUFFIXES if shown.lower().endswith(each)), None)
     if suffix is None:
         raise SourceError(f"{shown} is not a table: its name ends in none of {', '.join(SUFFIXES)}")
+    with _explained(shown), open_range(uri, storage) as source, io.BufferedReader(source) as file:
+        yield from _parquet_rows(file, uri) if suffix == _PARQUET else _READERS[suffix](file)
+
+
+def iter_texts(
+    uri: str, storage: StorageOptions, *, only: frozenset[str]
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a Parquet table, many at a time; nothing of any other table.
+
+    Args:
+        only: names in lower case; a table with a column besides, or whose columns are not all
+            text, has nothing to say either.
+
+    Raises:
+        SourceError: as :func:`iter_rows`.
+    """
+    shown = display_uri(uri)
+    if not shown.lower().endswith(_PARQUET):
+        return
+    with _explained(shown), open_range(uri, storage) as source, io.BufferedReader(source) as file:
+        table = pq.ParquetFile(file)
+        names = [field.name.strip().lower() for field in table.schema_arrow]
+        if only.issuperset(names) and all(map(_is_text, table.schema_arrow.types)):
+            yield from table.iter_batches(batch_size=_MANY_ROWS)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return kind in (pa.string(), pa.large_string())
+
+
+@contextlib.contextmanager
+def _explained(shown: str) -> Iterator[None]:
+    """Errors of reading as SourceError; an empty file has no rows."""
     try:
-        with open_range(uri, storage) as source, io.BufferedReader(source) as file:
-            yield from _parquet_rows(file, uri) if suffix == _PARQUET else _READERS[suffix](file)
+        yield
     except EmptyFileError:
         return
     except OpenError as error:

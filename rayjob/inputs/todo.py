@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from actors.storage.uris import public_text, public_uri, split_segment
 from rayjob.ids import Earlier, IdMap, has_changed, has_moved, places, stamps
+from rayjob.inputs.columns import Listed, table_of
 from rayjob.inputs.manifests import Input
 from rayjob.output.layout import run_folder
 from rayjob.output.store import TableStore
@@ -97,7 +99,7 @@ class Unaccounted:
 def write_todo(
     store: TableStore,
     run_id: str,
-    inputs: Iterable[Input],
+    inputs: Iterable[Listed],
     earlier: Earlier,
     *,
     limit: int | None = None,
@@ -135,7 +137,7 @@ def discard_todo(store: TableStore) -> None:
 
 
 def plan_todo(
-    inputs: Iterable[Input],
+    inputs: Iterable[Listed],
     earlier: Earlier,
     *,
     limit: int | None = None,
@@ -199,38 +201,42 @@ class _Selection:
             rows=rows,
         )
 
-    def tables(self, inputs: Iterable[Input]) -> Iterator[pa.Table]:
-        """Tables of :data:`INPUTS`, a few thousand rows or fewer each."""
-        iterator = iter(inputs)
-        while self._limit is None or self._todo < self._limit:
-            size = ROWS_PER_FILE
-            if self._limit is not None:
-                # Listing a storage costs requests: not thousands of names for a few videos.
-                size = min(size, max(_FEW, self._limit - self._todo))
-            batch = _batch(iterator, size)
-            if not batch:
-                return
-            yield self._select(batch)
+    def tables(self, inputs: Iterable[Listed]) -> Iterator[pa.Table]:
+        """Tables of :data:`INPUTS`, some thousands of rows or fewer each."""
+        if self._limit == 0:
+            return
+        for is_table, group in itertools.groupby(inputs, lambda each: isinstance(each, pa.Table)):
+            while batch := next(group, None) if is_table else _batch(group, self._most()):
+                yield self._select(batch)
+                if self._limit is not None and self._todo >= self._limit:
+                    return
 
-    def _select(self, batch: list[Input]) -> pa.Table:
-        ids = [each.video_id for each in batch]
-        uris = places(each.uri for each in batch)
-        earlier = self._listed.add(ids, uris)
-        for index in np.flatnonzero((earlier >= 0) & (earlier != uris)):
-            same = (each.uri for each in batch[:index] if each.video_id == ids[index])
+    def _most(self) -> int:
+        if self._limit is None:
+            return ROWS_PER_FILE
+        # Listing a storage costs requests: not thousands of names for a few videos.
+        return min(ROWS_PER_FILE, max(_FEW, self._limit - self._todo))
+
+    def _select(self, batch: pa.Table) -> pa.Table:
+        ids, uris = (batch.column(name).combine_chunks() for name in ("video_id", "uri"))
+        where = places(uris)
+        earlier = self._listed.add(ids, where)
+        for index in np.flatnonzero((earlier >= 0) & (earlier != where)):
+            video_id, uri = ids[index].as_py(), uris[index].as_py()
+            before = uris.slice(0, index).filter(pc.equal(ids.slice(0, index), video_id))
+            same = public_uri(before[0].as_py()) if len(before) else "one long before it"
             raise SourceError(
-                f"two inputs have the id {ids[index]!r}: {public_uri(batch[index].uri)} and "
-                f"{public_uri(next(same, 'one long before it'))}. "
+                f"two inputs have the id {video_id!r}: {public_uri(uri)} and {same}. "
                 "Ids are paths relative to each --input: use their common parent as the input, "
                 "or a manifest with a video_id column"
             )
         finished = self._earlier.done.find(ids)
-        now = stamps((each.uri for each in batch), (each.source_version for each in batch))
+        now = stamps(uris, batch.column("source_version"))
         is_new, is_found = earlier < 0, finished >= 0
         is_changed = is_new & has_changed(finished, now)
         is_done = is_found & ~is_changed if self._retake_changed else is_found
         chosen = np.flatnonzero(is_new & ~is_done)
-        stop = len(batch)
+        stop = batch.num_rows
         if self._limit is not None and len(chosen) >= self._limit - self._todo:
             # What comes after the last one taken is not part of this run, nor counted.
             chosen = chosen[: self._limit - self._todo]
@@ -238,44 +244,41 @@ class _Selection:
         is_new, is_done = is_new[:stop], is_done[:stop]
         again = np.flatnonzero(~is_new)
         if len(again) and self._repeated_example is None:
-            self._repeated_example = ids[again[0]]
+            self._repeated_example = ids[again[0]].as_py()
         self._repeated += len(again)
-        self._rows += sum(each.row is not None for each in batch[:stop])
+        self._rows += pc.sum(batch.column("in_manifest").slice(0, stop)).as_py() or 0
         moved = np.flatnonzero(is_new & is_done & has_moved(finished[:stop], now[:stop]))
         if len(moved) and self._moved_example is None:
-            self._moved_example = ids[moved[0]]
+            self._moved_example = ids[moved[0]].as_py()
         self._moved += len(moved)
         self._found += int((is_new & is_found[:stop]).sum())
         self._changed += int(is_changed[:stop].sum())
         self._skipped += int((is_new & is_done).sum())
         self._todo += len(chosen)
 
-        taken = _adjacent([batch[index] for index in chosen])
-        taken_ids = [each.video_id for each in taken]
-        tried = np.maximum(self._earlier.attempts.find(taken_ids), 0)
+        taken = _adjacent(batch.take(chosen))
+        tried = np.maximum(self._earlier.attempts.find(taken.column("video_id")), 0)
         self._retried += int((tried > 0).sum())
-        self._replaced += int(((self._earlier.replaced.find(taken_ids) >= 0) & (tried == 0)).sum())
-        return pa.table(
-            [
-                taken_ids,
-                [each.uri for each in taken],
-                [_without_secrets(each.metadata) for each in taken],
-                [each.source_version for each in taken],
-                pa.array(tried, pa.int32()),
-                [each.material for each in taken],
-            ],
-            schema=INPUTS,
-        )
+        replaced = self._earlier.replaced.find(taken.column("video_id")) >= 0
+        self._replaced += int((replaced & (tried == 0)).sum())
+        columns = {name: taken.column(name) for name in taken.column_names}
+        columns["attempts"] = pa.array(tried, pa.int32())
+        if columns["metadata"].null_count < taken.num_rows:
+            shown = map(_without_secrets, columns["metadata"].to_pylist())
+            columns["metadata"] = pa.array(shown, pa.string())
+        return pa.table([columns[name] for name in INPUTS.names], schema=INPUTS)
 
 
-def _adjacent(inputs: list[Input]) -> list[Input]:
+def _adjacent(inputs: pa.Table) -> pa.Table:
     """The inputs in their order, but for segments, which follow the first of their file: whoever
     decodes one has the file open for the next.
     """
-    by_file: dict[str, list[Input]] = {}
-    for each in inputs:
-        by_file.setdefault(split_segment(each.uri)[0], []).append(each)
-    return [each for group in by_file.values() for each in group]
+    if not pc.any(pc.match_substring(inputs.column("uri"), "#")).as_py():
+        return inputs
+    by_file: dict[str, list[int]] = {}
+    for index, uri in enumerate(inputs.column("uri").to_pylist()):
+        by_file.setdefault(split_segment(uri)[0], []).append(index)
+    return inputs.take([index for group in by_file.values() for index in group])
 
 
 def _without_secrets(metadata: str | None) -> str | None:
@@ -294,7 +297,7 @@ def _without_secrets(metadata: str | None) -> str | None:
     return json.dumps(shown(json.loads(metadata)), sort_keys=True, ensure_ascii=metadata.isascii())
 
 
-def _batch(inputs: Iterator[Input], size: int) -> list[Input]:
+def _batch(inputs: Iterator[Input], size: int) -> pa.Table:
     """The next ``size`` inputs, or fewer with much text."""
     batch, room = list[Input](), BYTES_PER_FILE
     for each in itertools.islice(inputs, size):
@@ -302,7 +305,7 @@ def _batch(inputs: Iterator[Input], size: int) -> list[Input]:
         room -= len(each.material or "") + len(each.metadata or "")
         if room <= 0:
             break
-    return batch
+    return table_of(batch)
 
 
 def _files(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rayjob.ids import Earlier, IdMap, digests, fingerprints, has_changed, stamps
+from rayjob.hashing import digests
+from rayjob.ids import Earlier, IdMap, fingerprints, has_changed, stamps
 from rayjob.output.commits import Commit, commit, newest_lists, next_part_of, revisions
 from rayjob.output.layout import ResultTables, rewritten
 from rayjob.output.lock import RunLock
@@ -262,8 +263,7 @@ class Ledger:
         gone = IdMap()
         gone.load(keys, np.zeros(len(keys), dtype=np.int64))
         table = _read_shard(self._store, entry, schema, columns=schema.names)
-        ids = table.column("video_id").to_pylist()
-        kept = table.filter(pa.array(gone.find(ids) < 0))
+        kept = table.filter(pa.array(gone.find(table.column("video_id")) < 0))
         if not kept.num_rows:
             return None
         path = rewritten(entry.path, lock.epoch)
@@ -353,8 +353,8 @@ def _rows_of(table: pa.Table) -> _Rows:
         again = table.column("transient").to_numpy().astype(bool)
         attempts = table.column("attempts").to_numpy().astype(np.int64)
     return _Rows(
-        keys=digests(table.column("video_id").to_pylist()),
-        stamps=stamps(table.column("uri").to_pylist(), table.column("source_version").to_pylist()),
+        keys=digests(table.column("video_id")),
+        stamps=stamps(table.column("uri"), table.column("source_version")),
         settings=_settings_of(table),
         again=again,
         attempts=attempts,

@@ -27,18 +27,30 @@ _TARGET_BLOCK_BYTES = 1
 to-do list spread over all actors, and what one task hands on (see ``schemas.blocks.PACKED``)
 is taken up by the next one as it is."""
 
-_TASKS_IN_FLIGHT = 20
-"""Calls that an engine's actor runs at once where its batch is large; each then carries a few
-videos. A task costs Ray milliseconds on both sides, which short clips would notice; with
-many videos to a task, fast ones wait for slow ones and the batch runs dry."""
+_VIDEOS_PER_TASK = 64
+_TASK_BYTES = 256 << 20
+"""Most that a task carries, decoded. It costs the driver some ten milliseconds, whatever it
+carries."""
+
+_TASKS_PER_ACTOR = 16
+"""Tasks that an actor has at least over a run, so that none idles for long at its end."""
+
+_AHEAD = 3
+"""Videos in an engine's tasks, as a multiple of those that it works on at once. What is done waits
+for the slowest of its task: with as many as it works on, a third of them would be waiting."""
+
+_PARTS = 4
+"""Tasks, at least, in which the videos come that an engine works on at once."""
+
+_LONG_PARTS = 20
+"""The same where the length of a video decides how much is decoded."""
+
+_SOUND_SEC = 30
+"""Sound of a clip, for what a task carries."""
 
 _READERS = 8
 """Tasks that read the to-do list at once. Ray Data takes some twenty blocks a second of each, so
 that together they feed a few hundred videos a second."""
-
-_POOL_GROWS_AT = 1.0
-"""Share of all calls that are taken when a pool between two sizes adds an engine. Ray Data's own
-1.75 counts on twice as many tasks waiting as run, which a pool of batching engines never has."""
 
 _ENGINE_START_DEATHS = 3
 """Engines that may die in a row while they start before the run gives up."""
@@ -48,6 +60,7 @@ def caption_graph(
     todo: Sequence[tuple[str, int]],
     store: TableStore,
     *,
+    videos: int,
     recipe: Recipe,
     pool: EnginePool,
     decode: DecodePool | None,
@@ -59,6 +72,7 @@ def caption_graph(
     Args:
         todo: row groups (path, number) with rows of ``schemas.blocks.INPUTS``.
         store: the output, which holds them.
+        videos: rows of all of them.
         decode: None for a recipe that works on earlier captions.
         monitor: handle of an :class:`actors.monitor.Monitor`.
         patience: as in :class:`actors.stages.Captioner`.
@@ -66,12 +80,15 @@ def caption_graph(
     Returns:
         rows of ``schemas.blocks.PACKED``, for :func:`results`, in no particular order.
     """
-    _configure()
-    videos_per_task = max(1, pool.videos_in_flight // _TASKS_IN_FLIGHT)
-    calls = -(-pool.videos_in_flight // videos_per_task)
+    actors = max(pool.replicas, decode.actors if decode is not None else 1)
+    size = _videos_per_task(recipe.plan, in_flight=pool.videos_in_flight, share=videos // actors)
+    busy = -(-pool.videos_in_flight // size)
+    # A task of one video has none that waits for others.
+    calls = busy if size == 1 else _AHEAD * busy
+    _configure(pool_grows_at=busy / calls)
     return (
         _decoded(
-            _read(todo, store, batch_size=videos_per_task),
+            _read(todo, store, batch_size=size),
             recipe.plan,
             decode,
             monitor=monitor,
@@ -86,6 +103,7 @@ def caption_graph(
                 "settings": pool.settings,
                 "monitor": monitor,
                 "patience": patience,
+                "in_flight": pool.videos_in_flight,
             },
             batch_size=1,
             batch_format="pyarrow",
@@ -100,6 +118,25 @@ def caption_graph(
             ),
         )
     )
+
+
+def _videos_per_task(plan: SamplingPlan | None, *, in_flight: int, share: int) -> int:
+    """As many as there may be: few where they are large, or where the run is small.
+
+    Args:
+        in_flight: videos that an engine works on at once.
+        share: videos of the run for each actor.
+    """
+    most = min(_VIDEOS_PER_TASK, in_flight // _PARTS, share // _TASKS_PER_ACTOR)
+    if plan is None:
+        return max(1, most)
+    if plan.num_frames is None:
+        most = min(most, in_flight // _LONG_PARTS)
+    else:
+        width, height = plan.stretch_to or (plan.max_pixels, 1)
+        clip = 3 * plan.num_frames * width * height + 4 * _SOUND_SEC * (plan.audio_rate or 0)
+        most = min(most, _TASK_BYTES // clip)
+    return max(1, most)
 
 
 def _decoded(
@@ -179,14 +216,20 @@ def decode_pool(
     )
 
 
-def _configure() -> None:
-    """Settings of the whole graph; a dataset takes a copy of them when it is made."""
+def _configure(*, pool_grows_at: float) -> None:
+    """Settings of the whole graph; a dataset takes a copy of them when it is made.
+
+    Args:
+        pool_grows_at: share of all calls that are taken when a pool between two sizes adds an
+            engine. Ray Data's own 1.75 counts on twice as many tasks waiting as run, which a pool
+            of batching engines never has.
+    """
     context = DataContext.get_current()
     context.target_max_block_size = _TARGET_BLOCK_BYTES
     context.max_consecutive_actor_init_deaths = _ENGINE_START_DEATHS
     # Ray Data sees finished blocks alone; the run itself watches tokens (rayjob.watching.health).
     context.execution_no_progress_timeout_s = -1
-    context.autoscaling_config.actor_pool_util_upscaling_threshold = _POOL_GROWS_AT
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = pool_grows_at
     context.enable_progress_bars = False
     context.print_on_execution_start = False
 

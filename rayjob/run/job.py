@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import queue
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -100,7 +99,7 @@ def run(config: Config, *, console: Console) -> int:
         todo = write_todo(
             prepared.store,
             run_id,
-            prepared.inputs(),
+            prepared.listed(),
             earlier,
             limit=config.limit,
             retake_changed=config.retake_changed,
@@ -238,6 +237,7 @@ def _work(
     dataset = graph.caption_graph(
         todo.row_groups(),
         prepared.store,
+        videos=todo.todo,
         recipe=prepared.recipe,
         pool=pool,
         decode=decode,
@@ -272,7 +272,7 @@ def _work(
                     raise RayjobError(f"the run stopped: {reason}. {_GO_ON}")
                 # After a crash a replica receives some videos again.
                 received = min(snapshot.received, todo.todo)
-                snapshot = dataclasses.replace(snapshot, received=received)
+                snapshot = replace(snapshot, received=received)
                 progress.update(sink.counts, snapshot)
                 timeline.record(sink.counts, snapshot)
             sink.write(quarantine.release())

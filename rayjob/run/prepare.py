@@ -23,8 +23,9 @@ from rayjob.capacity.engine_spec import recipe_engine
 from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
 from rayjob.counts import counted
 from rayjob.ids import Earlier
+from rayjob.inputs.columns import Listed
 from rayjob.inputs.earlier_captions import iter_material
-from rayjob.inputs.listing import iter_inputs, places_of
+from rayjob.inputs.listing import iter_inputs, iter_listed, places_of
 from rayjob.inputs.manifests import Input
 from rayjob.inputs.todo import TodoList, plan_todo
 from rayjob.output.layout import ResultTables
@@ -65,6 +66,13 @@ class Prepared:
             SourceError: an input cannot be listed.
         """
         return _inputs(self.config, self.config.input, type(self.recipe))
+
+    def listed(self) -> Iterable[Listed]:
+        """As :meth:`inputs`, many at a time where that is faster."""
+        config = self.config
+        if isinstance(config, FuseConfig):
+            return self.inputs()
+        return iter_listed(config.input, source=config.source, storage=config.storage)
 
     def earlier(self) -> Earlier:
         """What earlier runs did, read from the tables.
@@ -298,7 +306,7 @@ def plan(config: Config) -> Plan:
     pool = prepared.engines(resources)
     decoders = prepared.decoders(resources, pool)
     todo = plan_todo(
-        prepared.inputs(),
+        prepared.listed(),
         prepared.earlier(),
         limit=config.limit,
         retake_changed=config.retake_changed,

@@ -4,7 +4,7 @@ from actors.gate import Gate
 
 
 async def test_many_enter_together_and_one_alone() -> None:
-    gate = Gate()
+    gate = Gate(8)
     log: list[str] = []
 
     async def visit(name: str, *, alone: bool, release: asyncio.Event) -> None:
@@ -32,3 +32,19 @@ async def test_many_enter_together_and_one_alone() -> None:
     assert log[5:] == ["-suspect", "+newcomer"]
     late.set()
     await asyncio.gather(*tasks)
+
+
+async def test_as_many_enter_as_there_are_places() -> None:
+    gate, inside, most = Gate(2), 0, 0
+
+    async def visit(*, alone: bool) -> None:
+        nonlocal inside, most
+        async with gate.enter(alone=alone):
+            inside += 1
+            most = max(most, inside)
+            assert inside == 1 or not alone
+            await asyncio.sleep(0.001)
+            inside -= 1
+
+    await asyncio.gather(*(visit(alone=number % 5 == 0) for number in range(20)))
+    assert most == 2

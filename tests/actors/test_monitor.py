@@ -113,6 +113,25 @@ def test_the_death_of_an_engine_counts_once_for_all_its_videos() -> None:
     assert (seen.deaths, seen.deaths_in_a_row) == (2, 0)
 
 
+def test_what_a_replica_tells_at_once_is_taken_in_its_order() -> None:
+    monitor = Monitor(lost=set)
+    monitor.fly("engine-1", "node", begun=[("a", False), ("b", False)], ended=[])
+    monitor.receive(["a", "b"])
+    assert monitor.snapshot().deaths_in_a_row == 1
+    monitor.fly("engine-2", "node", begun=[("b", True)], ended=["a"])
+    assert monitor.snapshot().deaths_in_a_row == 0
+    a, b = monitor.receive(["a", "b"])
+    assert a == FREE
+    assert b.guilt is not None
+
+
+def test_decoding_is_a_move() -> None:
+    monitor = Monitor(lost=set)
+    before = monitor.snapshot()
+    monitor.decoded(3)
+    assert monitor.snapshot().marks != before.marks
+
+
 def test_a_lost_node_is_no_death() -> None:
     monitor = Monitor(lost=lambda: {"spot"})
     monitor.begin("a", "spot", "engine-1")

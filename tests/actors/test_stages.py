@@ -113,7 +113,7 @@ def test_a_dead_link_does_not_show_that_others_can_be_read() -> None:
     ]
     captioner = Captioner.__new__(Captioner)
     monitor = captioner._monitor = Listening()
-    captioner._engine_id, captioner._gate = "e", Gate()
+    captioner._engine_id, captioner._gate, captioner._reporter = "e", Gate(1), None
     captioner._replica = SimpleNamespace(stats=EngineStats, beat=lambda: None)  # type: ignore[assignment]
     captioner._place = SimpleNamespace(working=contextlib.nullcontext)  # type: ignore[assignment]
     captioner._metrics = CaptionMetrics(recipe="r", capacity=1)

@@ -240,6 +240,29 @@ def test_the_card_of_an_output(store: TableStore, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "README.md").read_text() == "mine"
 
 
+def test_a_card_counts_each_shard_once(tmp_path: Path) -> None:
+    store = TableStore(tmp_path / "out")
+    fill(store, [caption("a"), caption("b")])
+    write_output_card(store)
+    card, counted = tmp_path / "out" / "README.md", tmp_path / "out" / "runs" / "_card.json"
+    assert "\n2 captions" in card.read_text()
+    (shard,) = (tmp_path / "out" / "captions").rglob("*.parquet")
+    whole = shard.read_bytes()
+    shard.with_name("part-00001-epoch0001.parquet").write_bytes(whole)
+    shard.write_bytes(bytes(len(whole)))  # not to be read again
+    write_output_card(store)
+    assert "\n4 captions" in card.read_text()
+    shard.write_bytes(whole)
+    for damaged in ("[1, 2]", "{", ""):
+        counted.write_text(damaged)
+        write_output_card(store)
+        assert "\n4 captions" in card.read_text()
+    shard.unlink()
+    write_output_card(store)
+    assert "\n2 captions" in card.read_text()
+    assert len(json.loads(counted.read_text())) == 1
+
+
 def test_text_of_the_data_is_no_markup(tmp_path: Path) -> None:
     store = TableStore(tmp_path / "out")
     fill(store, [caption("a", model="m | `x` <img src=x>\n# big", prompt_hash="a`b|c")])
