@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -113,6 +113,7 @@ class Decoder:
         monitor: handle of an :class:`actors.monitor.Monitor`, which is told now and then how many
             videos are through, and once what the decoding process is not confined by.
         cpu_kind: as in :class:`actors.room.Place`: the resource that only nodes for decoders have.
+        videos_per_row: how many are handed on together, at most.
     """
 
     def __init__(
@@ -124,23 +125,27 @@ class Decoder:
         storage: StorageOptions,
         places: Places,
         cpu_kind: str = "",
+        videos_per_row: int = 1,
         budget: Budget | None = None,
     ) -> None:
         self._monitor = monitor
         self._told_layers = False
         self._untold, self._told_at = 0, time.monotonic()
+        self._videos_per_row = videos_per_row
         self._place = Place(monitor, kind=cpu_kind)
         self._plan = plan
         self._places = places
         self._sandbox = DecodeSandbox(limits, storage, budget)
         self._metrics = DecodeMetrics()
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Decode each input of the batch; returns one row with all of them."""
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Decode the inputs of the batch; each row holds the next few of them."""
         inputs = [row for table in unpacked(batch) for row in table.to_pylist()]
-        with self._place.working():
-            decoded = [decoded_table(row, self._decode(row)) for row in inputs]
-        return packed(pa.concat_tables(decoded or [DECODED.empty_table()]))
+        for first in range(0, len(inputs), self._videos_per_row):
+            few = inputs[first : first + self._videos_per_row]
+            with self._place.working():
+                decoded = [decoded_table(row, self._decode(row)) for row in few]
+            yield packed(pa.concat_tables(decoded))
 
     def _decode(self, row: dict[str, Any]) -> pa.RecordBatch | FailureRow:
         started = time.monotonic()

@@ -257,7 +257,7 @@ def _read_span(
     tick, early = float(source.audio.time_base), begin - LEAD_SEC
     if content.tables is not None:
         table = content.tables[source.audio.index]
-        first, stop = np.searchsorted(table.stamps * tick, (early, end)).tolist()
+        first, stop = np.searchsorted(table.stamps * tick, (early, end + TAIL_SEC)).tolist()
         first = max(0, first - 1)
         source.expect(table.positions[first : stop + 1], table.sizes[first : stop + 1])
         if first >= len(table.stamps) or not source.seek(table.stamps[first] * tick, source.audio):

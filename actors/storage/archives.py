@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from actors.storage.range_reader import Fetch
+from actors.storage.range_reader import MAX_REQUEST_BYTES, Fetch
 from actors.storage.uris import display_uri, scheme_of, split_extent, split_inside
 from schemas.errors import NotFoundError, OpenError
 
@@ -26,7 +26,7 @@ COMPRESSED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".
 SUFFIXES = (".tar", ".zip", *COMPRESSED_TARS)
 """Ends of names that say that a file is an archive."""
 
-_LEAST, _MOST = 4 << 10, 1 << 20
+_LEAST, _MOST = 4 << 10, MAX_REQUEST_BYTES
 """Bytes that are read of an archive at once."""
 
 _NEAR = 64 << 10

@@ -59,7 +59,7 @@ _SEGMENT = re.compile(rf"#t=(?:npt:)?{_TIME}(?:,{_TIME})?\Z", re.IGNORECASE)
 :mod:`actors.storage.segments`."""
 
 _INSIDE = re.compile(
-    r"((?:tar|zip|parquet)://.*)::((?:[a-z][a-z0-9+.-]*://|/).*)", re.IGNORECASE | re.DOTALL
+    r"((?:tar|zip|parquet)://.*)::((?:[a-z][a-z0-9+.-]*://|/).*|[^:]+)", re.IGNORECASE | re.DOTALL
 )
 """A place inside a file, as fsspec chains addresses."""
 

@@ -168,7 +168,9 @@ class _Source:
         if not self._text.strip():
             raise SourceError("an input is empty; pass a file, a folder, a glob or an s3:// prefix")
         if (member := Member.parse(self._text)) is not None:
-            return iter([Input(member.name, self._text)])
+            if (path := local_path(member.file)) is not None:
+                member = replace(member, file=_absolute(path))
+            return iter([Input(member.name, member.uri)])
         if (path := local_path(self._text)) is not None:
             return self._from_disk(_absolute(path))
         scheme = scheme_of(self._text)

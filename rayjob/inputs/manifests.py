@@ -239,9 +239,10 @@ def _resolved(uri: str, folder: str) -> str:
 
 
 def _default_id(uri: str, folder: str) -> str:
-    cell = Member.parse(uri)
-    if cell is not None and cell.kind == "parquet":
-        return f"{_default_id(cell.file, folder)}/{cell.name.rpartition('/')[2]}"
+    member = Member.parse(uri)
+    if member is not None:
+        name = member.name.rpartition("/")[2] if member.kind == "parquet" else member.name
+        return f"{_default_id(member.file, folder)}/{name}"
     if uri.startswith(folder):
         return uri[len(folder) :]
     if "://" not in uri:

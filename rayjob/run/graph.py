@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from actors.stages import Captioner, Decoder
 from actors.storage.places import Places
+from actors.storage.uris import split_segment
 from rayjob.capacity.cluster import Resources
 from rayjob.capacity.pool import EnginePool
 from rayjob.output.store import TableStore
@@ -47,6 +49,10 @@ _LONG_PARTS = 20
 
 _SOUND_SEC = 30
 """Sound of a clip, for what a task carries."""
+
+_SEGMENTS_TOGETHER = 32
+"""Segments of one file that one decoder takes at least, so that a file with 500 is opened, and its
+index read, at most 20 times however many decoders there are."""
 
 _READERS = 8
 """Tasks that read the to-do list at once. Ray Data takes some twenty blocks a second of each, so
@@ -93,6 +99,7 @@ def caption_graph(
             decode,
             monitor=monitor,
             budget=pool.settings.budget,
+            videos_per_task=size,
         )
         # By default a fixed pool: engines take minutes to start, and a pool that grows by
         # load starts them when they are already needed.
@@ -146,6 +153,7 @@ def _decoded(
     *,
     monitor: Any,
     budget: Budget | None,
+    videos_per_task: int,
 ) -> Dataset:
     """Decode what the inputs name; as they are where there is nothing to decode."""
     if plan is None or pool is None:
@@ -161,6 +169,7 @@ def _decoded(
             "budget": budget,
             "places": pool.places,
             "cpu_kind": pool.config.node_resource or "",
+            "videos_per_row": videos_per_task,
         },
         batch_size=1,
         batch_format="pyarrow",
@@ -246,8 +255,8 @@ def _read(row_groups: Sequence[tuple[str, int]], store: TableStore, *, batch_siz
         for path, group in zip(batch["path"], batch["group"], strict=True):
             with store.open_parquet(path) as file:
                 inputs = file.read_row_group(int(group))
-            for first in range(0, inputs.num_rows, batch_size):
-                yield packed(undecoded_table(inputs.slice(first, batch_size).to_pylist()))
+            for task in tasks_of(inputs.to_pylist(), batch_size):
+                yield packed(undecoded_table(task))
 
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     return ray.data.from_items(
@@ -259,3 +268,21 @@ def _read(row_groups: Sequence[tuple[str, int]], store: TableStore, *, batch_siz
         label_selector=here if store.is_local else None,
         compute=TaskPoolStrategy(size=min(_READERS, len(row_groups))),
     )
+
+
+def tasks_of(inputs: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    """Inputs by the task that decodes them: ``size`` of them, or more if segments of one file.
+
+    Args:
+        inputs: rows of ``schemas.blocks.INPUTS`` with the segments of a file side by side.
+    """
+    alone: list[dict[str, Any]] = []
+    for _, of_file in groupby(inputs, key=lambda row: split_segment(row["uri"])[0]):
+        rows = list(of_file)
+        most = max(size, _SEGMENTS_TOGETHER) if len(rows) > 1 else size
+        if len(rows) == 1:
+            alone += rows
+            rows, alone = (alone, []) if len(alone) == size else ([], alone)
+        yield from (rows[first : first + most] for first in range(0, len(rows), most))
+    if alone:
+        yield alone

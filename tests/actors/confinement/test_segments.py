@@ -16,6 +16,7 @@ from actors.confinement import sandbox as module
 from actors.confinement.sandbox import DecodeSandbox
 from actors.decoding.decoder import decode
 from actors.storage.access import open_file, open_range
+from benchmarks.segments import SECONDS, cut, decoded, render_minute, repeat
 from schemas.blocks import video_of
 from schemas.errors import CorruptMediaError, NotAVideoError, SegmentError
 from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, Segment, StorageOptions
@@ -149,3 +150,25 @@ def test_on_s3_a_segment_costs_its_bytes_and_the_index(
         assert info.bytes_read < 0.02 * size
         assert info.requests <= 3
     assert opened == ["long.mp4"]
+
+
+@pytest.mark.slow
+def test_ten_seconds_of_two_hours(tmp_path: Path, gateway: Any, gateway_bucket: str) -> None:
+    """At most a twentieth of the bytes, and the requests of a file of 10 s beside the index's."""
+    minute, film, short = (tmp_path / f"{name}.mp4" for name in ("minute", "film", "short"))
+    render_minute(minute)
+    repeat(minute, film, 120)
+    cut(minute, short, 20, 20 + SECONDS, exact=True)
+    for path in (film, short):
+        gateway.client().upload_file(str(path), gateway_bucket, path.name)
+    place, size = f"s3://{gateway_bucket}", film.stat().st_size
+    film.unlink()
+    storage = StorageOptions(endpoint_url=gateway.endpoint_url)
+    middle, other = (f"{place}/film.mp4#t={begin},{begin + SECONDS}" for begin in (3600, 1234.5))
+    one, two = decoded([middle], storage), decoded([middle, other], storage)
+    alone = decoded([f"{place}/short.mp4"], storage)
+    assert size > 100e6
+    assert one["frames"] == alone["frames"] == 20
+    assert one["bytes"] <= 0.05 * size
+    # What begins between two key frames has one before it, and may cost a request more.
+    assert two["requests"] - one["requests"] <= alone["requests"] + 1

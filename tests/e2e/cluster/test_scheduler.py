@@ -54,10 +54,13 @@ def test_what_was_captioned_is_kept_and_the_next_start_goes_on(
     bucket = upload(gateway, tmp_path, names)
     output = TableStore(f"{bucket}/out")
     job = held_job(bucket, "--engines", "1", "--set", "shards.seconds=0.5")
-    where = [cluster.address, cluster.temp_dir("goes")]
+    start = ["-m", "rayjob"]
+    if end == "drained":
+        start = ["-c", ON_A_NODE, cluster.address, cluster.temp_dir("goes")]
     process = subprocess.Popen(
-        [sys.executable, "-c", ON_A_NODE, *where, "caption", *job[job.index("--input") - 2 :]],
-        cwd=jobs.ROOT, env=cluster.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, *start, "caption", *job[job.index("--input") - 2 :]],
+        cwd=jobs.ROOT, env={**cluster.env, "RAY_ADDRESS": cluster.address},
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
         until(lambda: len(ids_in(output, "captions")) >= FREE // 2, process, "first captions")

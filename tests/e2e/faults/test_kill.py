@@ -1,8 +1,10 @@
 """``kill -9`` of the driver, then the same command again: each key once, nothing twice."""
 
+import io
 import os
 import signal
 import subprocess
+import tarfile
 import time
 from pathlib import Path
 from typing import Any
@@ -40,12 +42,29 @@ def rows(bucket: str) -> list[dict[str, Any]]:
     return found
 
 
+def put(gateway: S3Gateway, bucket: str, folder: Path, *, in_a_tar: bool) -> list[str]:
+    """Render the clips and store them, as objects or in one archive; their ids."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for number, scene in enumerate(sample_scenes(CLIPS, seed=21)):
+            path = folder / f"{number:02d}.mp4"
+            write_video(path, [(scene, 3.0)])
+            tar.add(path, path.name)
+            if not in_a_tar:
+                gateway.client().upload_file(str(path), bucket, f"in/{path.name}")
+    if in_a_tar:
+        gateway.client().put_object(Bucket=bucket, Key="in/all.tar", Body=archive.getvalue())
+    return [f"{number:02d}" if in_a_tar else f"{number:02d}.mp4" for number in range(CLIPS)]
+
+
 @pytest.mark.timeout(600)
-def test_killed_three_times(gateway: S3Gateway, gateway_bucket: str, tmp_path: Path) -> None:
-    for number, scene in enumerate(sample_scenes(CLIPS, seed=21)):
-        path = tmp_path / f"{number:02d}.mp4"
-        write_video(path, [(scene, 3.0)])
-        gateway.client().upload_file(str(path), gateway_bucket, f"in/{path.name}")
+@pytest.mark.parametrize(
+    ("in_a_tar", "kills"), [(False, (0, 1, 4)), (True, (5,))], ids=["files", "members"]
+)
+def test_killed(
+    gateway: S3Gateway, gateway_bucket: str, tmp_path: Path, in_a_tar: bool, kills: tuple[int, ...]
+) -> None:
+    ids = put(gateway, gateway_bucket, tmp_path, in_a_tar=in_a_tar)
     arguments = [
         *jobs.DEMO,
         *("--input", f"s3://{gateway_bucket}/in/", "--output", f"s3://{gateway_bucket}/out"),
@@ -78,7 +97,7 @@ def test_killed_three_times(gateway: S3Gateway, gateway_bucket: str, tmp_path: P
         return rows(gateway_bucket)
 
     kept: list[dict[str, Any]] = []
-    for written in (0, 1, 4):
+    for written in kills:
         after = run_and_kill(written)
         assert written * SHARD_ROWS <= len(after) < CLIPS
         assert all(row in after for row in kept), "a rerun touched what was written"
@@ -87,7 +106,7 @@ def test_killed_three_times(gateway: S3Gateway, gateway_bucket: str, tmp_path: P
     done = jobs.caption(*arguments, env=gateway.env)
     assert done.code == 0, done.stderr
     final = rows(gateway_bucket)
-    assert sorted(row["video_id"] for row in final) == [f"{n:02d}.mp4" for n in range(CLIPS)]
+    assert sorted(row["video_id"] for row in final) == ids
     assert all(row in final for row in kept)
     assert done.summary["videos_skipped"] == len(kept)
     assert done.summary["videos_captioned"] == CLIPS - len(kept)

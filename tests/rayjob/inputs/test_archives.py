@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,27 @@ def test_a_zip(tmp_path: Path) -> None:
         assert read_whole(public_uri(each.uri), OPTIONS) == data
 
 
+def test_openvid(tmp_path: Path) -> None:
+    """Parts in zip archives, and a table whose rows name a member and its part."""
+    bodies = {f"celebv_{number}_0_0.mp4": b"%d" % number for number in range(4)}
+    parts = {"OpenVid_part0.zip": ("0", "1"), "OpenVid_part1.zip": ("2", "3")}
+    rows = ["video,caption,aesthetic score,seconds"]
+    for part, numbers in parts.items():
+        names = [name for name in bodies if name[7] in numbers]
+        packed(tmp_path / part, {f"video/{name}": bodies[name] for name in names})
+        rows += [f"zip://video/{name}::{part},In {name}.,5.1,4.0" for name in names]
+    table = tmp_path / "OpenVid-1M.csv"
+    table.write_text("\n".join(rows))
+    found, below = listed(table), listed(tmp_path)
+    assert [each.video_id for each in found] == [each.video_id for each in below]
+    assert found[3].video_id == "OpenVid_part1.zip/video/celebv_3_0_0.mp4"
+    assert json.loads(found[3].metadata or "") == {
+        "caption": "In celebv_3_0_0.mp4.", "aesthetic score": "5.1", "seconds": "4.0",
+    }  # fmt: skip
+    for inputs in (found, below):
+        assert [read_whole(each.uri, OPTIONS) for each in inputs] == [*bodies.values()]
+
+
 def test_a_folder_of_archives_and_files(tmp_path: Path) -> None:
     tar(tmp_path / "1.tar", {"k1.mp4": b"1"})
     packed(tmp_path / "2.zip", {"k2.mp4": b"2"})
@@ -147,7 +169,7 @@ def test_another_archive_in_its_place_is_looked_at_anew(tmp_path: Path) -> None:
     assert read_whole(found.uri, OPTIONS) == b"the second"
 
 
-def test_in_manifests_and_as_inputs(tmp_path: Path) -> None:
+def test_in_manifests_and_as_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = tar(tmp_path / "a.tar", {"k.mp4": b"1"})
     rows = tmp_path / "rows.txt"
     rows.write_text(f"tar://k.mp4::{archive}#t=1,2\nzip://m/n.mp4::s3://b/c.zip\n")
@@ -155,7 +177,10 @@ def test_in_manifests_and_as_inputs(tmp_path: Path) -> None:
     assert [each.uri for each in found] == [
         f"tar://k.mp4::{archive}#t=1,2", "zip://m/n.mp4::s3://b/c.zip",
     ]  # fmt: skip
-    assert [each.video_id for each in listed(f"tar://k.mp4::{archive}")] == ["k.mp4"]
+    assert [each.video_id for each in found] == ["a.tar/k.mp4#t=1,2", "b/c.zip/m/n.mp4"]
+    monkeypatch.chdir(tmp_path)
+    for form in (f"tar://k.mp4::{archive}", "tar://k.mp4::a.tar"):
+        assert listed(form) == [Input("k.mp4", f"tar://k.mp4::{archive}")]
     assert places_of([f"tar://k.mp4::{archive}"], OPTIONS).folders == (str(tmp_path),)
 
 
@@ -195,22 +220,32 @@ def test_members_are_decoded_and_segments_of_members(tmp_path: Path) -> None:
             assert numbers_of(clip.frames) == [50, 74, 99]
 
 
-def test_on_s3_headers_alone_are_read(tmp_path: Path, gateway: Any, gateway_bucket: str) -> None:
-    members = {f"{number:05d}.mp4": bytes(300_000) for number in range(60)}
-    many = {f"{number:05d}.mp4": bytes(3000) for number in range(2000)}
+@pytest.mark.parametrize(
+    ("count", "size", "requests", "share"),
+    [(60, 300_000, 62, 0.05), (10_000, 20_000, 60, 1.0)],
+    ids=["large members", "small members"],
+)
+def test_listing_on_s3(
+    tmp_path: Path,
+    gateway: Any,
+    gateway_bucket: str,
+    count: int,
+    size: int,
+    requests: int,
+    share: float,
+) -> None:
+    """Of large members the headers alone are read; small ones are read through, 4 MB at a time."""
+    archive = tar(tmp_path / "a.tar", {f"{number:05d}.mp4": bytes(size) for number in range(count)})
     options = StorageOptions(endpoint_url=gateway.endpoint_url)
-    for name, content in (("large", members), ("small", many)):
-        gateway.client().upload_file(
-            str(tar(tmp_path / f"{name}.tar", content)), gateway_bucket, f"{name}.tar"
-        )
-        uri = f"s3://{gateway_bucket}/{name}.tar"
-        assert len(listed(uri, storage=options)) == len(content)
-        file = open_file(uri, options)
-        reader = [reader for _, reader in entries("tar", uri, file.fetch, file.size)][-1]
-        if name == "large":
-            assert reader.requests <= len(content) + 2
-            assert reader.bytes_read < 0.05 * file.size
-        else:
-            assert reader.requests < 20
-    member = Member.parse(listed(uri, storage=options)[7].uri)
+    gateway.client().upload_file(str(archive), gateway_bucket, "a.tar")
+    uri = f"s3://{gateway_bucket}/a.tar"
+    found = listed(uri, storage=options)
+    assert len(found) == count
+    member = Member.parse(found[7].uri)
     assert member is not None and member.name == "00007.mp4"
+    file = open_file(uri, options)
+    began = time.monotonic()
+    reader = [reader for _, reader in entries("tar", uri, file.fetch, file.size)][-1]
+    assert time.monotonic() - began < 10
+    assert reader.requests <= requests
+    assert reader.bytes_read <= share * file.size

@@ -1,15 +1,101 @@
-"""How many videos a task of the graph carries."""
+"""How many inputs one task carries, which, and what its decoder asks of the storage for them."""
 
 from __future__ import annotations
 
+import contextlib
+import random
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
 import pytest
 
-from rayjob.run.graph import _videos_per_task
-from schemas.media import SamplingPlan
+from actors.stages import Decoder
+from actors.storage.places import Places
+from rayjob.run.graph import _videos_per_task, tasks_of
+from schemas.blocks import INPUTS, packed, undecoded_table, unpacked, video_of
+from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
+from tests.support.fault_proxy import FaultProxy
+from tests.support.media import number_of, render
 
+RATE, SECONDS = 25, 60
 SHORT = SamplingPlan(num_frames=4, max_pixels=128 * 128)
 CLIP = SamplingPlan(num_frames=32, max_pixels=100_352, audio_rate=16_000)
 HOUR = SamplingPlan(fps=1.0)
+
+
+def rows(*uris: str) -> list[dict[str, Any]]:
+    return [
+        dict.fromkeys(INPUTS.names) | {"video_id": uri, "uri": uri, "attempts": 0} for uri in uris
+    ]
+
+
+def test_segments_of_a_file_go_together_and_whole_files_a_few_at_a_time() -> None:
+    films = [f"s3://b/film.mp4#t={second},{second + 1}" for second in range(70)]
+    uris = ["/a.mp4", "/b.mp4", *films, "/c.mp4", "/d.mp4#t=1,2", "/e.mp4", "/e.mp4#t=1,2"]
+    tasks = [[row["uri"] for row in task] for task in tasks_of(rows(*uris), 3)]
+    assert sorted(uri for task in tasks for uri in task) == sorted(uris)
+    assert tasks == [
+        films[:32], films[32:64], films[64:], ["/a.mp4", "/b.mp4", "/c.mp4"],
+        ["/e.mp4", "/e.mp4#t=1,2"], ["/d.mp4#t=1,2"],
+    ]  # fmt: skip
+    assert [len(task) for task in tasks_of(rows(*films), 50)] == [50, 20]
+    assert list(tasks_of([], 3)) == []
+
+
+@pytest.fixture
+def decoders(monkeypatch: pytest.MonkeyPatch) -> Callable[[StorageOptions], Decoder]:
+    """Decoders outside of Ray."""
+    place = SimpleNamespace(working=contextlib.nullcontext)
+    monkeypatch.setattr("actors.stages.Place", lambda *_, **__: place)
+    monkeypatch.setattr(Decoder, "_tell_layers", lambda self: None)
+    return lambda storage: Decoder(
+        monitor=MagicMock(),
+        plan=SamplingPlan(num_frames=1),
+        limits=DecodeLimits(),
+        storage=storage,
+        places=Places(folders=(), opened=()),
+        videos_per_row=4,
+    )
+
+
+def test_a_file_with_500_segments_is_opened_at_most_20_times(
+    gateway: Any,
+    gateway_bucket: str,
+    fault_proxy: Callable[..., FaultProxy],
+    decoders: Callable[[StorageOptions], Decoder],
+    tmp_path: Path,
+) -> None:
+    """Whoever decodes them, and whatever is decoded between."""
+    film = render(tmp_path / "film.mp4", count=RATE * SECONDS, gop=10)
+    for name in ("film", "other"):
+        gateway.client().upload_file(str(film), gateway_bucket, f"{name}.mp4")
+    proxy = fault_proxy(gateway.endpoint_url)
+    chance = random.Random(1)
+    begins = [round(chance.uniform(0, SECONDS - 1), 2) for _ in range(500)]
+    place = f"s3://{gateway_bucket}"
+    films = rows(*(f"{place}/film.mp4#t={begin},{begin + 1:.2f}" for begin in begins))
+    others = rows(*(f"{place}/other.mp4#t={begin},{begin + 1:.2f}" for begin in begins[:17]))
+    # Two decoders of many, each with another file between two tasks.
+    several = [decoders(StorageOptions(endpoint_url=proxy.endpoint_url)) for _ in range(2)]
+    seen: dict[str, int] = {}
+    for number, task in enumerate(tasks_of(films, 4)):
+        for row in (task, others[number : number + 1]):
+            for made in several[number % 2](packed(undecoded_table(row))):
+                (table,) = unpacked(made)
+                assert table.num_rows <= 4
+                for at, uri in enumerate(table["uri"].to_pylist()):
+                    seen[uri] = number_of(video_of(table, at).frames[0])
+    for row, begin in zip(films, begins, strict=True):
+        assert abs(seen[row["uri"]] - RATE * begin) <= 1
+    asked = [each for each in proxy.requests if "film.mp4" in each.target]
+    assert sum(each.method == "HEAD" for each in asked) <= 20
+    # Each open costs the index and some of the rest; most segments then cost nothing.
+    assert len(asked) < 100
+    for each in several:
+        each._sandbox.close()
 
 
 @pytest.mark.parametrize(
