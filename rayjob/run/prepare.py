@@ -24,6 +24,7 @@ from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_rev
 from rayjob.counts import counted
 from rayjob.ids import Earlier
 from rayjob.inputs.earlier_captions import iter_material
+from rayjob.inputs.lengths import evenly
 from rayjob.inputs.listing import iter_inputs, places_of
 from rayjob.inputs.manifests import Input
 from rayjob.inputs.todo import TodoList, plan_todo
@@ -62,9 +63,12 @@ class Prepared:
         """List what the run is about, done or not: videos, or videos with their captions.
 
         Raises:
-            SourceError: an input cannot be listed.
+            SourceError: an input cannot be listed, or the selection by length cannot be made.
         """
-        return _inputs(self.config, self.config.input, type(self.recipe))
+        config = self.config
+        listed = _inputs(config, config.input, type(self.recipe))
+        lengths = config.source.lengths if isinstance(config, JobConfig) else None
+        return listed if lengths is None else evenly(listed, lengths)
 
     def earlier(self) -> Earlier:
         """What earlier runs did, read from the tables.
