@@ -10,6 +10,7 @@ import yaml
 
 from rayjob.recipes import find_recipe
 from rayjob.recipes.base import BaseRecipe
+from rayjob.recipes.longform.clips import Clips
 from rayjob.recipes.longform.long import Long
 from rayjob.settings.loading import read_config
 from schemas.config import EngineConfig, FuseConfig, GenerationConfig, JobConfig
@@ -91,6 +92,20 @@ def test_fusion_as_published(task: str) -> None:
     expected = GenerationConfig(temperature=0.1, max_tokens=512, stop=("\n\n",), seed=42)
     assert recipe.generation == expected
     assert engine.max_model_len == 4096
+
+
+def test_longcaption_as_published() -> None:
+    engine, recipe = loaded("longcaption-agent")
+    assert engine.model == "openbmb/MiniCPM-V-2_6"
+    assert recipe.plan is not None and recipe.plan.fps == 1.0
+    assert isinstance(recipe, Clips)
+    options = recipe.options
+    assert (options.window_sec, options.stride_sec, options.frame_sec) == (10, 5, 1)
+    assert options.context and not options.differential
+    engine, text = loaded("longcaption-agent-fusion")
+    assert engine.model == "Qwen/Qwen2.5-32B-Instruct"
+    assert isinstance(text, Long) and text.options.frame_sets == "whole"
+    assert (text.generation.temperature, text.generation.max_tokens) == (0.2, 2048)
 
 
 def test_longcaption_10k_is_made_as_longcaption_agent_works() -> None:

@@ -186,6 +186,25 @@ def test_conversations_for_instruction_tuning(tmp_path: Path) -> None:
     assert (tmp_path / "exports/t2v.jsonl").read_text("utf-8") == data
 
 
+def test_rows_for_training_as_published(tmp_path: Path) -> None:
+    """The keys of UGC-VideoCaptioner's files: five rows of SFT, and with two samples of GRPO."""
+    rows = [caption(f"{n}", sample=sample) for n in range(5) for sample in (0, 1)]
+    made = [results_table(f"{n}", captions=rows[2 * n : 2 * n + 2]) for n in range(5)]
+    TableStore(tmp_path).write_table(
+        "fused/task=t2v/run_id=r1/part-00000.parquet", captions_of(together(made))
+    )
+    export(prepared(tmp_path, export_jsonl=True))
+    for file, roles in (("t2v", ["user", "assistant"]), ("t2v-groups", ["user"])):
+        text = (tmp_path / f"exports/{file}.jsonl").read_text("utf-8")
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert [line["videos"] for line in lines] == [[f"s3://videos/{n}"] for n in range(5)]
+        for line in lines:
+            assert [each["role"] for each in line["messages"]] == roles
+            assert line["messages"][0]["content"].startswith("<video>")
+            said = line["messages"][1]["content"] if file == "t2v" else line["solution"]
+            assert said == f"This is {line['id']}."
+
+
 def test_two_fusions_of_one_task_have_files_of_their_own(tmp_path: Path) -> None:
     fuse(tmp_path, [caption("a")])
     fuse(tmp_path, [caption("b")], task="t2v-short")
