@@ -15,13 +15,17 @@ import pytest
 from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.scores import ScoreStore
 from rayjob.output.store import TableStore
+from rayjob.recipes.material import Material
 from rayjob.run.job import export
 from rayjob.run.prepare import Prepared, prepare
 from rayjob.settings.loading import read_config
 from schemas.config import FuseConfig, JobConfig
+from schemas.recipe import Video
 from schemas.tables import CaptionRow, captions_of, results_table
 from tests.support.jobs import ROOT
 from tests.support.outputs import caption, together
+from tinyworld.tasks import structured_answer
+from tinyworld.world import sample_scenes
 
 TRICKY = 'He says "no", then\nleaves; é 犬'
 
@@ -127,6 +131,34 @@ def test_the_csv_has_the_inputs_rows_in_their_order(tmp_path: Path) -> None:
         ",s3://videos/videos/early,,,3,This is videos/early.",
         ",s3://videos/videos/b,,,,This is videos/b.",
     ]
+
+
+@pytest.mark.parametrize("task", ["t2v", "i2v"])
+def test_five_rows_as_the_published_scripts_pass_them_on(tmp_path: Path, task: str) -> None:
+    """From the table that the captioner leaves to the one that the fusion leaves."""
+    table = pd.DataFrame(
+        {
+            "path": [f"s3://videos/{number}.mp4" for number in range(5)],
+            "structural_caption": [
+                json.dumps(structured_answer(scene)) for scene in sample_scenes(5, seed=3)
+            ],
+            "num_frames": [97, 121, 97, 145, 60],
+        }
+    )
+    run = prepared(tmp_path, task, rows=table.to_csv(index=False).splitlines(), csv=True)
+    given = [
+        Material.read(
+            Video(video_id=each.video_id, uri=each.uri, metadata=None, material=each.material)
+        )
+        for each in run.inputs()
+    ]
+    captions = [each.video_caption().caption for each in given]
+    assert captions == table["structural_caption"].to_list()
+    fuse(tmp_path, [caption(f"videos/{number}.mp4") for number in range(5)], task=task)
+    export(run)
+    left = pd.read_csv(tmp_path / f"exports/{task}_fusion_caption.csv")
+    told = [f"This is videos/{number}.mp4." for number in range(5)]
+    pd.testing.assert_frame_equal(left, table.assign(**{f"{task}_fusion_caption": told}))
 
 
 def test_a_column_that_is_there_is_written_anew(tmp_path: Path) -> None:
