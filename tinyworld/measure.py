@@ -13,7 +13,7 @@ import random
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tinyworld import tasks
+from tinyworld import questions, tasks
 from tinyworld.model import PIXELS
 from tinyworld.pool import FRAME_PIXELS, FRAMES, RATE, SIZES
 from tinyworld.render import write_video
@@ -91,9 +91,9 @@ def video_media(clip: Clip) -> tuple[dict[str, Any], dict[str, Any]]:
     """Media and processor options for a clip, its sound interleaved if it has any."""
     metadata = {
         "fps": clip.fps,
-        "duration": FRAMES / clip.fps,
-        "total_num_frames": FRAMES,
-        "frames_indices": list(range(FRAMES)),
+        "duration": len(clip.frames) / clip.fps,
+        "total_num_frames": len(clip.frames),
+        "frames_indices": list(range(len(clip.frames))),
         "video_backend": "tinyworld",
         "do_sample_frames": False,
     }
@@ -147,9 +147,9 @@ def mark_same(text: str, answer: str) -> Marks:
     return {"exact": text.strip() == answer}
 
 
-def questions(count: int, seed: int, folder: Path) -> dict[str, list[Question]]:
-    """All requests, by the name of what they measure."""
-    rng = random.Random(seed)
+def requests(count: int, seed: int, folder: Path) -> dict[str, list[Question]]:
+    """All requests, by the name of what they measure; older kinds are drawn as they ever were."""
+    rng, own_rng = random.Random(seed), random.Random(seed + 2)
     asked: dict[str, list[Question]] = defaultdict(list)
     others = sample_scenes(count, seed + 1)
     for number, scene in enumerate(sample_scenes(count, seed)):
@@ -181,6 +181,9 @@ def questions(count: int, seed: int, folder: Path) -> dict[str, list[Question]]:
             write_video(path, list(zip(scenes, lengths, strict=True)), width=width, height=height)
             told = _clip_question(scenes, tasks.random_context(rng), *video_media(read_clip(path)))
             asked["clip of two scenes"].append(told)
+            _ask_anew(asked, scenes, read_clip(path), own_rng)
+        else:
+            _ask_anew(asked, [scene], clip, own_rng)
         if number % 4 == 1 and clip.wave is not None:
             pair = tasks.sound_only(scene)
             asked["sound only"].append(
@@ -196,6 +199,38 @@ def questions(count: int, seed: int, folder: Path) -> dict[str, list[Question]]:
                 asked[pair.task].append(Question(pair, {}, {}, mark))
         path.unlink()
     return asked
+
+
+def _ask_anew(
+    asked: dict[str, list[Question]], scenes: list[Scene], clip: Clip, rng: random.Random
+) -> None:
+    """What picture or sound tell alone, what has changed between two frames, and questions."""
+    media, options = video_media(clip)
+    picture, picture_options = video_media(replace(clip, wave=None))
+    kinds = ["background_change"]
+    if len(scenes) == 1:
+        grader = _grader(scenes[0], VISUAL_ATTRIBUTES)
+        pair = tasks.seen(scenes[0])
+        asked["seen"].append(Question(pair, picture, picture_options, grader))
+        if clip.wave is not None:
+            pair = tasks.heard(scenes[0])
+            mark = partial(mark_same, answer=pair.answer)
+            asked["heard"].append(Question(pair, {"audio": (clip.wave, RATE)}, {}, mark))
+        kinds = [kind for kind in questions.ASKED if kind != "sound" or clip.wave is not None]
+    for kind in kinds:
+        pair = questions.ask(questions.question(kind, scenes, rng))
+        mark = partial(mark_same, answer=pair.answer)
+        asked[pair.task].append(Question(pair, media, options, mark))
+    # Two frames a quarter of the clip apart or more; of a clip of two scenes the outermost.
+    first, second = 0, FRAMES - 1
+    if len(scenes) == 1:
+        first = rng.randrange(FRAMES - 2)
+        second = rng.randrange(first + 2, FRAMES)
+    key = Clip(clip.frames[[first, second]], None, clip.fps / (second - first))
+    moved = None if scenes[0].motion == "still" else scenes[0].motion
+    pair = tasks.change(scenes[0], scenes[-1], moved, tasks.told_before(scenes[0], rng))
+    mark = partial(mark_same, answer=pair.answer)
+    asked["differential"].append(Question(pair, *video_media(key), mark))
 
 
 def _grader(scene: Scene, attributes: tuple[str, ...]) -> Callable[[str], Marks]:
@@ -275,7 +310,7 @@ def main() -> None:
     parser.add_argument("--no-card", action="store_true", help="leave the model's README alone")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        asked = questions(arguments.clips, arguments.seed, Path(folder))
+        asked = requests(arguments.clips, arguments.seed, Path(folder))
     told = answer(str(arguments.model), asked)
     table = score(asked, told)
     for name, row in table.items():

@@ -14,14 +14,18 @@ from tinyworld.world import (
     Scene,
     action,
     caption,
+    change_caption,
     clip_caption,
     frame_caption,
+    picture_caption,
     random_scene,
     sound_caption,
+    sound_sentence,
     subject,
 )
 
 PROMPTS = Path(__file__).parent / "prompts"
+DIRECTIONS = ("left", "right", "up", "down", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,28 @@ def without_sound(scene: Scene) -> Scene:
 def sound_only(scene: Scene) -> Pair:
     """A clip without pictures."""
     return Pair("omni", prompt("omni"), sound_caption(scene.sound))
+
+
+def heard(scene: Scene) -> Pair:
+    """The sound alone, asked for as such."""
+    return Pair("heard", prompt("heard"), sound_sentence(scene.sound))
+
+
+def seen(scene: Scene) -> Pair:
+    """The picture alone: what happens, and the text, and no word of sound."""
+    return Pair("seen", prompt("seen"), picture_caption(scene))
+
+
+def change(first: Scene, second: Scene, moved: str | None, before: str) -> Pair:
+    """Two key frames and the caption before.
+
+    Args:
+        first, second: the scenes that they show; one and the same, or two.
+        moved: where to the thing has moved from one to the other, None where it stands.
+        before: what was said until the first.
+    """
+    asked = prompt("change").replace("{context}", before)
+    return Pair("differential", asked.strip(), change_caption(first, second, moved))
 
 
 def structured(scene: Scene) -> Pair:
@@ -187,6 +213,16 @@ def context_for(scenes: Sequence[Scene], rng: random.Random) -> str:
         return random_context(rng)
     earlier = [random_scene(rng)] if rng.random() < 0.3 else []
     return clip_caption([*earlier, scenes[0]], context=random_context(rng))
+
+
+def told_before(scene: Scene, rng: random.Random) -> str:
+    """What may have been said until a key frame that shows the scene."""
+    kind = rng.random()
+    if kind < 0.5:
+        return frame_caption(scene)
+    if kind < 0.65:
+        return change_caption(random_scene(rng), scene, None)
+    return change_caption(scene, scene, rng.choice(DIRECTIONS)) if kind < 0.9 else ""
 
 
 def random_windows(rng: random.Random) -> list[tuple[str, str]]:

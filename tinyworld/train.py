@@ -1,6 +1,8 @@
 """Train the tiny model: `python -m tinyworld.train --out models/tiny-omni --minutes 102`.
 
 Stages, by share of the time: towers alone; the language model on frozen towers; everything.
+With `--start FOLDER` the language model of a finished model learns on, on its frozen towers: so it
+is taught what it has not been asked before, beside all that it knows.
 A run that was interrupted goes on where its state says (`--state`).
 """
 
@@ -10,43 +12,50 @@ import argparse
 import random
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.distributed
 import torch.multiprocessing
-import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor
 
-from tinyworld import tasks
-from tinyworld.data import (
-    Row,
-    Vocabulary,
-    chunks,
-    collate,
-    hidden_states,
-    image_part,
-    patches,
-    sound_part,
-    sound_tokens,
-    text_part,
-    video_part,
-)  # fmt: skip
+from tinyworld.data import Vocabulary
+from tinyworld.learning.lessons import Lessons
+from tinyworld.learning.optimizer import Optimizer, Team
 from tinyworld.model import export, make_tokenizer
 from tinyworld.network import Thinker
-from tinyworld.optimizer import Optimizer, Team
-from tinyworld.pool import FRAMES, Sample, fill_pool, pool_files, read_pool
-from tinyworld.towers import TowerHeads, augment, sound_loss, vision_loss
+from tinyworld.pool import Sample, fill_pool, pool_files, read_pool
 
-STAGES = (("towers", 0.3, 3e-3), ("frozen", 0.11, 4e-3), ("whole", 0.59, 2e-3))
+
+class Stage(NamedTuple):
+    """A part of the training.
+
+    Attributes:
+        share: of the whole time.
+        rate: the highest.
+        batch: clips, pictures or texts of a lesson.
+    """
+
+    name: Literal["towers", "frozen", "whole"]
+    share: float
+    rate: float
+    batch: int
+
+
+STAGES = (
+    Stage("towers", 0.3, 3e-3, 72),
+    Stage("frozen", 0.11, 4e-3, 20),
+    Stage("whole", 0.59, 2e-3, 20),
+)
+LEARNS_ON = (Stage("frozen", 1.0, 7e-4, 8),)
+TURNS = ("text", "changes", "frames", "text", "changes", "sounds", "text", "changes")
+"""What each step teaches beside clips, in turn."""
 TOWER_SCALES = {"visual": 0.4, "audio_tower": 0.4}
 EXPORT_SECONDS = 300.0
 REPORT_SECONDS = 60.0
-MEMBERS = 2  # processes of one thread each
 
 
 class Trainer:
@@ -57,26 +66,26 @@ class Trainer:
         self.folder: Path = arguments.state
         self.out: Path = arguments.out
         self.total: float = arguments.minutes * 60
-        self.words = Vocabulary(make_tokenizer())
+        self.stages = LEARNS_ON if arguments.start else STAGES
         self.model = Thinker()
-        self.readers = TowerHeads()
+        if arguments.start:
+            self.model.load_state_dict(read_weights(arguments.start))
         self.rng = random.Random(f"{arguments.seed}-{team.rank}")
+        self.lessons = Lessons(self.model, Vocabulary(make_tokenizer()), self.rng)
         self.stage, self.spent, self.steps, self.ticked = 0, 0.0, 0, 0.0
         self.optimizer = self._optimizer()
         self.samples: list[Sample] = []
         self.by_grid: dict[tuple[int, ...], list[Sample]] = {}
         self.files: set[Path] = set()
-        self.cache: dict[int, tuple[Tensor, Tensor]] = {}
         self.validation = read_pool(pool_files(self.folder / "pool", "validation"))
-        self.meters: dict[str, list[float]] = defaultdict(list)
         self._resume()
 
     # --- state -----------------------------------------------------------------------------------
 
     def _optimizer(self) -> Optimizer:
         named = [*self.model.named_parameters()]
-        name = STAGES[self.stage][0]
-        readers = [(f"lm_head.{n}", p) for n, p in self.readers.named_parameters()]
+        name = self.stages[self.stage].name
+        readers = [(f"lm_head.{n}", p) for n, p in self.lessons.readers.named_parameters()]
         if name == "towers":
             named = [(n, p) for n, p in named if n.startswith(tuple(TOWER_SCALES))]
             return Optimizer([*named, *readers], {}, self.team)
@@ -89,7 +98,7 @@ class Trainer:
         """The state to go on from, and a model folder to use meanwhile."""
         state = {
             "model": self.model.state_dict(),
-            "readers": self.readers.state_dict(),
+            "readers": self.lessons.readers.state_dict(),
             "optimizer": self.optimizer.state(),
             "stage": self.stage,
             "spent": self.spent,
@@ -106,7 +115,7 @@ class Trainer:
             return
         state: dict[str, Any] = torch.load(path, weights_only=True)
         self.model.load_state_dict(state["model"])
-        self.readers.load_state_dict(state["readers"])
+        self.lessons.readers.load_state_dict(state["readers"])
         self.stage, self.spent, self.steps = state["stage"], state["spent"], state["steps"]
         self.optimizer = self._optimizer()
         self.optimizer.load(state["optimizer"])
@@ -142,128 +151,41 @@ class Trainer:
 
     # --- steps -----------------------------------------------------------------------------------
 
-    def towers_loss(self, count: int) -> Tensor:
-        """Loss of the towers alone."""
-        loss, right = vision_loss(self.model.visual, self.readers, self.draw(count))
-        for name, value in right.items():
-            self.meters[name].append(value)
-        samples = self.draw(self.share(6), single=True)
-        heard, value = sound_loss(self.model.audio_tower, self.readers, samples)
-        self.meters["sound"].append(value)
-        return loss + heard
-
-    def features(self, samples: Sequence[Sample], frozen: bool) -> tuple[Tensor, list[Tensor]]:
-        """The towers' output: pictures (N, 4, tokens, hidden), and sound per sample."""
-        if frozen and all(id(sample) in self.cache for sample in samples):
-            kept = [self.cache[id(sample)] for sample in samples]
-            return torch.stack([k[0] for k in kept]).float(), [k[1].float() for k in kept]
-        with torch.set_grad_enabled(not frozen and torch.is_grad_enabled()):
-            frames = torch.from_numpy(np.stack([sample.frames for sample in samples])).float()
-            if not frozen and torch.is_grad_enabled():
-                frames = augment(frames)
-            pairs = frames.unflatten(1, (FRAMES // 2, 2)).flatten(0, 1)
-            x, grid = patches(pairs)
-            seen = self.model.visual(x, grid).unflatten(0, (len(samples), FRAMES // 2))
-            heard = self.model.audio_tower(*chunks([sample.mel for sample in samples]))
-        parts = list(heard.split([sound_tokens(sample.mel.shape[1]) for sample in samples]))
-        if frozen and torch.is_grad_enabled():
-            for sample, picture, sound in zip(samples, seen, parts, strict=True):
-                self.cache[id(sample)] = picture.half(), sound.half()
-        return seen, parts
-
-    def clips_loss(self, samples: Sequence[Sample], frozen: bool) -> Tensor:
-        """Loss on clips with every question that fits them."""
-        seen, heard = self.features(samples, frozen)
-        rows, kept = [], []
-        for sample, sound in zip(samples, heard, strict=True):
-            scene = sample.scenes[0]
-            # Windows are asked about without their sound.
-            often = scene.sound == "silence" or len(sample.scenes) == 2
-            mute = self.rng.random() < (0.5 if often else 0.03)
-            height, width = (side // 28 for side in sample.frames.shape[1:3])
-            ids, positions = video_part(
-                self.words, grid=(FRAMES // 2, height, width), seconds=2 / sample.fps,
-                sound=None if mute else len(sound),
-            )  # fmt: skip
-            pairs = [tasks.clip(sample.scenes, tasks.context_for(sample.scenes, self.rng))]
-            if len(sample.scenes) == 1:
-                told = tasks.without_sound(scene) if mute else scene
-                pairs = [tasks.omni(told), tasks.structured(scene), *pairs]
-            kept += [] if mute else [sound]
-            rows.append(Row(ids, positions, pairs))
-        return self.rows_loss(rows, seen.flatten(0, 2), torch.cat(kept) if kept else None)
-
-    def frames_loss(self, samples: Sequence[Sample], frozen: bool) -> Tensor:
-        """Loss on single pictures."""
-        numbers = [self.rng.randrange(FRAMES) for _ in samples]
-        frames = [s.frames[[n, n]] for s, n in zip(samples, numbers, strict=True)]
-        with torch.set_grad_enabled(not frozen and torch.is_grad_enabled()):
-            x, grid = patches(augment(torch.from_numpy(np.stack(frames)).float()))
-            seen = self.model.visual(x, grid)
-        part = image_part(self.words, grid[0] // 2, grid[1] // 2)
-        rows = [
-            Row(*part, [tasks.frame(s.scenes[s.which[n]])])
-            for s, n in zip(samples, numbers, strict=True)
-        ]
-        return self.rows_loss(rows, seen.flatten(0, 1), None)
-
-    def sounds_loss(self, samples: Sequence[Sample], frozen: bool) -> Tensor:
-        """Loss on sounds without pictures."""
-        with torch.set_grad_enabled(not frozen and torch.is_grad_enabled()):
-            heard = self.model.audio_tower(*chunks([sample.mel for sample in samples]))
-        rows = [
-            Row(*sound_part(self.words, sound_tokens(sample.mel.shape[1])),
-                [tasks.sound_only(sample.scenes[0])])
-            for sample in samples
-        ]  # fmt: skip
-        return self.rows_loss(rows, None, heard)
-
-    def text_loss(self, count: int) -> Tensor:
-        """Loss on questions about text."""
-        rows = [Row(*text_part(), [tasks.text_pair(self.rng)]) for _ in range(count)]
-        return self.rows_loss(rows, None, None)
-
-    def rows_loss(self, rows: Sequence[Row], seen: Tensor | None, heard: Tensor | None) -> Tensor:
-        """Summed cross entropy of answers, per row; also notes how many are wholly right."""
-        batch = collate(self.words, rows)
-        states = hidden_states(self.model, self.words, batch, seen, heard)
-        wanted = batch.weights > 0
-        logits = self.model.lm_head(states[wanted])
-        truth = batch.targets[wanted]
-        found = torch.zeros_like(batch.targets)
-        found[wanted] = logits.detach().argmax(-1)
-        for row, spans, index in zip(rows, batch.spans, range(len(rows)), strict=True):
-            for pair, (first, end) in zip(row.pairs, spans, strict=True):
-                same = torch.equal(found[index, first:end], batch.targets[index, first:end])
-                self.meters[pair.task].append(float(same))
-        losses = F.cross_entropy(logits, truth, reduction="none") * batch.weights[wanted]
-        return losses.sum() / len(rows) / 8
-
     def step(self) -> None:
         """One update of the current stage."""
-        name, _, rate = STAGES[self.stage]
-        if name == "towers":
-            losses = [self.towers_loss(self.share(72))]
+        stage, lessons = self.stages[self.stage], self.lessons
+        lessons.frozen = stage.name == "frozen"
+        count = self.share(stage.batch)
+        if stage.name == "towers":
+            losses = [self._towers(count)]
         else:
-            frozen = name == "frozen"
-            losses = [self.clips_loss(self.draw(self.share(32 if frozen else 20)), frozen)]
+            losses = [lessons.clips(self.draw(count))]
             losses[0].backward()
-            kind = self.steps % 4
-            if kind in (0, 2):
-                losses.append(self.text_loss(self.share(20)))
-            elif kind == 1:
-                losses.append(self.frames_loss(self.draw(self.share(16)), frozen))
+            turn = TURNS[self.steps % len(TURNS)]
+            if turn == "text":
+                losses.append(lessons.text(count))
+            elif turn == "frames":
+                losses.append(lessons.frames(self.draw(count)))
+            elif turn == "changes":
+                losses.append(lessons.changes(self.draw(count)))
             else:
-                losses.append(self.sounds_loss(self.draw(self.share(6), single=True), frozen) * 0.5)
-            if not frozen:  # the towers go on learning from what has told them most
+                losses.append(lessons.sounds(self._singles()) * 0.5)
+            if stage.name == "whole":  # the towers go on learning from what has told them most
                 losses[-1].backward()
-                losses.append(self.towers_loss(self.share(48)) * 0.4)
+                losses.append(self._towers(self.share(48)) * 0.4)
         losses[-1].backward()
-        self.meters["loss"].append(float(losses[0].detach()))
+        lessons.meters["loss"].append(float(losses[0].detach()))
         self._tick()
         self._average()
-        self.optimizer.step(rate * self._schedule())
+        self.optimizer.step(stage.rate * self._schedule())
         self.steps += 1
+
+    def _towers(self, count: int) -> Tensor:
+        return self.lessons.towers(self.draw(count), self._singles())
+
+    def _singles(self) -> list[Sample]:
+        """Some clips of one scene, to listen to."""
+        return self.draw(self.share(6), single=True)
 
     def _tick(self) -> None:
         """Count the processor time since the last step: a busy machine takes longer, not less."""
@@ -286,46 +208,43 @@ class Trainer:
 
     def _schedule(self) -> float:
         """Warm-up and a linear fall in each stage; only the last one falls to zero."""
-        start = sum(share for _, share, _ in STAGES[: self.stage]) * self.total
-        done = min(1.0, (self.spent - start) / (STAGES[self.stage][1] * self.total))
-        floor = 0.01 if self.stage == len(STAGES) - 1 else 0.15
+        start = sum(stage.share for stage in self.stages[: self.stage]) * self.total
+        done = min(1.0, (self.spent - start) / (self.stages[self.stage].share * self.total))
+        floor = 0.01 if self.stage == len(self.stages) - 1 else 0.15
         return min(1.0, max(0.0, done) * 40 + 0.1) * max(floor, 1 - done)
 
     # --- the whole -------------------------------------------------------------------------------
 
     def validate(self) -> None:
         """Print the share of wholly right answers on combinations that training never shows."""
-        self.meters.clear()
+        self.lessons.told()
         with torch.no_grad():
             for size in {sample.frames.shape for sample in self.validation}:
                 some = [s for s in self.validation if s.frames.shape == size][:40]
                 some.sort(key=lambda sample: sample.mel.shape[1])
                 for start in range(0, len(some), 20):
-                    self.clips_loss(some[start : start + 20], frozen=False)
-                self.frames_loss(some[:20], frozen=False)
-        print(f"  validation: {self._told()}", flush=True)
-
-    def _told(self) -> str:
-        told = " ".join(f"{name} {np.mean(v):.3f}" for name, v in self.meters.items() if v)
-        self.meters.clear()
-        return told
+                    self.lessons.clips(some[start : start + 20])
+                self.lessons.frames(some[:20])
+                self.lessons.changes(some[:20])
+                self.lessons.sounds([s for s in some if len(s.scenes) == 1][:10])
+            self.lessons.text(60)
+        print(f"  validation: {self.lessons.told()}", flush=True)
 
     def run(self) -> None:
         """Train until the time is spent."""
         reported = exported = looked = time.monotonic()
         self.ticked = time.process_time()
         self.refresh()
+        bounds = np.cumsum([stage.share for stage in self.stages]) * self.total
         while self.spent < self.total:
-            bounds = np.cumsum([share for _, share, _ in STAGES]) * self.total
-            stage = min(int(np.searchsorted(bounds, self.spent, side="right")), len(STAGES) - 1)
+            stage = min(int(np.searchsorted(bounds, self.spent, side="right")), len(bounds) - 1)
             if stage != self.stage:
                 if self.team.rank == 0:
                     self.save()
                 self.stage = stage
-                self.cache.clear()
                 self.optimizer = self._optimizer()
-                self.meters.clear()
-                print(f"stage {STAGES[stage][0]}, {len(self.samples)} clips", flush=True)
+                self.lessons.meters.clear()
+                print(f"stage {self.stages[stage].name}, {len(self.samples)} clips", flush=True)
             self.step()
             now = time.monotonic()
             # Rendering goes on beside the first minutes; each member looks for itself.
@@ -333,19 +252,26 @@ class Trainer:
                 self.refresh()
                 looked = time.monotonic()
             if self.team.rank:
-                self.meters.clear()
+                self.lessons.meters.clear()
                 continue
             if now - reported > REPORT_SECONDS:
-                print(f"{self.spent / 60:.1f} min, step {self.steps}: {self._told()}", flush=True)
+                told = self.lessons.told()
+                print(f"{self.spent / 60:.1f} min, step {self.steps}: {told}", flush=True)
                 reported = now
             if now - exported > EXPORT_SECONDS:
-                if STAGES[self.stage][0] != "towers":
+                if self.stages[self.stage].name != "towers":
                     self.validate()
                 self.save()
                 exported = now
         if self.team.rank == 0:
             self.validate()
             self.save()
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The thinker's parameters of an exported model, by their names without `thinker.`."""
+    stored = load_file(folder / "model.safetensors")
+    return {name.removeprefix("thinker."): value.float() for name, value in stored.items()}
 
 
 def train(rank: int, arguments: argparse.Namespace, count: int) -> None:
@@ -369,6 +295,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=102.0)
     parser.add_argument("--files", type=int, default=100, help="of 100 rendered clips each")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--start", type=Path, help="folder of a model whose language model learns on"
+    )
+    parser.add_argument("--members", type=int, default=2, help="processes, of one thread each")
     arguments = parser.parse_args()
     pool = arguments.state / "pool"
     fill_pool(pool, shards=2, split="validation")
@@ -380,7 +310,7 @@ def main() -> None:
     while not any(pool.glob("train-*.pickle")):
         time.sleep(1)
     (arguments.state / "meeting").unlink(missing_ok=True)
-    torch.multiprocessing.spawn(train, (arguments, MEMBERS), nprocs=MEMBERS)
+    torch.multiprocessing.spawn(train, (arguments, arguments.members), nprocs=arguments.members)
     rendering.join()
 
 

@@ -179,7 +179,26 @@ def caption(scene: Scene) -> str:
     >>> caption(Scene("red", "circle", "large", "left", "blue", "low tone", "K", "top"))
     'A large red circle moves left on a blue background. The letter K is shown. A low tone plays.'
     """
-    return f"{_capital(event(scene))}. {text_sentence(scene)} {sound_sentence(scene.sound)}"
+    return f"{picture_caption(scene)} {sound_sentence(scene.sound)}"
+
+
+def picture_caption(scene: Scene) -> str:
+    """What is seen of a clip, over its whole time."""
+    return f"{_capital(event(scene))}. {text_sentence(scene)}"
+
+
+def change_caption(first: Scene, second: Scene, moved: str | None) -> str:
+    """What has changed from one key frame to the next.
+
+    >>> red = Scene("red", "circle", "large", "left", "blue", "low tone", "K", "top")
+    >>> change_caption(red, red, "left")
+    'The red circle has moved left.'
+    >>> change_caption(red, Scene("cyan", "star", "small", "up", "red", "noise", "2", "left"), None)
+    'A small cyan star is there now, on a red background.'
+    """
+    if second is not first:
+        return f"{_capital(subject(second))} is there now, on a {second.background} background."
+    return f"The {first.colour} {first.shape} has {f'moved {moved}' if moved else 'not moved'}."
 
 
 def event(scene: Scene) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,7 @@ from rayjob.exporting.selection import Selection
 from rayjob.exporting.tally import COLUMNS, Tally
 from rayjob.output.store import Entry, TableStore
 from rayjob.reporting.reading import Part, batches, list_parts
+from rayjob.reporting.runs import read_summary
 from schemas.errors import RayjobError
 from schemas.tables import CaptionRow, columns_of
 
@@ -47,6 +48,7 @@ class CaptionSet:
     Attributes:
         data_files: pattern of their Parquet files, from the card's folder.
         failures: videos by (stage, error), the most frequent first.
+        prompts: hash of the prompts -> whose they are, where a run says so.
         where: the condition that the captions meet.
     """
 
@@ -55,6 +57,7 @@ class CaptionSet:
     tally: Tally
     failures: Sequence[tuple[tuple[str, str], int]]
     evaluations: Sequence[Evaluation]
+    prompts: Mapping[str, str]
     where: str | None = None
 
 
@@ -137,6 +140,7 @@ def _set_of(
         tally=tally,
         failures=_failures(store, name),
         evaluations=_evaluations(store, name, runs),
+        prompts=_prompts(store, runs),
         where=where,
     )
 
@@ -151,12 +155,21 @@ def _failures(store: TableStore, name: str) -> list[tuple[tuple[str, str], int]]
     return found.most_common()
 
 
-def _evaluations(store: TableStore, name: str, runs: Collection[str]) -> list[Evaluation]:
+def _evaluations(store: TableStore, name: str, runs: Set[str]) -> list[Evaluation]:
     return [
         each
         for each in load(store, EVALUATION, Evaluation)
         if each.run_id in runs and name in each.recipe.split(", ")
     ]
+
+
+def _prompts(store: TableStore, runs: Set[str]) -> dict[str, str]:
+    summaries = [read_summary(store, run_id) for run_id in sorted(runs - {ALL_RUNS})]
+    return {
+        each["prompt_hash"]: each["prompt_source"]
+        for each in summaries
+        if each.get("prompt_source")
+    }
 
 
 def _render(title: str, sets: Sequence[CaptionSet]) -> str:

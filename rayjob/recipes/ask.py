@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from rayjob.recipes.asking import all_or_incomplete
 from rayjob.recipes.base import BaseRecipe
 from rayjob.recipes.questions import (
-    OBJECTS_SCHEMA,
     VideoQuestion,
+    lists_objects,
     load_questions,
     one_of,
     questions_of,
@@ -52,8 +52,8 @@ class Ask(BaseRecipe):
         """Read the questions."""
         if self.options.questions_file is None:
             raise ConfigError(
-                "recipe.options.questions_file: the recipe ask needs questions, a .json file or a "
-                "folder with some"
+                "recipe.options.questions_file: the recipe ask needs questions, a file or a folder "
+                "with some"
             )
         self._questions = load_questions(self.options.questions_file)
 
@@ -85,12 +85,11 @@ class Ask(BaseRecipe):
         if question.form == "choice":
             rules.append(one_of(question.options))
         elif question.form == "objects":
-            rules.remove(non_empty)  # there may be none
+            rules.append(lists_objects)
         outcome = await self.ask(
             engine,
             places={"question": question.text()},
             clip=clip,
-            json_schema=OBJECTS_SCHEMA if question.form == "objects" else None,
             rules=rules,
             drop_abnormal=False,
         )

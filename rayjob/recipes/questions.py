@@ -2,16 +2,20 @@
 
 One JSON file for each kind, named after it::
 
-    {"question": "...",
-     "samples": [{"video_id": "7301", "answer": "Calm", "options": ["calm", "tense"]}]}
+    {"question": "...", "valid_count": 2,
+     "samples": [{"video_id": "7301", "path": "...", "answer": "calm", "options": ["Calm", ...]}]}
 
-A sample may have a ``question`` of its own. With ``options`` it is a choice; where the answer is a
-list, objects with their ``count`` are asked for; else it is answered in words.
+A sample may have a ``question`` of its own. With ``options`` it is a choice; objects are
+``car (count: 2, color: red, position: in the middle); ...``, in question and answer alike; else it
+is answered in words. Texts on the screen stand in a file of lines, without a question::
+
+    {"video_id": "7301", "ocr": ["SALE", "today only"]}
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +26,20 @@ from rayjob.recipes.wording import words
 from schemas.errors import ConfigError
 from schemas.recipe import Answer
 
-AnswerForm = Literal["choice", "objects", "words"]
+AnswerForm = Literal["choice", "objects", "texts", "words"]
+
+OBJECTS = "(count:"
+"""What a question has that asks for objects: it shows their form."""
+TEXTS_QUESTION = "Which texts are shown on the screen? Answer with them alone, one on each line."
+_OBJECT = re.compile(r"\s*([^;()]+?)\s*\(\s*(?:count:\s*)?([^,;()]*)[^()]*\)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object of a list; ``count`` is None where it is told in another way than by a number."""
+
+    name: str
+    count: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +48,14 @@ class VideoQuestion:
 
     Attributes:
         kind: name of its file, without the ending.
-        answer: the right one, as the file has it.
+        answer: the right one, as the file has it; of texts, one on each line.
         options: what a choice is among, as the file has them.
     """
 
     video_id: str
     kind: str
     question: str
-    answer: Any
+    answer: str
     options: tuple[str, ...] = ()
 
     @property
@@ -46,37 +63,22 @@ class VideoQuestion:
         """What is asked for."""
         if self.options:
             return "choice"
-        return "objects" if isinstance(self.answer, list) else "words"
+        if self.question == TEXTS_QUESTION:
+            return "texts"
+        return "objects" if OBJECTS in self.question else "words"
 
     def text(self) -> str:
-        """What the model is asked, with the form that its answer is to have."""
-        if self.form == "choice":
-            listed = "\n".join(f"- {option}" for option in self.options)
-            return f"{self.question}\n\nAnswer with one of these, and nothing else:\n{listed}"
-        if self.form == "objects":
-            return (
-                f"{self.question}\n\nAnswer with a JSON list of objects: name, count, description."
-            )
-        return (
-            f"{self.question}\n\nAnswer in a few words or sentences, with nothing but the answer."
-        )
+        """What the model is asked: the question, and what a choice is among."""
+        if not self.options:
+            return self.question
+        listed = "\n".join(f"- {option}" for option in self.options)
+        return f"{self.question}\n\nAnswer with one of these, and nothing else:\n{listed}"
 
 
-OBJECTS_SCHEMA: dict[str, Any] = {
-    "type": "array",
-    "maxItems": 50,
-    "items": {
-        "type": "object",
-        "properties": {
-            "name": {"type": "string"},
-            "count": {"type": "integer"},
-            "description": {"type": "string"},
-        },
-        "required": ["name", "count", "description"],
-        "additionalProperties": False,
-    },
-}
-"""What the engine may answer where objects are asked for."""
+def things(text: str) -> list[Thing]:
+    """The objects of a list in the published form; none where it is not one."""
+    read = ((name, count.strip(' "')) for name, count in _OBJECT.findall(text))
+    return [Thing(name, int(count) if count.isdecimal() else None) for name, count in read]
 
 
 def load_questions(where: str) -> dict[str, list[VideoQuestion]]:
@@ -89,9 +91,12 @@ def load_questions(where: str) -> dict[str, list[VideoQuestion]]:
         ConfigError: there is none, or one cannot be read or is not of the form above.
     """
     path = Path(where)
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    endings = (".json", ".jsonl")
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in endings)
     if not files:
-        raise ConfigError(f"the folder of questions {where} holds no .json file")
+        raise ConfigError(f"the folder of questions {where} holds no file {' or '.join(endings)}")
     found: dict[str, list[VideoQuestion]] = {}
     for file in files:
         for question in _read(file):
@@ -128,9 +133,18 @@ def one_of(options: Sequence[str]) -> Rule:
     return check
 
 
+def lists_objects(answer: Answer) -> str | None:
+    """The answer is a list of objects in the published form."""
+    return None if things(answer.text) else "not a list of objects"
+
+
 def _read(path: Path) -> list[VideoQuestion]:
     try:
-        data = json.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        if path.suffix == ".jsonl":
+            data: Any = {"samples": [json.loads(line) for line in text.splitlines() if line]}
+        else:
+            data = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"the questions {path} cannot be read: {error}") from error
     samples = data.get("samples") if isinstance(data, dict) else None
@@ -141,9 +155,11 @@ def _read(path: Path) -> list[VideoQuestion]:
         place = f"the questions {path}, sample {number}"
         if not isinstance(sample, dict) or not sample.get("video_id"):
             raise ConfigError(f"{place}: no video_id")
-        question = sample.get("question") or data.get("question")
-        if not isinstance(question, str) or sample.get("answer") is None:
-            raise ConfigError(f"{place}: no question, or no answer")
+        question, answer = sample.get("question") or data.get("question"), sample.get("answer")
+        if isinstance(sample.get("ocr"), list):
+            question, answer = TEXTS_QUESTION, "\n".join(map(str, sample["ocr"]))
+        if not isinstance(question, str) or not isinstance(answer, str):
+            raise ConfigError(f"{place}: no question, or no answer that is a text")
         options = sample.get("options") or ()
         if not isinstance(options, list | tuple):
             raise ConfigError(f"{place}: options are a list")
@@ -152,7 +168,7 @@ def _read(path: Path) -> list[VideoQuestion]:
                 video_id=str(sample["video_id"]),
                 kind=path.stem,
                 question=question.strip(),
-                answer=sample["answer"],
+                answer=answer.strip(),
                 options=tuple(map(str, options)),
             )
         )

@@ -100,7 +100,7 @@ def _read(store: TableStore, run_id: str, label: str) -> Run:
         run_id=run_id,
         label=label,
         config=read_config(store, run_id),
-        summary=_mapping(store, f"{folder}/summary.json"),
+        summary=read_summary(store, run_id),
         finished=store.exists(f"{folder}/_SUCCESS"),
         timeline=tuple(read_timeline(store, run_id)),
         evaluations=tuple(
@@ -114,6 +114,11 @@ def _read(store: TableStore, run_id: str, label: str) -> Run:
 def read_config(store: TableStore, run_id: str) -> dict[str, Any]:
     """``config.yaml`` of a run as it was written; empty where there is none."""
     return _mapping(store, f"{run_folder(run_id)}/config.yaml")
+
+
+def read_summary(store: TableStore, run_id: str) -> dict[str, Any]:
+    """``summary.json`` of a run; empty for one that did not finish."""
+    return _mapping(store, f"{run_folder(run_id)}/summary.json")
 
 
 def _mapping(store: TableStore, path: str) -> dict[str, Any]:

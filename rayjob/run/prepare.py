@@ -25,6 +25,7 @@ from rayjob.counts import counted
 from rayjob.ids import Earlier
 from rayjob.inputs.columns import Listed
 from rayjob.inputs.earlier_captions import iter_material
+from rayjob.inputs.lengths import evenly
 from rayjob.inputs.listing import iter_inputs, iter_listed, places_of
 from rayjob.inputs.manifests import Input
 from rayjob.inputs.todo import TodoList, plan_todo
@@ -63,14 +64,17 @@ class Prepared:
         """List what the run is about, done or not: videos, or videos with their captions.
 
         Raises:
-            SourceError: an input cannot be listed.
+            SourceError: an input cannot be listed, or the selection by length cannot be made.
         """
-        return _inputs(self.config, self.config.input, type(self.recipe))
+        config = self.config
+        listed = _inputs(config, config.input, type(self.recipe))
+        lengths = config.source.lengths if isinstance(config, JobConfig) else None
+        return listed if lengths is None else evenly(listed, lengths)
 
     def listed(self) -> Iterable[Listed]:
         """As :meth:`inputs`, many at a time where that is faster."""
         config = self.config
-        if isinstance(config, FuseConfig):
+        if isinstance(config, FuseConfig) or config.source.lengths is not None:
             return self.inputs()
         return iter_listed(config.input, source=config.source, storage=config.storage)
 

@@ -10,6 +10,8 @@ import yaml
 
 from rayjob.recipes import find_recipe
 from rayjob.recipes.base import BaseRecipe
+from rayjob.recipes.longform.clips import Clips
+from rayjob.recipes.longform.long import Long
 from rayjob.settings.loading import read_config
 from schemas.config import EngineConfig, FuseConfig, GenerationConfig, JobConfig
 from schemas.media import SamplingPlan
@@ -49,6 +51,8 @@ def test_no_configuration_is_forgotten() -> None:
         "demo-long",
         "longcaption-agent",
         "longcaption-agent-fusion",
+        "longcaption-10k",
+        "longcaption-10k-fusion",
     } <= set(CONFIGS)
 
 
@@ -88,6 +92,42 @@ def test_fusion_as_published(task: str) -> None:
     expected = GenerationConfig(temperature=0.1, max_tokens=512, stop=("\n\n",), seed=42)
     assert recipe.generation == expected
     assert engine.max_model_len == 4096
+
+
+def test_longcaption_as_published() -> None:
+    engine, recipe = loaded("longcaption-agent")
+    assert engine.model == "openbmb/MiniCPM-V-2_6"
+    assert recipe.plan is not None and recipe.plan.fps == 1.0
+    assert isinstance(recipe, Clips)
+    options = recipe.options
+    assert (options.window_sec, options.stride_sec, options.frame_sec) == (10, 5, 1)
+    assert options.context and not options.differential
+    engine, text = loaded("longcaption-agent-fusion")
+    assert engine.model == "Qwen/Qwen2.5-32B-Instruct"
+    assert isinstance(text, Long) and text.options.frame_sets == "whole"
+    assert (text.generation.temperature, text.generation.max_tokens) == (0.2, 2048)
+
+
+def test_longcaption_10k_is_made_as_longcaption_agent_works() -> None:
+    """The same captions of frames and windows, of a selection; texts as long as published."""
+    engine, recipe = loaded("longcaption-10k")
+    (agents_engine, agent), (_, text) = map(loaded, ("longcaption-agent", "longcaption-10k-fusion"))
+    assert (engine.model, engine.max_model_len) == (agents_engine.model, 16_384)
+    assert (recipe.plan, recipe.generation, recipe.options) == (
+        agent.plan, agent.generation, agent.options
+    )  # fmt: skip
+    config = read_config(JobConfig, str(ROOT / "configs/longcaption-10k.yaml"), flags=PLACES)
+    lengths = config.source.lengths
+    assert lengths is not None
+    assert (lengths.edges_sec, lengths.count) == ((30, 60, 120, 180), 10_000)
+    assert text.drop_abnormal
+    mean_video_sec, mean_words = 92.8, 1198.2
+    assert isinstance(text, Long)
+    assert text.options.words_per_sec * mean_video_sec == pytest.approx(mean_words, rel=0.01)
+    fusion = read_config(
+        FuseConfig, str(ROOT / "configs/longcaption-10k-fusion.yaml"), flags=PLACES
+    )
+    assert fusion.export_jsonl
 
 
 def test_ugc_as_published() -> None:

@@ -8,11 +8,9 @@ caption, which is another thing.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from rayjob.evaluation.fields import normalised
 from rayjob.evaluation.inputs import Item
@@ -21,15 +19,12 @@ from rayjob.evaluation.scores import Score
 from rayjob.evaluation.suites import Suite
 from rayjob.evaluation.suites.ugc import GRADE
 from rayjob.recipes.ask import kind_of
-from rayjob.recipes.questions import VideoQuestion, chosen, questions_of
+from rayjob.recipes.questions import VideoQuestion, chosen, questions_of, things
 from rayjob.recipes.wording import words
 from schemas.errors import SourceError
 
 CHOICE, COVERED, COUNTED = "choice accuracy", "objects covered", "objects counted"
 BLEU, ROUGE, JUDGED = "OCR BLEU-1", "OCR ROUGE-L", "answers judged right"
-_OCR = ("ocr", "text")
-_NAMES = ("name", "object", "label")
-_COUNTS = ("count", "number")
 
 
 class AnswersSuite(Suite):
@@ -63,7 +58,7 @@ class AnswersSuite(Suite):
         for item, question in pairs:
             part = f"{question.kind}#{item.index}"
             if question.form == "choice":
-                right = chosen(str(question.answer), question.options) or str(question.answer)
+                right = chosen(question.answer, question.options) or question.answer
                 told = chosen(item.text, question.options) or item.text
                 value = float(words(told) == words(right))
                 reason = None if value else f"the answer is {told[:80]!r}, right is {right!r}"
@@ -72,14 +67,14 @@ class AnswersSuite(Suite):
                 )
             elif question.form == "objects":
                 self.computed += _object_scores(item, question.answer, part)
-            elif any(name in question.kind.lower() for name in _OCR):
-                reference = str(question.answer)
-                self.computed.append(item.score(BLEU, bleu_1(item.text, reference), part=part))
-                self.computed.append(item.score(ROUGE, rouge_l(item.text, reference), part=part))
+            elif question.form == "texts":
+                for name, measure in ((BLEU, bleu_1), (ROUGE, rouge_l)):
+                    value = measure(item.text, question.answer)
+                    self.computed.append(item.score(name, value, part=part))
             elif judged:
                 parts = {
                     "question": question.question,
-                    "reference": str(question.answer),
+                    "reference": question.answer,
                     "answer": item.text,
                 }
                 self.questions.append(GRADE.question(item, parts, {"correct": JUDGED}, part))
@@ -143,18 +138,17 @@ def _pairs(
             yield item, asked[item.index]
 
 
-def _object_scores(item: Item, labels: Sequence[Any], part: str) -> list[Score]:
+def _object_scores(item: Item, labels: str, part: str) -> list[Score]:
     """How many of the labelled objects are named, and how many of those have the right count."""
-    told = [_object(each) for each in _listed(item.text)]
-    wanted = [each for each in map(_object, labels) if each[0]]
+    told, wanted = things(item.text), things(labels)
     if not wanted:
         return [item.score(COVERED, None, part=part, reason="the label names no object")]
     found = []
-    for name, count in wanted:
-        match = next((each for each in told if each[0] and _same(each[0], name)), None)
+    for thing in wanted:
+        match = next((each for each in told if _same(each.name, thing.name)), None)
         if match is not None:
             told.remove(match)
-            found.append((count, match[1]))
+            found.append((thing.count, match.count))
     scores = [item.score(COVERED, len(found) / len(wanted), part=part)]
     counted = [right == given for right, given in found if right is not None]
     if counted:
@@ -162,26 +156,7 @@ def _object_scores(item: Item, labels: Sequence[Any], part: str) -> list[Score]:
     return scores
 
 
-def _listed(text: str) -> list[Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return []
-    return value if isinstance(value, list) else []
-
-
-def _object(value: Any) -> tuple[frozenset[str], int | None]:
-    """The words of an object's name, and its count where there is one."""
-    if not isinstance(value, Mapping):
-        return frozenset(normalised(value).split()), None
-    name = next((value[key] for key in _NAMES if value.get(key)), "")
-    count = next((value[key] for key in _COUNTS if value.get(key) is not None), None)
-    try:
-        number = None if count is None else int(count)
-    except (TypeError, ValueError):
-        number = None
-    return frozenset(normalised(name).split()), number
-
-
-def _same(name: frozenset[str], other: frozenset[str]) -> bool:
-    return name <= other or other <= name
+def _same(name: str, other: str) -> bool:
+    """Whether all words of one name stand in the other."""
+    one, two = ({*normalised(each).split()} for each in (name, other))
+    return bool(one and two) and (one <= two or two <= one)

@@ -200,6 +200,13 @@ def test_frames_are_scaled_once_to_the_budget(tmp_path: Path) -> None:
     assert numbers_of(clip.frames) == [0, 3]
 
 
+def test_frames_are_stretched_where_the_plan_says_so(tmp_path: Path) -> None:
+    path = render(tmp_path / "clip.mp4", count=4, width=640, height=360)
+    clip = load(path, num_frames=2, stretch_to=(360, 420))
+    assert clip.frames.shape == (2, 420, 360, 3)
+    assert numbers_of(clip.frames) == [0, 3]
+
+
 def test_small_frames_are_not_enlarged(tmp_path: Path) -> None:
     clip = load(render(tmp_path / "clip.mp4", count=2, width=48, height=32), num_frames=1)
     assert clip.frames.shape[1:3] == (32, 48)

@@ -17,16 +17,16 @@ from tests.support.judge_server import JudgeServer, Reply
 from tests.support.outputs import caption, together
 
 ANSWERS: dict[str, list[str]] = {
-    "background_change": ["From a kitchen to a garden."] * 5,
-    "objects": [
-        '[{"name": "Red car", "count": 2}, {"name": "a dog", "count": 3}]',
-        '[{"name": "car", "count": 2}]',
-        "[]",
+    "back_ground_change_new": ["From a kitchen to a garden."] * 5,
+    "object": [
+        "Red car (count: 2, color: red, position: left); a dog (count: 3, color: black)",
+        "car (3, color: red)",
+        "person (count: 1, color: -, position: -)",
         "not a list",
-        '[{"name": "dog", "count": 1}, {"name": "red car", "count": 2}]',
+        "dog (count: 1, color: black); car (count: 2, color: red, position: left)",
     ],
     "ocr": ["SALE today only", "sale today", "nothing", "SALE today only", "SALE today only"],
-    "tone": ["calm", "Calm.", "tense", "CALM", "sad"],
+    "tone": ["neutral", "Neutral.", "positive", "NEUTRAL", "sad"],
 }
 
 
@@ -66,15 +66,15 @@ def test_scores_without_a_judge(tmp_path: Path) -> None:
     assert done.code == 0, done.stderr
     found = done.values()
     assert found["choice accuracy"] == found["choice accuracy tone"] == 60.0
-    # 2 of 2, 1 of 2, none, none, 2 of 2; of those named 1 of 2, 1 of 1, 2 of 2 counted rightly.
+    # 2 of 2, 1 of 2, none, none, 2 of 2; of the cars named, whose label has a number, 1, 0 and 1.
     assert found["objects covered"] == 50.0
-    assert found["objects counted"] == pytest.approx(100 * (0.5 + 1 + 1) / 3)
+    assert found["objects counted"] == pytest.approx(100 * 2 / 3)
     assert found["OCR BLEU-1"] == pytest.approx(20 * (3 + bleu_1("sale today", "sale today only")))
     assert found["OCR ROUGE-L"] == pytest.approx(20 * (3 + 0.8))
     assert done.result["notes"] == ["5 answers in words need a judge, and there is none"]
     reasons = {row["video_id"]: row["reason"] for row in scores(tmp_path / "out")
                if row["dimension"] == "choice accuracy"}  # fmt: skip
-    assert reasons["7303.mp4"] == "the answer is 'tense', right is 'calm'"
+    assert reasons["7303.mp4"] == "the answer is 'Positive', right is 'Neutral'"
 
 
 def test_measures_of_text() -> None:
@@ -105,5 +105,5 @@ def test_a_judge_grades_what_is_told_in_words(tmp_path: Path) -> None:
     with JudgeServer(behaviour) as server:
         done = run(tmp_path, "--judge-url", server.url, "--judge-model", "m")
     assert done.code == 0, done.stderr
-    assert done.values()["answers judged right background_change"] == 100.0
+    assert done.values()["answers judged right back_ground_change_new"] == 100.0
     assert done.figure("answers judged right")["n"] == 5 and not done.result["notes"]

@@ -263,6 +263,18 @@ def test_a_card_counts_each_shard_once(tmp_path: Path) -> None:
     assert len(json.loads(counted.read_text())) == 1
 
 
+@pytest.mark.parametrize("source", ["own", "built-in"])
+def test_the_card_says_whose_prompt_was_asked(tmp_path: Path, source: str) -> None:
+    store = TableStore(tmp_path / "out")
+    fill(store, [caption("a", prompt_hash="0123456789abcdef")])
+    write_output_card(store)
+    assert "| `0123456789abcdef` |" in store.read_bytes("README.md").decode(), "no run says so"
+    summary = {"prompt_hash": "0123456789abcdef", "prompt_source": source}
+    store.write_bytes("runs/r1/summary.json", json.dumps(summary).encode())
+    write_output_card(store)
+    assert f"| `0123456789abcdef` ({source}) |" in store.read_bytes("README.md").decode()
+
+
 def test_text_of_the_data_is_no_markup(tmp_path: Path) -> None:
     store = TableStore(tmp_path / "out")
     fill(store, [caption("a", model="m | `x` <img src=x>\n# big", prompt_hash="a`b|c")])

@@ -15,13 +15,17 @@ import pytest
 from rayjob.evaluation.inputs import Item
 from rayjob.evaluation.scores import ScoreStore
 from rayjob.output.store import TableStore
+from rayjob.recipes.material import Material
 from rayjob.run.job import export
 from rayjob.run.prepare import Prepared, prepare
 from rayjob.settings.loading import read_config
 from schemas.config import FuseConfig, JobConfig
+from schemas.recipe import Video
 from schemas.tables import CaptionRow, captions_of, results_table
 from tests.support.jobs import ROOT
 from tests.support.outputs import caption, together
+from tinyworld.tasks import structured_answer
+from tinyworld.world import sample_scenes
 
 TRICKY = 'He says "no", then\nleaves; é 犬'
 
@@ -129,6 +133,34 @@ def test_the_csv_has_the_inputs_rows_in_their_order(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("task", ["t2v", "i2v"])
+def test_five_rows_as_the_published_scripts_pass_them_on(tmp_path: Path, task: str) -> None:
+    """From the table that the captioner leaves to the one that the fusion leaves."""
+    table = pd.DataFrame(
+        {
+            "path": [f"s3://videos/{number}.mp4" for number in range(5)],
+            "structural_caption": [
+                json.dumps(structured_answer(scene)) for scene in sample_scenes(5, seed=3)
+            ],
+            "num_frames": [97, 121, 97, 145, 60],
+        }
+    )
+    run = prepared(tmp_path, task, rows=table.to_csv(index=False).splitlines(), csv=True)
+    given = [
+        Material.read(
+            Video(video_id=each.video_id, uri=each.uri, metadata=None, material=each.material)
+        )
+        for each in run.inputs()
+    ]
+    captions = [each.video_caption().caption for each in given]
+    assert captions == table["structural_caption"].to_list()
+    fuse(tmp_path, [caption(f"videos/{number}.mp4") for number in range(5)], task=task)
+    export(run)
+    left = pd.read_csv(tmp_path / f"exports/{task}_fusion_caption.csv")
+    told = [f"This is videos/{number}.mp4." for number in range(5)]
+    pd.testing.assert_frame_equal(left, table.assign(**{f"{task}_fusion_caption": told}))
+
+
 def test_a_column_that_is_there_is_written_anew(tmp_path: Path) -> None:
     fuse(tmp_path, [caption("videos/a")])
     rows = ["t2v_fusion_caption,path,structural_caption", "old,s3://videos/a,{}"]
@@ -184,6 +216,25 @@ def test_conversations_for_instruction_tuning(tmp_path: Path) -> None:
     assert asked == set(requests), "all requests are used"
     export(prepared(tmp_path, export_jsonl=True))
     assert (tmp_path / "exports/t2v.jsonl").read_text("utf-8") == data
+
+
+def test_rows_for_training_as_published(tmp_path: Path) -> None:
+    """The keys of UGC-VideoCaptioner's files: five rows of SFT, and with two samples of GRPO."""
+    rows = [caption(f"{n}", sample=sample) for n in range(5) for sample in (0, 1)]
+    made = [results_table(f"{n}", captions=rows[2 * n : 2 * n + 2]) for n in range(5)]
+    TableStore(tmp_path).write_table(
+        "fused/task=t2v/run_id=r1/part-00000.parquet", captions_of(together(made))
+    )
+    export(prepared(tmp_path, export_jsonl=True))
+    for file, roles in (("t2v", ["user", "assistant"]), ("t2v-groups", ["user"])):
+        text = (tmp_path / f"exports/{file}.jsonl").read_text("utf-8")
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert [line["videos"] for line in lines] == [[f"s3://videos/{n}"] for n in range(5)]
+        for line in lines:
+            assert [each["role"] for each in line["messages"]] == roles
+            assert line["messages"][0]["content"].startswith("<video>")
+            said = line["messages"][1]["content"] if file == "t2v" else line["solution"]
+            assert said == f"This is {line['id']}."
 
 
 def test_two_fusions_of_one_task_have_files_of_their_own(tmp_path: Path) -> None:

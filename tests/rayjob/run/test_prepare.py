@@ -11,6 +11,7 @@ from rayjob.run.prepare import prepare
 from rayjob.settings.loading import read_config
 from schemas.config import FuseConfig, JobConfig
 from schemas.errors import ModelError, SourceError
+from tests.support.jobs import ROOT
 from tests.support.services import write_files
 
 
@@ -52,3 +53,20 @@ def test_inputs_elsewhere_are_not_looked_at_before_the_model(tmp_path: Path) -> 
     write_files(tmp_path, {"videos/a.mp4": "x"})
     with pytest.raises(ModelError, match="nobody/has-this-model"):
         prepared(JobConfig, tmp_path, "{}/videos", "s3://there/is/none", recipe="omni")
+
+
+def test_the_inputs_of_a_run_are_selected_by_length(tmp_path: Path) -> None:
+    """Not of each place on its own, nor before the model was looked at."""
+    lines = [f"{number}.mp4,{20 * number}" for number in range(10)]
+    write_files(tmp_path, {"a.csv": "\n".join(["path,duration_sec", *lines[:5]]),
+                           "b.csv": "\n".join(["path,duration_sec", *lines[5:]])})  # fmt: skip
+    flags = {
+        "input": [f"{tmp_path}/a.csv", f"{tmp_path}/b.csv"],
+        "output": str(tmp_path / "out"),
+        "engine.model": str(ROOT / "models/tiny-omni"),
+        "source.lengths": {"edges_sec": [30, 60, 120, 180], "count": 3},
+    }
+    run = prepare(read_config(JobConfig, None, flags=flags))
+    lengths = [20 * int(each.video_id[:-4]) for each in run.inputs()]
+    assert [length // 60 for length in lengths] in ([0, 1, 2], [0, 1, 3])
+    assert lengths[0] == 40 and lengths[1] < 120 <= lengths[2] <= 180

@@ -1,0 +1,1 @@
+"""How the tiny model is trained: lessons, their losses, and the optimizer."""
