@@ -144,7 +144,9 @@ class EngineConfig(Settings):
     devices, memory and vLLM have no effect."""
     endpoint: EndpointConfig = EndpointConfig()
     model: Annotated[str | None, Flag("--model"), _Recipes] = None
-    """Checkpoint folder or hub name."""
+    """Checkpoint folder, here or in a storage (s3://, gs://), or hub name."""
+    model_dir: str = "~/.cache/rayjob/models"
+    """Folder of every node for its copies of models that lie in a storage."""
     revision: Annotated[str | None, Unset("the newest")] = None
     """Branch, tag or commit of the model on the hub."""
     device: Literal["auto", "gpu", "cpu"] = "auto"
