@@ -87,12 +87,16 @@ class GenerationConfig(Settings):
     """0 always takes the likeliest token."""
     top_p: Annotated[float | None, _Recipes] = Field(default=None, gt=0, le=1)
     """Sample among the likeliest tokens that together have this probability."""
+    top_k: Annotated[PositiveInt | None, _Recipes] = None
+    """Sample among so many of the likeliest tokens."""
     max_tokens: Annotated[PositiveInt | None, _Recipes] = None
     """Tokens of one answer at most."""
     stop: Annotated[tuple[str, ...] | None, _Recipes] = None
     """Texts before which an answer ends, such as a blank line."""
     repetition_penalty: Annotated[PositiveFloat | None, _Recipes] = None
     """Above 1, tokens that are there already become less likely."""
+    presence_penalty: Annotated[float | None, _Recipes] = Field(default=None, ge=-2, le=2)
+    """Above 0, tokens that the answer holds already become less likely."""
     seed: Annotated[int | None, _Recipes] = None
     """Of the sampling: the same seed, the same answer to the same request."""
 
