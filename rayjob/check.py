@@ -11,7 +11,8 @@ from rich.console import Console
 
 from rayjob.capacity.budget import recipe_budget, recipe_script
 from rayjob.capacity.engine_spec import recipe_engine
-from rayjob.capacity.pool import check_model, engine_settings
+from rayjob.capacity.model_files import WEIGHTS, check_model
+from rayjob.capacity.pool import engine_settings
 from rayjob.recipes import find_recipe
 from rayjob.settings.flags import settings_command
 from rayjob.settings.terminal import printable
@@ -51,14 +52,15 @@ def command(
 
     kind = find_recipe(job.recipe.name)
     recipe = kind(job.recipe, model=job.engine.model)
-    spec = recipe_engine(job.engine, recipe)
-    check_model(spec.model, spec)
+    spec = recipe_engine(job.engine, recipe, storage=job.storage)
+    check_model(spec.model, spec, job.storage)
     budget = recipe_budget(recipe, spec)
     script = recipe_script(recipe, budget)
     settings = engine_settings(spec, on_gpu=False, budget=budget)
     # What vLLM says while it reads is for those who start it.
     quiet = settings.environment | {"VLLM_LOGGING_LEVEL": "ERROR"}
-    scenes = rehearse(load(replace(settings, environment=quiet)), script)
+    stored = settings.stored and settings.stored.without(*WEIGHTS)
+    scenes = rehearse(load(replace(settings, environment=quiet, stored=stored)), script)
     for line in shown(scenes, texts=verbose):
         typer.echo(printable(line))
     return 0

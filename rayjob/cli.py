@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from rayjob import caption, check, doctor, evaluate, export, fuse, nightly, plan, report, submit
+from rayjob import (
+    caption,
+    check,
+    doctor,
+    evaluate,
+    export,
+    fuse,
+    nightly,
+    plan,
+    report,
+    submit,
+    warm,
+)
 
 app = typer.Typer(
     name="rayjob",
@@ -21,6 +33,7 @@ app.command("report")(report.command)
 app.command("nightly")(nightly.command)
 app.command("plan")(plan.command)
 app.command("check")(check.command)
+app.command("warm")(warm.command)
 app.command("submit")(submit.command)
 app.command("doctor")(doctor.command)
 

@@ -115,7 +115,7 @@ def _spec(job: JobConfig) -> EngineSpec:
     if job.engine.kind == "openai":
         raise ConfigError("there is nothing to size: engine.kind is openai, an endpoint elsewhere")
     kind = find_recipe(job.recipe.name)
-    return recipe_engine(job.engine, kind(job.recipe, model=job.engine.model))
+    return recipe_engine(job.engine, kind(job.recipe, model=job.engine.model), storage=job.storage)
 
 
 def _sizes(text: str | None, spec: EngineSpec) -> Sequence[float]:

@@ -110,12 +110,16 @@ class GenerationConfig(Settings):
     """0 always takes the likeliest token."""
     top_p: Annotated[float | None, _Recipes] = Field(default=None, gt=0, le=1)
     """Sample among the likeliest tokens that together have this probability."""
+    top_k: Annotated[PositiveInt | None, _Recipes] = None
+    """Sample among so many of the likeliest tokens."""
     max_tokens: Annotated[PositiveInt | None, _Recipes] = None
     """Tokens of one answer at most."""
     stop: Annotated[tuple[str, ...] | None, _Recipes] = None
     """Texts before which an answer ends, such as a blank line."""
     repetition_penalty: Annotated[PositiveFloat | None, _Recipes] = None
     """Above 1, tokens that are there already become less likely."""
+    presence_penalty: Annotated[float | None, _Recipes] = Field(default=None, ge=-2, le=2)
+    """Above 0, tokens that the answer holds already become less likely."""
     seed: Annotated[int | None, _Recipes] = None
     """Of the sampling: the same seed, the same answer to the same request."""
 
@@ -167,7 +171,9 @@ class EngineConfig(Settings):
     devices, memory and vLLM have no effect."""
     endpoint: EndpointConfig = EndpointConfig()
     model: Annotated[str | None, Flag("--model"), _Recipes] = None
-    """Checkpoint folder or hub name."""
+    """Checkpoint folder, here or in a storage (s3://, gs://), or hub name."""
+    model_dir: str = "~/.cache/rayjob/models"
+    """Folder of every node for its copies of models that lie in a storage."""
     revision: Annotated[str | None, Unset("the newest")] = None
     """Branch, tag or commit of the model on the hub."""
     device: Literal["auto", "gpu", "cpu"] = "auto"

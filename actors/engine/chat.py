@@ -36,7 +36,8 @@ _FIRST_WAIT_SEC = 0.5
 _LONGEST_WAIT_SEC = 60.0
 _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _SPARE = (
-    "response_format", "temperature", "top_p", "seed", "repetition_penalty", "max_tokens",
+    "response_format", "temperature", "top_p", "top_k", "seed", "repetition_penalty",
+    "presence_penalty", "max_tokens",
 )  # fmt: skip
 """Parameters that an endpoint may refuse; each is left out from then on, if it does."""
 

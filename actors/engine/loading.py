@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from actors.engine.prompting import PromptBuilder
 from actors.engine.reasoning import Reasoning
 from actors.engine.script import Script
+from actors.storage.folder import StoredFolder
 from schemas.budget import Budget
-from schemas.errors import ModelError
+from schemas.errors import ModelError, OpenError
 
 if TYPE_CHECKING:
     from actors.engine.vllm_engine import VllmEngine
@@ -22,8 +25,8 @@ class EngineSettings:
     """All that a replica needs to start; plain data, made on the driver.
 
     Attributes:
-        model: checkpoint folder or hub name. A relative folder is looked for in the
-            worker's directory first, then in ``base_dir``.
+        model: checkpoint folder, hub name, or address of a storage. A relative folder is looked
+            for in the worker's directory first, then in ``base_dir``.
         base_dir: the driver's working directory.
         on_gpu: run on the GPUs that Ray assigns, else on the CPU.
         args: fields of ``vllm.AsyncEngineArgs``.
@@ -32,6 +35,8 @@ class EngineSettings:
         chat_template: text of the chat template, None for the model's own.
         chat_template_kwargs: what the template is told beside the messages.
         script: what is rehearsed before the weights are loaded; None for nothing.
+        stored: the model's folder in a storage, where it is copied to the node first.
+        model_dir: holds such copies.
     """
 
     model: str
@@ -44,6 +49,8 @@ class EngineSettings:
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
     script: Script | None = None
+    stored: StoredFolder | None = None
+    model_dir: str = ""
 
     @property
     def max_num_seqs(self) -> int:
@@ -57,11 +64,51 @@ class EngineSettings:
         return VllmEngine(self)
 
     def local_model(self) -> str:
-        """The model as vLLM takes it: an existing folder, or a hub name."""
+        """The model as vLLM takes it: an existing folder, a hub name, or an address to stream from.
+
+        Raises:
+            ModelError: it cannot be copied to this node.
+        """
+        if self.stored is not None:
+            try:
+                return str(self.stored.fetch(Path(self.model_dir).expanduser()))
+            except (OpenError, OSError) as error:
+                raise ModelError(
+                    f"the model {self.model} cannot be copied to {self.model_dir} "
+                    f"(engine.model_dir) of the node {socket.gethostname()}: {error}"
+                ) from error
         for folder in (Path(self.model), Path(self.base_dir) / self.model):
             if folder.is_dir():
                 return str(folder.resolve())
         return self.model
+
+
+def fetch_model(settings: EngineSettings) -> str:
+    """Bring a model's files to this node; returns the folder that they are in.
+
+    Raises:
+        ModelError: they cannot be had here.
+    """
+    model = settings.local_model()
+    if os.path.isdir(model):
+        return model
+    if model.count("/") != 1:
+        raise ModelError(f"the node {socket.gethostname()} has no folder {model}")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(
+            model,
+            revision=settings.revision,
+            cache_dir=settings.args.get("download_dir"),
+            ignore_patterns=["original/*", "*.gguf", "*.onnx", "*.pth"],
+        )
+    except Exception as error:
+        # The hub's client has many kinds of errors.
+        reason = without_token(str(error).strip() or repr(error))
+        raise ModelError(
+            f"the node {socket.gethostname()} cannot fetch {model} from the hub: {reason}"
+        ) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +168,7 @@ def _load(settings: EngineSettings, args: Any) -> Loaded:
         config = args.create_engine_config()
         renderer = renderer_from_config(config)
     except (OSError, ValueError, TypeError, ImportError) as error:
-        raise ModelError(f"vLLM cannot load {settings.model!r}: {_advised(error)}") from error
+        raise ModelError(f"vLLM cannot load {settings.model!r}: {_advised(error)}") from None
     parser = args.reasoning_parser
     return Loaded(
         config=config,
@@ -137,15 +184,24 @@ def _load(settings: EngineSettings, args: Any) -> Loaded:
     )
 
 
+def without_token(text: str) -> str:
+    """A message without the hub's token, which its client quotes where it cannot be sent."""
+    return _TOKEN.sub("hf_***", text)
+
+
+_TOKEN = re.compile(r"\bhf_\w{4,}")
+
 _ADVICE = {
     "trust_remote_code": "The checkpoint brings code of its own. Set engine.trust_remote_code to "
     "run it, after a look at it",
+    "vllm[runai]": "Install runai-model-streamer where engines run, with its part for the storage, "
+    "or leave engine.load_format at auto: the model is then copied to each node",
     "derived max_model_len": "Lower engine.max_model_len (--context-length)",
 }
 """By what an error of vLLM says: what to do about it."""
 
 
 def _advised(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = without_token(" ".join(str(error).split()))
     advice = next((each for words, each in _ADVICE.items() if words in text), None)
     return f"{advice}. {text}" if advice else text

@@ -51,6 +51,12 @@ class StoredFile:
         return self.read(start, stop, self.deadline)
 
 
+def client_of(uri: str, options: StorageOptions) -> Client:
+    """The client of an address that is neither local nor on the web."""
+    scheme = scheme_of(uri)
+    return s3_client(options) if scheme in S3_SCHEMES else Client(scheme, options)
+
+
 def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) -> StoredFile:
     """Open a file or an object.
 
@@ -96,7 +102,7 @@ def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) 
         if scheme in WEB_SCHEMES:
             size, read = WebClient(scheme, options).open(uri, deadline=deadline)
         else:
-            client = s3_client(options) if scheme in S3_SCHEMES else Client(scheme, options)
+            client = client_of(uri, options)
             try:
                 size, version = client.head(uri, deadline=deadline)
             except NotFoundError:

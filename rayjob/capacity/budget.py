@@ -63,7 +63,7 @@ def recipe_budget(recipe: BaseRecipe, spec: EngineSpec) -> Budget | None:
     config: Mapping[str, Any] = {}
     try:
         if spec.kind == "vllm":
-            config = model_config(spec.model, revision=spec.revision)
+            config = model_config(spec.model, revision=spec.revision, storage=spec.storage)
     except ModelError as error:
         logger.info("the model's limits are not known: %s", error)
     longest = max([recipe.prompt, *recipe.prompts.values()], key=len)

@@ -9,13 +9,15 @@ from typing import Any
 from rayjob.recipes.base import BaseRecipe
 from schemas.config import EngineConfig
 from schemas.errors import ConfigError
-from schemas.media import SamplingPlan
+from schemas.media import SamplingPlan, StorageOptions
 
 MEMORY_SHARE = 0.9
 """Share of its part of the GPU's memory that an engine may fill."""
 
 BATCHED_TOKENS = 8192
 """Tokens that one step of an engine on GPUs computes at most: vLLM's default for work offline."""
+
+_USUAL_STORAGE = StorageOptions()
 
 _NOT_BY_VLLM_ARGS = {
     **{name: f"set engine.{name}" for name in EngineConfig.model_fields},
@@ -39,6 +41,7 @@ class EngineSpec(EngineConfig):
 
     Attributes:
         plan: how videos are sampled; None for work on texts alone.
+        storage: how a model is reached that lies in one.
     """
 
     model: str
@@ -46,6 +49,7 @@ class EngineSpec(EngineConfig):
     max_num_seqs: int
     videos_in_flight: int
     plan: SamplingPlan | None
+    storage: StorageOptions
 
     @property
     def has_sound(self) -> bool:
@@ -127,6 +131,7 @@ def engine_spec(
     max_model_len: int,
     max_num_seqs: int,
     requests_per_video: int = 1,
+    storage: StorageOptions = _USUAL_STORAGE,
 ) -> EngineSpec:
     """Fill in what a configuration leaves open.
 
@@ -134,6 +139,7 @@ def engine_spec(
         plan: of the recipe as it was made, which may have changed the configured one.
         model, max_model_len, max_num_seqs: where the configuration names none.
         requests_per_video: requests that one video has in the engine at once, about.
+        storage: see :class:`EngineSpec`.
 
     Raises:
         ConfigError: ``vllm_args`` repeat a setting, or one that counts here is not a number.
@@ -147,11 +153,14 @@ def engine_spec(
         # A quarter more than fits the batch: while those are prepared, the batch is full.
         "videos_in_flight": config.videos_in_flight or math.ceil(batch * 1.25 / requests_per_video),
         "plan": plan,
+        "storage": storage,
     }
     return EngineSpec(**config.model_dump(exclude_unset=True) | filled)
 
 
-def recipe_engine(config: EngineConfig, recipe: BaseRecipe) -> EngineSpec:
+def recipe_engine(
+    config: EngineConfig, recipe: BaseRecipe, *, storage: StorageOptions = _USUAL_STORAGE
+) -> EngineSpec:
     """The engine of a recipe as a run makes it. See :func:`engine_spec` for what is raised."""
     if config.trust_remote_code is None and recipe.model == type(recipe).model:
         config = config.model_copy(update={"trust_remote_code": type(recipe).trust_remote_code})
@@ -162,6 +171,7 @@ def recipe_engine(config: EngineConfig, recipe: BaseRecipe) -> EngineSpec:
         max_model_len=recipe.max_model_len,
         max_num_seqs=recipe.max_num_seqs,
         requests_per_video=recipe.requests_per_video,
+        storage=storage,
     )
 
 

@@ -1,6 +1,6 @@
 """What sizing must know of a model: its decoder's shape and the size of its weights.
 
-Weights are counted from the headers of the safetensors files, on disk or on the hub. The
+Weights are counted from the headers of the safetensors files, wherever these are. The
 published models are shipped as shapes and sizes, so that they are sized without a network.
 """
 
@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from rayjob.capacity.model_files import (
+    asking_hub,
+    hub_config,
+    is_stored,
+    read_stored,
+    stored_model,
+)
 from schemas.errors import ModelError
+from schemas.media import StorageOptions
 
 _FLOATS = ("F16", "BF16", "F32", "F64")
 _DECODERS = ("text_config", "llm_config", "language_config")
@@ -26,6 +33,11 @@ _OTHER_CACHES = {"kv_lora_rank", "layers_block_type", "num_kv_shared_layers"}
 """Settings of decoders whose cache is smaller than keys and values of all layers."""
 
 _OTHER_BYTES = {"I64": 8, "I32": 4, "I16": 2}
+
+_MOST_HEADER_BYTES = 100_000_000
+"""As the format has it."""
+
+_USUAL_STORAGE = StorageOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,39 +103,55 @@ def _published() -> dict[str, dict[str, Any]]:
     return data
 
 
-def load_shape(model: str, *, revision: str | None = None, dtype: str = "auto") -> ModelShape:
-    """The shape of a checkpoint folder, a published model, or any other on the hub.
+def load_shape(
+    model: str,
+    *,
+    revision: str | None = None,
+    dtype: str = "auto",
+    storage: StorageOptions = _USUAL_STORAGE,
+) -> ModelShape:
+    """The shape of a checkpoint in a folder or a storage, a published model, or any on the hub.
 
     Args:
-        model: folder or hub name.
+        model: folder, address or hub name.
         dtype: the engine's setting of that name.
+        storage: how to reach the storage.
 
     Raises:
         ModelError: the model cannot be read, or is of a kind that cannot be sized.
     """
-    folder = Path(model)
-    if folder.is_dir():
-        return _from_folder(model, folder, dtype=dtype)
-    if model in _published():
-        entry = _published()[model]
-        weights = [Tensor("all", "BF16", entry["parameters"])]
-        return shape_of(model, entry["config"], tensors=weights, dtype=dtype)
-    return _from_hub(model, revision=revision, dtype=dtype)
+    tensors: Iterable[Tensor]
+    if is_stored(model) or Path(model).is_dir():
+        tensors = _weights(model, storage)
+    elif model in _published():
+        tensors = [Tensor("all", "BF16", _published()[model]["parameters"])]
+    else:
+        tensors = _weights_on_hub(model, revision)
+    config = model_config(model, revision=revision, storage=storage)
+    return shape_of(model, config, tensors=tensors, dtype=dtype)
 
 
-def model_config(model: str, *, revision: str | None = None) -> Mapping[str, Any]:
+def model_config(
+    model: str, *, revision: str | None = None, storage: StorageOptions = _USUAL_STORAGE
+) -> Mapping[str, Any]:
     """The ``config.json`` of a model, as :func:`load_shape` finds it.
 
     Raises:
         ModelError: it cannot be read.
     """
-    if model in _published() and not Path(model).is_dir():
-        published: dict[str, Any] = _published()[model]["config"]
-        return published
-    with asking_hub(model, advice=""):
-        folder = Path(model)
-        path = folder / "config.json" if folder.is_dir() else hub_config(model, revision=revision)
-        config: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    config: dict[str, Any]
+    try:
+        if is_stored(model):
+            config = json.loads(read_stored(stored_model(model, storage), "config.json"))
+        elif Path(model).is_dir():
+            config = json.loads((Path(model) / "config.json").read_text("utf-8"))
+        elif model in _published():
+            config = _published()[model]["config"]
+        else:
+            with asking_hub(model, advice=f"Known without a network: {', '.join(_published())}"):
+                config = json.loads(hub_config(model, revision=revision).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the config.json of {model} cannot be read: {error}") from error
     return config
 
 
@@ -136,56 +164,52 @@ class Tensor:
     size: int
 
 
-def _from_folder(model: str, folder: Path, *, dtype: str) -> ModelShape:
-    from huggingface_hub import parse_local_safetensors_file_metadata
-
+def _weights(model: str, storage: StorageOptions) -> list[Tensor]:
+    """What the safetensors files of a folder, here or in a storage, say that they hold."""
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        headers = [
-            parse_local_safetensors_file_metadata(path)
-            for path in sorted(folder.glob("*.safetensors"))
-        ]
+        if is_stored(model):
+            stored = stored_model(model, storage).only(".safetensors")
+            readers = [partial(stored.read, file) for file in stored.files if "/" not in file.name]
+        else:
+            paths = sorted(Path(model).glob("*.safetensors"))
+            readers = [partial(_read_range, path) for path in paths]
+        found = [tensor for read in readers for tensor in _tensors(read)]
+    except ModelError:
+        raise
     except Exception as error:
-        # The parser has errors of its own, beside those of the file system and of JSON.
+        # A broken header fails in as many ways as it can be broken.
         raise ModelError(f"the checkpoint {model} cannot be read: {error}") from error
-    if not headers:
+    if not readers:
         raise ModelError(f"the checkpoint {model} cannot be sized: it has no *.safetensors files")
-    return shape_of(model, config, tensors=_tensors(headers), dtype=dtype)
+    return found
 
 
-def _from_hub(model: str, *, revision: str | None, dtype: str) -> ModelShape:
+def _read_range(path: Path, start: int, stop: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(stop - start)
+
+
+def _tensors(read: Callable[[int, int], bytes]) -> Iterator[Tensor]:
+    """Entries of the header of a safetensors file, whose size stands in its first eight bytes."""
+    size = int.from_bytes(read(0, 8), "little")
+    if size > _MOST_HEADER_BYTES:
+        raise ValueError("its header is damaged")
+    for name, info in json.loads(read(8, 8 + size)).items():
+        if name != "__metadata__":
+            yield Tensor(name, info["dtype"], math.prod(info["shape"]))
+
+
+def _weights_on_hub(model: str, revision: str | None) -> list[Tensor]:
     from huggingface_hub import get_safetensors_metadata
 
-    with asking_hub(model, advice=f"Known without a network: {', '.join(published_models())}"):
-        config = json.loads(hub_config(model, revision=revision).read_text("utf-8"))
-        headers = get_safetensors_metadata(model, revision=revision).files_metadata.values()
-    return shape_of(model, config, tensors=_tensors(headers), dtype=dtype)
-
-
-def hub_config(model: str, *, revision: str | None) -> Path:
-    """The ``config.json`` of a model on the hub; for use in :func:`asking_hub`."""
-    from huggingface_hub import hf_hub_download
-
-    return Path(hf_hub_download(model, "config.json", revision=revision, etag_timeout=10))
-
-
-@contextmanager
-def asking_hub(model: str, *, advice: str) -> Iterator[None]:
-    """Turn whatever the hub's client raises into a ModelError that ends with some advice."""
-    try:
-        yield
-    except Exception as error:
-        # It has many kinds for "not there", "not allowed" and "offline".
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise ModelError(
-            f"the model {model} is neither a folder nor available from the hub: {reason} {advice}"
-        ) from error
-
-
-def _tensors(headers: Iterable[Any]) -> Iterable[Tensor]:
-    for header in headers:
-        for name, info in header.tensors.items():
-            yield Tensor(name, info.dtype, math.prod(info.shape))
+    with asking_hub(model, advice=f"Known without a network: {', '.join(_published())}"):
+        files = get_safetensors_metadata(model, revision=revision).files_metadata.values()
+        return [
+            Tensor(name, info.dtype, math.prod(info.shape))
+            for file in files
+            for name, info in file.tensors.items()
+        ]
 
 
 def shape_of(

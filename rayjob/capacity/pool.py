@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from dataclasses import dataclass, replace
@@ -13,14 +12,9 @@ from actors.engine.remote_engine import RemoteSettings
 from actors.engine.script import Script
 from actors.storage.uris import display_uri
 from rayjob.capacity.cluster import Resources
-from rayjob.capacity.elsewhere import (
-    check_endpoint,
-    engines_elsewhere,
-    remote_settings,
-    service_of,
-)
+from rayjob.capacity.elsewhere import engines_elsewhere, remote_settings
 from rayjob.capacity.engine_spec import EngineSpec
-from rayjob.capacity.model_shapes import asking_hub, hub_config
+from rayjob.capacity.model_files import is_stored, stored_model
 from rayjob.capacity.placement import (
     Engines,
     Nodes,
@@ -34,7 +28,7 @@ from rayjob.capacity.placement import (
 from rayjob.capacity.sizing import check_memory, known_gpu_gb
 from rayjob.counts import counted
 from schemas.budget import Budget
-from schemas.config import DecodeConfig, EngineConfig
+from schemas.config import DecodeConfig
 from schemas.errors import ConfigError, ModelError
 
 logger = logging.getLogger(__name__)
@@ -95,6 +89,7 @@ def engine_pool(
         ConfigError: an actor finds no place on the nodes and none is to come, an engine's share
             of a GPU cannot hold the model and one sequence, this vLLM does not know an
             argument, or the chat template cannot be read.
+        ModelError: the model's folder in a storage cannot be listed.
     """
     nodes = running(resources)
     if spec.kind == "openai":
@@ -147,12 +142,19 @@ def engine_settings(
         revision=spec.revision,
         on_gpu=on_gpu,
         args=spec.arguments(on_gpu=on_gpu, kv_cache_bytes=kv_cache_bytes),
-        environment=_environment(on_gpu=on_gpu, local=Path(spec.model).is_dir()),
+        environment=_environment(spec, on_gpu=on_gpu),
         budget=budget,
         chat_template=_chat_template(spec),
         chat_template_kwargs=spec.chat_template_kwargs,
         script=script,
+        stored=stored_model(spec.model, spec.storage) if _is_fetched(spec) else None,
+        model_dir=spec.model_dir,
     )
+
+
+def _is_fetched(spec: EngineSpec) -> bool:
+    """Whether nodes copy the model from a storage; vLLM's streamer reads it from there."""
+    return is_stored(spec.model) and not spec.load_format.startswith("runai_streamer")
 
 
 def _gpu_kv_cache_bytes(spec: EngineSpec, nodes: Nodes) -> int | None:
@@ -177,60 +179,20 @@ def _chat_template(spec: EngineSpec) -> str | None:
         ) from error
 
 
-def _environment(*, on_gpu: bool, local: bool) -> dict[str, str]:
+def _environment(spec: EngineSpec, *, on_gpu: bool) -> dict[str, str]:
     environment = {
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_NO_USAGE_STATS": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    if local:
+    if is_stored(spec.model):
+        # For vLLM's streamer, which is not told them in any other way.
+        storage = {"ENDPOINT_URL": spec.storage.endpoint_url, "REGION": spec.storage.region}
+        environment |= {f"AWS_{name}": each for name, each in storage.items() if each}
+    if is_stored(spec.model) or Path(spec.model).is_dir():
         environment["HF_HUB_OFFLINE"] = "1"
     if not on_gpu:
         # On the CPU vLLM would give the model a process of its own beside the scheduler's, and
         # the two wait for each other in busy loops.
         environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return environment
-
-
-def check_model(model: str, config: EngineConfig) -> None:
-    """Check that a model exists before any actor starts.
-
-    Raises:
-        ModelError: it does not.
-        ConfigError: it is elsewhere, and cannot be asked there.
-    """
-    if config.kind == "openai":
-        check_endpoint(service_of(config, model=model, connections=1))
-        return
-    hint = (
-        "Pass --model with a checkpoint folder or a hub name; download one with "
-        f"'hf download {model} --local-dir DIR'. The small embedded model runs with "
-        "--config configs/demo.yaml."
-    )
-    folder = Path(model)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"the folder {model} holds no checkpoint (no config.json). {hint}")
-        weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-        if not weights and config.load_format != "dummy":
-            raise ModelError(f"the checkpoint {model} has no weights (*.safetensors). {hint}")
-        return
-    if model.count("/") != 1 or model.startswith((".", "/", "~")):
-        raise ModelError(f"there is no folder {model}. {hint}")
-    with asking_hub(model, advice=hint):
-        hub_config(model, revision=config.revision)
-
-
-def model_revision(model: str, revision: str | None) -> str | None:
-    """What identifies the weights in every row.
-
-    The configured revision; for a local folder 16 hex digits of the SHA-256 of its
-    configuration and the names and sizes of its files.
-    """
-    folder = Path(model)
-    if revision is not None or not folder.is_dir():
-        return revision
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in sorted(folder.glob("*.safetensors")):
-        digest.update(f"{path.name}:{path.stat().st_size}".encode())
-    return digest.hexdigest()[:16]

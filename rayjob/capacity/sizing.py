@@ -154,7 +154,7 @@ def shape_for(spec: EngineSpec) -> ModelShape:
             f"the model {spec.model} cannot be sized: engine.vllm_args.quantization changes its "
             "weights while they are loaded. A checkpoint that is quantised already can be"
         )
-    return load_shape(spec.model, revision=spec.revision, dtype=spec.dtype)
+    return load_shape(spec.model, revision=spec.revision, dtype=spec.dtype, storage=spec.storage)
 
 
 def fits_of(

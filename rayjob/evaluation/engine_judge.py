@@ -12,9 +12,11 @@ import ray.exceptions
 from actors.replica import JudgeReplica
 from rayjob.capacity.cluster import connect, innermost
 from rayjob.capacity.engine_spec import EngineSpec, engine_spec
-from rayjob.capacity.pool import check_model, engine_pool, model_revision
+from rayjob.capacity.model_files import check_model, model_revision
+from rayjob.capacity.pool import engine_pool
 from schemas.config import EngineConfig
 from schemas.errors import CaptionError, ModelError, RayjobError
+from schemas.media import StorageOptions
 from schemas.recipe import Answer, Request
 
 _RESTARTS = 2
@@ -24,7 +26,7 @@ _COMPACT = {"structured_outputs_config": {"backend": "xgrammar", "disable_any_wh
 never stop writing it."""
 
 
-def judge_engine(config: EngineConfig) -> EngineSpec:
+def judge_engine(config: EngineConfig, storage: StorageOptions) -> EngineSpec:
     """The judge's engine: of texts alone.
 
     Raises:
@@ -37,6 +39,7 @@ def judge_engine(config: EngineConfig) -> EngineSpec:
         model=config.model,
         max_model_len=16_384,
         max_num_seqs=64,
+        storage=storage,
     )
 
 
@@ -46,6 +49,7 @@ class EngineJudge:
     The engines start with the first question: where every answer is stored, none starts.
 
     Args:
+        storage: how a model is reached that lies in one.
         patience: as of :class:`actors.replica.Replica`.
 
     Attributes:
@@ -56,12 +60,12 @@ class EngineJudge:
         ModelError: from the constructor, if there is no such model.
     """
 
-    def __init__(self, config: EngineConfig, *, patience: float) -> None:
+    def __init__(self, config: EngineConfig, storage: StorageOptions, *, patience: float) -> None:
         self._patience = patience
-        self._spec = judge_engine(config)
+        self._spec = judge_engine(config, storage)
         model = self._spec.model
-        check_model(model, config)
-        revision = model_revision(model, config.revision)
+        check_model(model, config, storage)
+        revision = model_revision(model, config.revision, storage)
         self.name = f"{model}@{revision}" if revision else model
         self._engines: list[Any] = []
         self._turn = itertools.count()

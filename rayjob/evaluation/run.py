@@ -109,6 +109,7 @@ def _judge(config: EvaluateConfig) -> ChatClient | EngineJudge | None:
     if config.judge.engine is not None:
         return EngineJudge(
             config.engine.model_copy(update={"model": config.judge.engine}),
+            config.storage,
             patience=config.judge.engine_silent_sec,
         )
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,6 +12,7 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from actors.stages import Captioner, Decoder
 from actors.storage.places import Places
@@ -186,6 +188,22 @@ def results(graph: Dataset) -> Iterator[pa.Table]:
         yield from unpacked(batch)
 
 
+def stop() -> None:
+    """End the graph that runs in this process, if one does: :func:`results` raises soon."""
+    _stopped.set()
+
+
+class _Stopping(ExecutionCallback):
+    """What Ray Data calls at each of its steps, some ten times a second."""
+
+    def on_execution_step(self, executor: Any) -> None:
+        if _stopped.is_set():
+            raise RuntimeError("the run has ended")
+
+
+_stopped = threading.Event()
+
+
 @dataclass(frozen=True, kw_only=True)
 class DecodePool:
     """The decode actors: how many, and as what."""
@@ -238,6 +256,8 @@ def _configure(*, pool_grows_at: float) -> None:
     context.max_consecutive_actor_init_deaths = _ENGINE_START_DEATHS
     # Ray Data sees finished blocks alone; the run itself watches tokens (rayjob.watching.health).
     context.execution_no_progress_timeout_s = -1
+    _stopped.clear()
+    context.custom_execution_callback_classes = [_Stopping]
     context.autoscaling_config.actor_pool_util_upscaling_threshold = pool_grows_at
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import queue
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,6 +43,7 @@ from rayjob.output.summary import (
 from rayjob.output.timeline import Timeline
 from rayjob.recipes.structured import Structured
 from rayjob.run import graph
+from rayjob.run.arrivals import arriving
 from rayjob.run.prepare import Config, Prepared, prepare
 from rayjob.settings.redaction import shown_config
 from rayjob.settings.terminal import printable
@@ -66,8 +65,6 @@ logger = logging.getLogger(__name__)
 Pools = tuple[EnginePool, graph.DecodePool | None]
 """Without decoders for a recipe that works on earlier captions."""
 
-_POLL_SECONDS = 0.5
-_MAX_WAITING_TABLES = 64
 _GO_ON = "What was captioned is kept; run the same command again to go on"
 _LAST_WORDS = (
     "error: the run's process was ended from outside: by a signal, by a system out of memory, or "
@@ -248,8 +245,11 @@ def _work(
     quarantine = Quarantine()
     timeline = Timeline(prepared.store, run_id)
     try:
-        with Progress(console, todo=todo.todo) as progress:
-            for arrival in _arriving(graph.results(dataset)):
+        with (
+            Progress(console, todo=todo.todo) as progress,
+            contextlib.closing(arriving(graph.results(dataset))) as arrivals,
+        ):
+            for arrival in arrivals:
                 if isinstance(arrival, pa.Table):
                     arrived += arrival.num_rows
                     sink.write(quarantine.admit(arrival))
@@ -306,46 +306,6 @@ def _check_refusal(snapshot: Snapshot) -> None:
 def _silent_limit(config: Config) -> float:
     decode_sec = config.decode.limits.wall_seconds if isinstance(config, JobConfig) else 0.0
     return silent_limit(config.health, decode_sec=decode_sec)
-
-
-class _Tick:
-    """Time to look at the run: about twice a second, and once after the last table."""
-
-
-@dataclass(frozen=True)
-class _End:
-    """No table comes any more, because of an error unless it is None."""
-
-    error: BaseException | None = None
-
-
-def _arriving(tables: Iterator[pa.Table]) -> Iterator[pa.Table | _Tick]:
-    """The tables as they come, and ticks in between."""
-    arrived: queue.Queue[pa.Table | _End] = queue.Queue(_MAX_WAITING_TABLES)
-
-    def pull() -> None:
-        try:
-            for table in tables:
-                arrived.put(table)
-            arrived.put(_End())
-        except BaseException as error:
-            arrived.put(_End(error))
-
-    threading.Thread(target=pull, name="results", daemon=True).start()
-    due = time.monotonic() + _POLL_SECONDS
-    while True:
-        # Nothing arrives for long stretches.
-        with contextlib.suppress(queue.Empty):
-            arrival = arrived.get(timeout=max(0.01, due - time.monotonic()))
-            if isinstance(arrival, _End):
-                if arrival.error is not None:
-                    raise arrival.error
-                yield _Tick()
-                return
-            yield arrival
-        if time.monotonic() >= due:
-            due = time.monotonic() + _POLL_SECONDS
-            yield _Tick()
 
 
 def _summary(

@@ -20,7 +20,8 @@ from actors.storage.uris import local_path
 from rayjob.capacity import cluster
 from rayjob.capacity.budget import recipe_budget, recipe_script
 from rayjob.capacity.engine_spec import recipe_engine
-from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
+from rayjob.capacity.model_files import check_model, model_revision
+from rayjob.capacity.pool import EnginePool, engine_pool
 from rayjob.counts import counted
 from rayjob.ids import Earlier
 from rayjob.inputs.columns import Listed
@@ -132,7 +133,7 @@ class Prepared:
         Raises:
             ConfigError: the cluster cannot hold it, and a decoder beside it.
         """
-        spec = recipe_engine(self.config.engine, self.recipe)
+        spec = recipe_engine(self.config.engine, self.recipe, storage=self.config.storage)
         decode = self.config.decode if isinstance(self.config, JobConfig) else None
         budget = recipe_budget(self.recipe, spec)
         script = recipe_script(self.recipe, budget)
@@ -173,11 +174,11 @@ def prepare(config: Config) -> Prepared:
             f"the recipe {kind.name} names no model: give its class the attribute 'model', "
             "or pass --model"
         )
-    check_model(model, config.engine)
+    check_model(model, config.engine, config.storage)
     recipe = kind(
         config.recipe,
         model=model,
-        model_revision=model_revision(model, config.engine.revision),
+        model_revision=model_revision(model, config.engine.revision, config.storage),
     )
     store = TableStore(config.output, config.storage)
     name = config.name or kind.name

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from rayjob.cli import app
 from rayjob.recipes import find_recipe
 from rayjob.recipes.base import BaseRecipe
 from rayjob.recipes.longform.clips import Clips
@@ -16,6 +21,9 @@ from rayjob.settings.loading import read_config
 from schemas.config import EngineConfig, FuseConfig, GenerationConfig, JobConfig
 from schemas.media import SamplingPlan
 from tests.support.jobs import ROOT
+from tests.support.models.checkpoint import Checkpoint
+from tests.support.models.others import gemma3, internvl
+from tests.support.models.qwen import qwen3_omni, qwen3_vl, qwen25_vl
 
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
 PLACES: dict[str, Any] = {"input": "in", "output": "out"}
@@ -54,6 +62,32 @@ def test_no_configuration_is_forgotten() -> None:
         "longcaption-10k",
         "longcaption-10k-fusion",
     } <= set(CONFIGS)
+
+
+FAMILIES: dict[str, Callable[[], Checkpoint]] = {
+    "qwen3-vl-8b": partial(qwen3_vl, samples=True),
+    "qwen3-vl-30b-a3b-fp8": partial(qwen3_vl, experts=True),
+    "qwen3-omni-30b-a3b": qwen3_omni,
+    "qwen2.5-vl-7b": qwen25_vl,
+    "qwen2.5-vl-72b": qwen25_vl,
+    "internvl3.5-8b": internvl,
+    "gemma-3-27b": gemma3,
+}
+"""Of the models that configurations name: tiny builds with the same processors."""
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_model_of_that_family_is_shown_what_the_configuration_asks(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    model = FAMILIES[name]().write(tmp_path / "model")
+    words = ("check", "--config", f"configs/{name}.yaml", "--model", str(model))
+    sets = ("engine.load_format=dummy", "engine.dtype=bfloat16")
+    done = CliRunner().invoke(app, [*words, *(part for each in sets for part in ("--set", each))])
+    assert done.exit_code == 0, done.output
+    longest = re.search(r"the longest clip: (\d+) tokens", done.output)
+    assert longest is not None and int(longest[1]) > 1000, done.output
 
 
 @pytest.mark.parametrize(

@@ -81,3 +81,11 @@ def test_where_an_answer_ends_reaches_the_engine() -> None:
     chosen = _sampling_params(request, marks=False)
     assert (chosen.stop, chosen.max_tokens) == (["\n\n"], 7)
     assert _sampling_params(Request(prompt="?"), marks=False).stop == []
+
+
+def test_what_vendors_give_of_sampling_reaches_the_engine() -> None:
+    given = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "presence_penalty": 1.5}
+    chosen = _sampling_params(
+        Request(prompt="?", generation=GenerationConfig.model_validate(given)), marks=False
+    )
+    assert {name: getattr(chosen, name) for name in given} == given

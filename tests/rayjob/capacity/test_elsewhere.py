@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from actors.engine.remote_engine import RemoteSettings
-from rayjob.capacity.pool import EnginePool, check_model, engine_pool
+from rayjob.capacity.model_files import check_model
+from rayjob.capacity.pool import EnginePool, engine_pool
 from rayjob.recipes.omni import Omni
 from rayjob.settings.loading import read_config
 from schemas.config import DecodeConfig, EngineConfig, JobConfig
 from schemas.errors import ConfigError
+from schemas.media import StorageOptions
 from tests.support.engines import machines, omni_engine
 from tests.support.judge_server import JudgeServer, Reply
 
@@ -30,7 +32,7 @@ def elsewhere(url: str = "http://127.0.0.1:9/v1", **options: Any) -> EngineConfi
 def looked_at(models: Reply, **endpoint: Any) -> list[str | None]:
     """The keys that the endpoint was asked with."""
     with JudgeServer(lambda asked: Reply(status=500), models=models) as server:
-        check_model("big-model", elsewhere(server.url, endpoint=endpoint))
+        check_model("big-model", elsewhere(server.url, endpoint=endpoint), StorageOptions())
         return server.keys
 
 
@@ -76,9 +78,9 @@ def test_what_is_wrong_is_said_before_anything_starts(
 
 def test_nobody_listens() -> None:
     with pytest.raises(ConfigError, match=r"nothing answers at http://127\.0\.0\.1:9/v1/models"):
-        check_model("big-model", elsewhere())
+        check_model("big-model", elsewhere(), StorageOptions())
     with pytest.raises(ConfigError, match=r"not an http:// or https:// URL"):
-        check_model("big-model", elsewhere("ftp://somewhere/v1"))
+        check_model("big-model", elsewhere("ftp://somewhere/v1"), StorageOptions())
 
 
 def pool(config: EngineConfig, *gpus: float) -> EnginePool:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rayjob.capacity.pool import EnginePool, check_model, engine_pool, model_revision
+from rayjob.capacity.pool import EnginePool, engine_pool
 from schemas.config import DecodeConfig, EngineConfig
-from schemas.errors import ConfigError, ModelError
+from schemas.errors import ConfigError
 from tests.support.engines import machines, omni_engine
 
 
@@ -131,25 +131,3 @@ def test_vllm_args_reach_vllm_and_unknown_ones_are_refused(model: str) -> None:
     unknown = EngineConfig(model=model, vllm_args={"no_such_argument": 1})
     with pytest.raises(ConfigError, match="no_such_argument"):
         engine_pool(omni_engine(unknown), machines())
-
-
-def test_models_that_are_not_there(tmp_path: Path, model: str) -> None:
-    for name, message in (
-        (str(tmp_path), "no checkpoint"),
-        ("./no/such/folder", "no folder"),
-        ("nobody/nothing", "neither a folder nor available from the hub"),
-    ):
-        with pytest.raises(ModelError, match=message):
-            check_model(name, EngineConfig())
-    (Path(model) / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match="no weights"):
-        check_model(model, EngineConfig())
-    check_model(model, EngineConfig(load_format="dummy"))
-
-
-def test_revision_of_a_folder_follows_its_files(model: str) -> None:
-    before = model_revision(model, None)
-    assert before is not None and len(before) == 16
-    assert model_revision(model, "r2") == "r2"
-    (Path(model) / "model.safetensors").write_bytes(b"other weights")
-    assert model_revision(model, None) != before

@@ -16,6 +16,7 @@ from rayjob.capacity.pool import engine_pool
 from rayjob.evaluation.engine_judge import EngineJudge, judge_engine
 from schemas.config import EngineConfig, GenerationConfig
 from schemas.errors import ConfigError
+from schemas.media import StorageOptions
 from schemas.recipe import Request
 from tests.support.engines import machines
 from tests.support.evaluations import evaluate, jsonl, scores
@@ -33,7 +34,7 @@ SMALL = {
 @pytest.mark.vllm
 def test_judges_that_share_a_gpu_get_their_part_of_its_memory() -> None:
     config = EngineConfig(model=published_models()[0], gpus_per_engine=0.5)
-    pool = engine_pool(judge_engine(config), machines(2, type_="H100"))
+    pool = engine_pool(judge_engine(config, StorageOptions()), machines(2, type_="H100"))
     assert pool.replicas == 4
     assert pool.settings.args["gpu_memory_utilization"] == 0.45
     assert 20e9 < pool.settings.args["kv_cache_memory_bytes"] < 36e9
@@ -42,7 +43,7 @@ def test_judges_that_share_a_gpu_get_their_part_of_its_memory() -> None:
     assert pool.settings.args["enable_prefix_caching"] is True
     quarter = EngineConfig(model=published_models()[0], gpus_per_engine=0.25)
     with pytest.raises(ConfigError, match=r"does not fit 0\.25 of a GPU of 24 GB"):
-        engine_pool(judge_engine(quarter), machines(2, type_="L4"))
+        engine_pool(judge_engine(quarter, StorageOptions()), machines(2, type_="L4"))
 
 
 @pytest.mark.vllm
@@ -90,7 +91,7 @@ def test_a_judge_that_stands_still_or_dies_starts_again(fault: str) -> None:
         return found
 
     async def ask() -> None:
-        judge = EngineJudge(config, patience=10)
+        judge = EngineJudge(config, StorageOptions(), patience=10)
         assert (await judge.ask(question)).text
         (first,) = engines()
         getattr(first, fault)()

@@ -114,7 +114,10 @@ def help_of(command: str) -> str:
 
 def test_help_says_what_holds_where_a_flag_is_not_given() -> None:
     text = help_of("caption")
-    assert "Checkpoint folder or hub name. [default: the recipe's]" in text
+    assert (
+        "Checkpoint folder, here or in a storage (s3://, gs://), or hub name. [default: the" in text
+    )
+    assert "recipe's]" in text
     assert "--engines <int> Engine replicas. [default: as many as the GPUs hold, or one]" in text
     assert "--max-failure-rate <float> Exit with 3 if a larger share of the videos" in text
     assert "--retake-changed --leave-changed" in text
