@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from rayjob import caption, check, doctor, evaluate, export, fuse, nightly, plan, report, submit
+from rayjob import (
+    caption,
+    check,
+    doctor,
+    evaluate,
+    export,
+    fuse,
+    nightly,
+    plan,
+    report,
+    split,
+    submit,
+)
 
 app = typer.Typer(
     name="rayjob",
@@ -13,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("split")(split.command)
 app.command("caption")(caption.command)
 app.command("fuse")(fuse.command)
 app.command("evaluate")(evaluate.command)
