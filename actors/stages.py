@@ -105,6 +105,25 @@ def on_the_clock(row: CaptionRow) -> CaptionRow:
     return replace(row, **columns)
 
 
+def tell_layers(sandbox: DecodeSandbox, monitor: Any) -> None:
+    """Tell the monitor what the decoding process is not confined by."""
+    if refused := {name: why for name, why in sandbox.layers().items() if why}:
+        monitor.miss_layers.remote(refused)
+
+
+def decoded_row(sandbox: DecodeSandbox, uri: str, plan: SamplingPlan) -> pa.RecordBatch:
+    """Decode as :meth:`DecodeSandbox.decode`; once more where the decoding process died."""
+    try:
+        return sandbox.decode(uri, plan)
+    except DecoderCrashedError as error:
+        if not error.died:
+            raise
+    # When a machine goes down its processes die one after the other. If this one is next,
+    # the video is decoded elsewhere, and must not be blamed meanwhile.
+    time.sleep(_GRACE_SECONDS)
+    return sandbox.decode(uri, plan)
+
+
 class Decoder:
     """Ray Data callable: fills in what ``schemas.blocks.INPUTS`` lacks of
     ``schemas.blocks.DECODED``; both packed.
@@ -161,30 +180,15 @@ class Decoder:
     def _attempt(self, row: dict[str, Any]) -> pa.RecordBatch | FailureRow:
         try:
             self._places.check(file_of(row["uri"]))
-            decoded = self._decoded(row["uri"])
+            decoded = decoded_row(self._sandbox, row["uri"], self._plan)
         except Exception as error:
             if not isinstance(error, VideoError):
                 logger.exception("unforeseen error while decoding %r", row["video_id"])
             return failure_of(row, error, stage="decode")
-        self._tell_layers()
-        return decoded
-
-    def _tell_layers(self) -> None:
-        refused = {name: why for name, why in self._sandbox.layers().items() if why}
-        if refused and not self._told_layers:
-            self._monitor.miss_layers.remote(refused)
+        if not self._told_layers:
+            tell_layers(self._sandbox, self._monitor)
         self._told_layers = True
-
-    def _decoded(self, uri: str) -> pa.RecordBatch:
-        try:
-            return self._sandbox.decode(uri, self._plan)
-        except DecoderCrashedError as error:
-            if not error.died:
-                raise
-        # When a machine goes down its processes die one after the other. If this one is next,
-        # the video is decoded elsewhere, and must not be blamed meanwhile.
-        time.sleep(_GRACE_SECONDS)
-        return self._sandbox.decode(uri, self._plan)
+        return decoded
 
 
 class Captioner:

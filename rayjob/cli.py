@@ -14,6 +14,7 @@ from rayjob import (
     nightly,
     plan,
     report,
+    split,
     submit,
     warm,
 )
@@ -25,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("split")(split.command)
 app.command("caption")(caption.command)
 app.command("fuse")(fuse.command)
 app.command("evaluate")(evaluate.command)

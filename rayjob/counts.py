@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.tables import captions_of, failures_of
+from schemas.tables import failures_of, rows_of
 
 
 class Counts(BaseModel):
@@ -22,6 +22,8 @@ class Counts(BaseModel):
         default=0, ge=0, description="videos with a failure, also if a part of them has captions"
     )
     captions: int = Field(default=0, ge=0, description="rows of captions")
+    segments: int = Field(default=0, ge=0, description="rows of segments")
+    segments_kept: int = Field(default=0, ge=0, description="of these, those that are kept")
     prompt_tokens: int = Field(default=0, ge=0, description="tokens read for them")
     output_tokens: int = Field(default=0, ge=0, description="tokens written for them")
     video_sec: float = Field(
@@ -38,16 +40,14 @@ class Counts(BaseModel):
 
     @classmethod
     def of(cls, results: pa.Table) -> Counts:
-        """The totals of a table of :data:`schemas.tables.RESULTS`."""
-        captions = captions_of(results)
+        """The totals of a table of :data:`schemas.tables.RESULTS` (or ``SPLITS``)."""
+        rows = rows_of(results)
         has_failed = pc.list_value_length(results.column("failures")).to_numpy() > 0
-        lengths = captions.group_by("video_id").aggregate([("duration_sec", "max")])
+        lengths = rows.group_by("video_id").aggregate([("duration_sec", "max")])
         return cls(
             videos_captioned=int((~has_failed).sum()),
             videos_failed=int(has_failed.sum()),
-            captions=captions.num_rows,
-            prompt_tokens=pc.sum(captions.column("prompt_tokens")).as_py() or 0,
-            output_tokens=pc.sum(captions.column("output_tokens")).as_py() or 0,
+            **_rows(rows),
             video_sec=pc.sum(lengths.column("duration_sec_max")).as_py() or 0.0,
             failures_by_error=Counter(failures_of(results).column("error").to_pylist()),
         )
@@ -60,6 +60,16 @@ class Counts(BaseModel):
             if name != "failures_by_error"
         }
         return Counts(**sums, failures_by_error=dict(errors.most_common()))
+
+
+def _rows(rows: pa.Table) -> dict[str, int]:
+    def total(name: str) -> int:
+        return int(pc.sum(rows.column(name)).as_py() or 0)
+
+    if "kept" in rows.schema.names:
+        return {"segments": rows.num_rows, "segments_kept": total("kept")}
+    tokens = ("prompt_tokens", "output_tokens")
+    return {"captions": rows.num_rows} | {name: total(name) for name in tokens}
 
 
 def counted(number: float, noun: str) -> str:

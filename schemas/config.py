@@ -291,7 +291,7 @@ RETAKE_CHANGED = Flag("--retake-changed/--leave-changed")
 
 
 class RunConfig(Settings):
-    """What every run needs, whether it captions videos or fuses captions."""
+    """What every run needs, whether it captions videos, fuses captions or splits videos."""
 
     input: Annotated[tuple[str, ...], INPUT] = Field(min_length=1)
     """What the run works on."""
@@ -303,8 +303,6 @@ class RunConfig(Settings):
     """Do videos again that were done with other settings (model, prompts, plan, ...)."""
     mixed: Annotated[bool, Flag("--mixed")] = False
     """Go on beside videos that were done with other settings."""
-    recipe: RecipeConfig = RecipeConfig()
-    engine: EngineConfig = EngineConfig()
     limit: Annotated[PositiveInt | None, Flag("--limit"), Unset("all")] = None
     """Take at most so many videos that are not done yet."""
     run_id: Annotated[RunId | None, RUN_ID_FLAG, Unset("time of the start")] = None
@@ -315,17 +313,6 @@ class RunConfig(Settings):
     """Take videos again whose content changed."""
     max_failure_rate: Annotated[float, Flag("--max-failure-rate")] = Field(default=1, ge=0, le=1)
     """Exit with 3 if a larger share of the videos fails."""
-    price_per_gpu_hour: Annotated[
-        NonNegativeFloat | None, Flag("--price-per-gpu-hour"), Unset("no costs")
-    ] = None
-    """Price of one GPU for an hour, in any currency."""
-    csv: Annotated[bool, Flag("--csv")] = False
-    """Write the input's rows with their captions too, as SkyCaptioner's scripts do."""
-    export_jsonl: Annotated[bool, Flag("--export-jsonl")] = False
-    """Write messages for instruction tuning too: video, prompt and caption; of several samples also
-    groups with rewards, and pairs of preference."""
-    reward_words: PositiveInt = 218
-    """Length, in words, at which the reward by length of a sample is highest."""
     storage: StorageOptions = StorageOptions()
     shards: ShardConfig = ShardConfig()
     health: HealthConfig = HealthConfig()
@@ -342,7 +329,25 @@ class RunConfig(Settings):
         return [value] if isinstance(value, str) else value
 
 
-class JobConfig(RunConfig):
+class CaptioningConfig(RunConfig):
+    """What a run needs that has engines write captions."""
+
+    recipe: RecipeConfig = RecipeConfig()
+    engine: EngineConfig = EngineConfig()
+    price_per_gpu_hour: Annotated[
+        NonNegativeFloat | None, Flag("--price-per-gpu-hour"), Unset("no costs")
+    ] = None
+    """Price of one GPU for an hour, in any currency."""
+    csv: Annotated[bool, Flag("--csv")] = False
+    """Write the input's rows with their captions too, as SkyCaptioner's scripts do."""
+    export_jsonl: Annotated[bool, Flag("--export-jsonl")] = False
+    """Write messages for instruction tuning too: video, prompt and caption; of several samples also
+    groups with rewards, and pairs of preference."""
+    reward_words: PositiveInt = 218
+    """Length, in words, at which the reward by length of a sample is highest."""
+
+
+class JobConfig(CaptioningConfig):
     """Everything a run of ``rayjob caption`` needs."""
 
     input: Annotated[tuple[str, ...], INPUT] = Field(min_length=1)
@@ -369,7 +374,7 @@ class TaskConfig(RecipeConfig):
     """t2v, i2v or long, FILE.py:CLASS or MODULE:CLASS."""
 
 
-class FuseConfig(RunConfig):
+class FuseConfig(CaptioningConfig):
     """Everything a run of ``rayjob fuse`` needs."""
 
     input: Annotated[tuple[str, ...], INPUT] = Field(min_length=1)

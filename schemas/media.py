@@ -38,6 +38,9 @@ class SamplingPlan(Settings):
     include_last: bool = True
     """num_frames ends with the last frame; otherwise frame i of n is at i/n of the way there, as
     SkyCaptioner samples."""
+    change: Annotated[PositiveFloat | None, Unset("fps alone")] = None
+    """Mean difference of two sampled frames, of 255, above which every frame between them is taken
+    too. All frames then bear their own times. Only with fps."""
     max_pixels: int = Field(default=100_352, ge=784)
     """Largest width x height of a frame, in pixels."""
     stretch_to: tuple[int, int] | None = None
@@ -53,6 +56,8 @@ class SamplingPlan(Settings):
         """Check that the plan says how to sample, once."""
         if (self.num_frames is None) == (self.fps is None):
             raise ValueError("a sampling plan sets exactly one of num_frames and fps")
+        if self.change is not None and self.fps is None:
+            raise ValueError("change goes with fps")
         if self.num_frames == 0 and self.audio_rate is None:
             raise ValueError("a sampling plan without frames takes the sound: set audio_rate")
         if self.stretch_to is not None and min(self.stretch_to) < 28:

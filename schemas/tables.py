@@ -5,9 +5,11 @@ never repeats them; NAME is the captioning's name, by default its recipe's::
 
     OUT/captions/recipe=NAME/run_id=ID/*.parquet     CAPTIONS
     OUT/fused/task=NAME/run_id=ID/*.parquet          CAPTIONS
+    OUT/segments/split=NAME/run_id=ID/*.parquet      SEGMENTS
     OUT/failures/recipe=NAME/run_id=ID/*.parquet     FAILURES
 
-The key of a caption is (video_id, recipe, level, index). docs/tables.md has the whole contract.
+The key of a caption is (video_id, recipe, level, index), that of a segment (video_id, split,
+index). docs/tables.md has the whole contract.
 """
 
 from __future__ import annotations
@@ -147,7 +149,60 @@ class FailureRow:
     created_at: Annotated[datetime, _CREATED_AT] = field(default_factory=utc_now)
 
 
-def columns_of(row: type[CaptionRow] | type[FailureRow]) -> Iterator[Column]:
+@dataclass(frozen=True, kw_only=True)
+class SegmentRow:
+    """One row of ``segments``, as :class:`CaptionRow`. Brightness goes from 0 to 1; what is
+    measured on frames is the mean over those sampled.
+    """
+
+    video_id: Annotated[str, "which input; part of the key"]
+    uri: Annotated[str, "where the file's bytes are, without signatures and passwords"]
+    index: Annotated[int, "which segment of the input, from 0; part of the key"]
+    start_sec: Annotated[float, "time of its first frame, in seconds of the video"]
+    end_sec: Annotated[float, "time of the first frame that is not in it, or the video's end"]
+    cut_score: Annotated[
+        float | None,
+        "mean difference of its first frame from the one before, from 0 to 1; null where no cut "
+        "begins it",
+    ] = None
+    motion: Annotated[
+        float | None, "speed of the picture's content, in widths of the picture per second"
+    ] = None
+    sharpness: Annotated[
+        float | None, "standard deviation of the brightness's Laplacian, of small frames"
+    ] = None
+    luminance: Annotated[float | None, "mean brightness, from 0 to 1"] = None
+    black: Annotated[float | None, "share of its frames that are black"] = None
+    still: Annotated[float | None, "share of its time in which nothing moves"] = None
+    text_area: Annotated[
+        float | None, "share of its middle frame that text covers; null without a text detector"
+    ] = None
+    audio_rms: Annotated[
+        float | None, "root mean square of its sound, of full scale 1; null without sound"
+    ] = None
+    phash: Annotated[
+        str | None,
+        "perceptual hashes of three of its frames, 16 hex digits each; null where one is flat",
+    ] = None
+    duplicate_of: Annotated[
+        str | None, "the segment of another video that it shows again, as `VIDEO#t=BEGIN,END`"
+    ] = None
+    kept: Annotated[bool, "whether it is an input of `rayjob caption`"] = True
+    reason: Annotated[str | None, "why it is not kept; null where it is"] = None
+    duration_sec: Annotated[float | None, "length of the video, in seconds"]
+    metadata: Annotated[str | None, _METADATA]
+    source_version: Annotated[str | None, _SOURCE_VERSION] = None
+    settings_hash: Annotated[
+        str | None, "16 hex digits that stand for all that decides the cuts, scores and filters"
+    ] = None
+    warnings: Annotated[list[str] | None, _WARNINGS] = None
+    created_at: Annotated[datetime, _CREATED_AT] = field(default_factory=utc_now)
+
+
+Row = CaptionRow | FailureRow | SegmentRow
+
+
+def columns_of(row: type[Row]) -> Iterator[Column]:
     """The columns of a table, in order."""
     for name, hint in get_type_hints(row, include_extras=True).items():
         kind, meaning = get_args(hint)
@@ -155,22 +210,31 @@ def columns_of(row: type[CaptionRow] | type[FailureRow]) -> Iterator[Column]:
         yield Column(name, column, type(None) in get_args(kind), meaning)
 
 
-def _schema(row: type[CaptionRow] | type[FailureRow]) -> pa.Schema:
+def _schema(row: type[Row]) -> pa.Schema:
     return pa.schema([pa.field(each.name, each.type, each.nullable) for each in columns_of(row)])
 
 
 CAPTIONS = _schema(CaptionRow)
 FAILURES = _schema(FailureRow)
+SEGMENTS = _schema(SegmentRow)
 
-RESULTS = pa.schema(
-    [
-        pa.field("video_id", pa.string(), nullable=False),
-        pa.field("captions", pa.list_(pa.struct(list(CAPTIONS))), nullable=False),
-        pa.field("failures", pa.list_(pa.struct(list(FAILURES))), nullable=False),
-    ]
-)
+
+def _results(name: str, rows: pa.Schema) -> pa.Schema:
+    return pa.schema(
+        [
+            pa.field("video_id", pa.string(), nullable=False),
+            pa.field(name, pa.list_(pa.struct(list(rows))), nullable=False),
+            pa.field("failures", pa.list_(pa.struct(list(FAILURES))), nullable=False),
+        ]
+    )
+
+
+RESULTS = _results("captions", CAPTIONS)
 """What the caption stage hands to the driver: one row per video, so that all rows of a
 video reach the tables together or not at all."""
+
+SPLITS = _results("segments", SEGMENTS)
+"""What the split stage hands to the driver, as :data:`RESULTS`."""
 
 
 def results_table(
@@ -187,6 +251,29 @@ def results_table(
         ],
         schema=RESULTS,
     )
+
+
+def splits_table(
+    video_id: str, *, segments: Sequence[SegmentRow] = (), failures: Sequence[FailureRow] = ()
+) -> pa.Table:
+    """One row of :data:`SPLITS`."""
+    rows = {name: [dataclasses.asdict(row) for row in given]
+            for name, given in (("segments", segments), ("failures", failures))}  # fmt: skip
+    return pa.Table.from_pylist([{"video_id": video_id, **rows}], schema=SPLITS)
+
+
+def schema_of(results: pa.Table) -> pa.Schema:
+    """Which of :data:`RESULTS` and :data:`SPLITS` a table is."""
+    return SPLITS if "segments" in results.schema.names else RESULTS
+
+
+def rows_of(results: pa.Table) -> pa.Table:
+    """The rows inside a table of :data:`RESULTS` or :data:`SPLITS` but for the failures, as a
+    :data:`CAPTIONS` or a :data:`SEGMENTS` table.
+    """
+    if schema_of(results) is SPLITS:
+        return _flatten(results, "segments", SEGMENTS)
+    return captions_of(results)
 
 
 def captions_of(results: pa.Table) -> pa.Table:

@@ -171,7 +171,15 @@ def span_of(
         )
     if segment.end is not None and segment.end > max(seconds, sound_sec) + _ROUNDED_SEC:
         source.warn(
-            f"the segment ends at {segment.end:g} s, and the video at {seconds:.2f} s: captioned "
+            f"{_PAST_END} {segment.end:g} s, and the video at {seconds:.2f} s: captioned "
             "up to there"
         )
     return begin, end
+
+
+_PAST_END = "the segment ends at"
+
+
+def is_past_end(warning: str) -> bool:
+    """Whether a warning is that a segment ends behind its video, which a reader may have meant."""
+    return warning.startswith(_PAST_END)

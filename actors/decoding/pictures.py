@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import av.error
@@ -14,6 +14,7 @@ from av.packet import Packet
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
+from actors.decoding.changes import at_changes, frames_from
 from actors.decoding.probe import BAD_DATA, Source, drain
 from actors.decoding.sampling import shown_frames, span_times, target_times
 from actors.decoding.schedule import Run, Schedule
@@ -38,6 +39,11 @@ class Pictures:
     pack: FramePack | None
     times: list[float]
     converter: FrameConverter
+
+
+Pick = Callable[
+    [Iterable[tuple[float, VideoFrame]], Sequence[float], float], Iterator[tuple[float, VideoFrame]]
+]
 
 
 def decode_pictures(
@@ -65,6 +71,10 @@ def decode_pictures(
         stretch_to=plan.stretch_to,
         crop=crop_of(source.container, video.index),
     )
+    by_change, sampled = plan.change is not None, plan
+    if by_change:
+        # Every frame is looked at; which are taken is for ``at_changes``.
+        plan = plan.model_copy(update={"fps": _EVERY})
     if span is None:
         targets = moments = target_times(plan, schedule.timeline)
         until = math.inf
@@ -75,10 +85,19 @@ def decode_pictures(
         targets = np.minimum(span[0] + moments + rounding, max(span[0], until - rounding))
     runs = schedule.runs(targets)
     room = schedule.timeline.count if targets is None else len(targets)
+    room = min(room, _FEW) if by_change else room
     store = FramePacker() if plan.compress else _Images(room)
     times: list[float] = []
     repeated: VideoFrame | None = None
-    wanted = _wanted(source, schedule, targets, runs, until)
+    wanted = _wanted(
+        source, schedule, targets, runs, until, frames_from if by_change else shown_frames
+    )
+    if by_change:
+        begin = 0.0 if span is None else span[0]
+        for time, image in at_changes(wanted, converter.convert, sampled, schedule.timeline.rate):
+            store.add(image)
+            times.append(max(0.0, time - begin))
+        wanted = iter(())
     for number, (moment, frame) in enumerate(wanted):
         if frame is repeated:
             # A long-lasting frame that several moments fall on: same image, later moment.
@@ -99,6 +118,10 @@ def decode_pictures(
         converter=converter,
     )
 
+
+_FEW = 256
+_EVERY = 1e6
+"""Frames per second above those of any video."""
 
 _ROUNDING_SEC = 0.001
 """Whoever cuts a video into spans writes their ends in milliseconds: a frame is due at the begin
@@ -139,9 +162,13 @@ def _wanted(
     targets: npt.NDArray[np.float64] | None,
     runs: list[Run],
     until: float,
+    pick: Pick,
 ) -> Iterator[tuple[float, VideoFrame]]:
     """Yield (moment, frame) for every moment, or (its time, frame) for every frame that is due
     before ``until``.
+
+    Args:
+        pick: chooses among the frames of a run, given its moments.
     """
     if targets is None:
         yield from _from_start(source, schedule)
@@ -156,11 +183,11 @@ def _wanted(
             if first is None or first[0] > run.targets[0] + tolerance:
                 # Decoding could not begin where the container says that it can.
                 break
-            yield from shown_frames(itertools.chain([first], frames), run.targets, tolerance)
+            yield from pick(itertools.chain([first], frames), run.targets, tolerance)
             done += len(run.targets)
     if done < len(targets):
         frames = itertools.takewhile(lambda timed: timed[0] < until, _from_start(source, schedule))
-        yield from shown_frames(frames, targets[done:].tolist(), tolerance)
+        yield from pick(frames, targets[done:].tolist(), tolerance)
 
 
 def _from_start(source: Source, schedule: Schedule) -> Iterator[tuple[float, VideoFrame]]:

@@ -15,6 +15,8 @@ Of any other scheme (``gs://``, ``az://``) whose fsspec driver is installed, a f
 
 An ``http(s)://`` address is one file: a video, a manifest or an archive, by the end of its path.
 
+``OUT/segments`` of an output of ``rayjob split`` stands for the segments that are kept.
+
 With ``#t=BEGIN,END`` behind it, any of these stands for that span of each of its videos.
 
 A video's id is its path relative to that folder or prefix; for a glob, to the last folder
@@ -65,6 +67,7 @@ from rayjob.inputs.disk import disk_version, walk
 from rayjob.inputs.globs import WILDCARD, Glob, is_hidden, split_glob
 from rayjob.inputs.manifests import Input, read_manifest
 from rayjob.inputs.rows import SUFFIXES, has_videos
+from rayjob.inputs.segments import folders_of, kept_segments
 from schemas.config import SourceConfig
 from schemas.errors import (
     AccessDeniedError,
@@ -128,7 +131,10 @@ def places_of(inputs: Sequence[str], storage: StorageOptions) -> Places:
         for file in map(file_of, inputs)
         if scheme_of(file) not in (*LOCAL_SCHEMES, *S3_SCHEMES, *WEB_SCHEMES)
     )
-    return Places(folders=tuple(map(_folder_of, paths)), opened=(*storage.places, *elsewhere))
+    folders = {*map(_folder_of, paths)}
+    for text in inputs:
+        folders |= folders_of(text, storage)
+    return Places(folders=tuple(sorted(folders)), opened=(*storage.places, *elsewhere))
 
 
 def _folder_of(path: str) -> str:
@@ -167,6 +173,8 @@ class _Source:
             return (_part(each, plain_fragment(segment)) for each in whole)
         if not self._text.strip():
             raise SourceError("an input is empty; pass a file, a folder, a glob or an s3:// prefix")
+        if (segments := kept_segments(self._text, self._storage)) is not None:
+            return segments
         if (member := Member.parse(self._text)) is not None:
             if (path := local_path(member.file)) is not None:
                 member = replace(member, file=_absolute(path))

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
+import pyarrow as pa
+
 from schemas.errors import ConfigError
+from schemas.tables import CAPTIONS, SEGMENTS
 
 _SHARD = re.compile(r"(part-(\d+)(?:-epoch(\d+)|-\w+)?)(?:\.epoch(\d+))?\.parquet")
 
@@ -53,7 +56,7 @@ def rewritten(path: str, epoch: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultTables:
-    """Folders of the two tables that hold the results of one captioning, from the root.
+    """Folders of the two tables that hold the results of one captioning or split, from the root.
 
     Characters that mean something in a path are percent-encoded, which readers of Hive
     partitions undo.
@@ -61,6 +64,8 @@ class ResultTables:
 
     captions: str
     failures: str
+    rows: pa.Schema = CAPTIONS
+    """Of the table at ``captions``: a split has its segments there."""
 
     @classmethod
     def named(cls, name: str, *, fused: bool = False) -> ResultTables:
@@ -78,6 +83,14 @@ class ResultTables:
             failures=f"failures/recipe={quoted}",
         )
 
+    @classmethod
+    def of_split(cls, name: str) -> ResultTables:
+        """``segments/split=NAME``, and ``failures/recipe=NAME``. Raises as :meth:`named`."""
+        failures = cls.named(name).failures
+        return cls(
+            captions=f"segments/split={quote(name, safe='')}", failures=failures, rows=SEGMENTS
+        )
+
     @property
     def name(self) -> str:
         """The captioning's name, percent-encoded."""
@@ -92,7 +105,9 @@ class ResultTables:
         """The folders of one run's shards."""
         name = quote(run_id, safe="")
         return ResultTables(
-            captions=f"{self.captions}/run_id={name}", failures=f"{self.failures}/run_id={name}"
+            captions=f"{self.captions}/run_id={name}",
+            failures=f"{self.failures}/run_id={name}",
+            rows=self.rows,
         )
 
 

@@ -20,14 +20,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rayjob.hashing import digests
 from rayjob.ids import Earlier, IdMap, fingerprints, has_changed, stamps
+from rayjob.ids.hashing import digests
 from rayjob.output.commits import Commit, commit, newest_lists, next_part_of, revisions
 from rayjob.output.layout import ResultTables, rewritten
 from rayjob.output.lock import RunLock
 from rayjob.output.store import Entry, TableStore
 from schemas.errors import UsageError
-from schemas.tables import CAPTIONS, FAILURES
+from schemas.tables import FAILURES
 
 _READERS = 8
 """Shards read at once: a year of nights is many thousands, and each costs requests."""
@@ -91,7 +91,7 @@ _NO_ROWS = _Rows(
 
 
 class Ledger:
-    """The rows of one captioning in an output, as facts about inputs.
+    """The rows of one captioning or split in an output, as facts about inputs.
 
     A shard is read once, and again only if it changes: what is kept of it takes 24 bytes per
     video.
@@ -207,7 +207,7 @@ class Ledger:
         def settle(entry: Entry, schema: pa.Schema, gone: _U64) -> None:
             path = self._without(entry, schema, gone, lock) if len(gone) else entry.path
             if path is not None:
-                standing["captions" if schema is CAPTIONS else "failures"].append(path)
+                standing["failures" if schema is FAILURES else "captions"].append(path)
             if path != entry.path:
                 outdated.append(entry)
 
@@ -234,7 +234,7 @@ class Ledger:
             is_other |= (settings > 0) & (settings != rows.settings[at])
             is_other |= rows.among(in_part.get(_shard_of(entry), _NO_KEYS))[at]
             gone[at] |= is_newer & is_other
-            settle(entry, CAPTIONS, rows.keys[gone])
+            settle(entry, self._tables.rows, rows.keys[gone])
             captioned.load(rows.keys[~gone], np.full(int((~gone).sum()), number))
 
         for index, (entry, rows) in enumerate(failures):
@@ -281,7 +281,7 @@ class Ledger:
         is_failures = folder == self._tables.failures
         columns = ["video_id", "uri", "source_version", "settings_hash"]
         columns += ["transient", "attempts"] if is_failures else []
-        schema = FAILURES if is_failures else CAPTIONS
+        schema = FAILURES if is_failures else self._tables.rows
 
         def read(entry: Entry) -> tuple[Entry, _Rows]:
             known = self._known.get(entry.path)

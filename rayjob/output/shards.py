@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -25,15 +26,7 @@ from rayjob.output.lock import RunLock
 from rayjob.output.store import TableStore
 from schemas.config import ShardConfig
 from schemas.errors import WriteError
-from schemas.tables import (
-    CAPTIONS,
-    FAILURES,
-    RESULTS,
-    FailureRow,
-    captions_of,
-    failures_of,
-    results_table,
-)
+from schemas.tables import FAILURES, FailureRow, failures_of, rows_of, schema_of
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +64,7 @@ class ShardSink:
         self._part = next_part_of(store, tables)
         self._inbox: list[pa.Table] = []
         self._inbox_videos = min(_INBOX_VIDEOS, config.rows)
+        self._schema = tables.rows
         self._captions: list[pa.Table] = []
         self._failures: list[pa.Table] = []
         self._rows = 0
@@ -82,7 +76,7 @@ class ShardSink:
         """What was taken in this run, up to date after :meth:`tick`."""
 
     def write(self, results: pa.Table) -> None:
-        """Take a table of :data:`schemas.tables.RESULTS`, one row per video.
+        """Take a table of :data:`schemas.tables.RESULTS` (or ``SPLITS``), one row per video.
 
         A video that came before in this run (a task that Ray ran again) is dropped. One
         whose rows do not fit the tables costs a row in ``failures``, not the run. One
@@ -97,7 +91,7 @@ class ShardSink:
                 return
             if not self._rows and not self._inbox:
                 self._oldest = time.monotonic()
-            self._inbox.append(results.select(RESULTS.names))
+            self._inbox.append(results.select(schema_of(results).names))
             if sum(table.num_rows for table in self._inbox) >= self._inbox_videos:
                 self._take()
             self._publish_if_old()
@@ -134,7 +128,7 @@ class ShardSink:
         new = _sound(self._new_videos(results))
         self.counts += Counts.of(new)
         for piece in self._pieces(new):
-            captions, failures = captions_of(piece), failures_of(piece)
+            captions, failures = rows_of(piece), failures_of(piece)
             self._captions.append(captions)
             self._failures.append(failures)
             self._rows += captions.num_rows + failures.num_rows
@@ -173,7 +167,7 @@ class ShardSink:
         name = shard_name(self._part, self._lock.epoch)
         for folder, pieces, schema in (
             (self._folders.failures, self._failures, FAILURES),
-            (self._folders.captions, self._captions, CAPTIONS),
+            (self._folders.captions, self._captions, self._schema),
         ):
             rows = pa.concat_tables([schema.empty_table(), *pieces])
             if rows.num_rows:
@@ -192,21 +186,22 @@ def _sound(results: pa.Table) -> pa.Table:
         _check(results)
         return results
     except (ValueError, pa.ArrowException):
-        pieces = [RESULTS.empty_table()]
+        pieces = [schema_of(results).empty_table()]
     for index in range(results.num_rows):
         piece = results.slice(index, 1)
         try:
             _check(piece)
             pieces.append(piece)
         except (ValueError, pa.ArrowException) as error:
-            pieces.append(_unwritable(piece.to_pylist()[0], error))
+            pieces.append(_unwritable(piece, error))
     # Blocks may have lost on their way which fields are never null.
     return pa.concat_tables(pieces, promote_options="default")
 
 
 def _check(results: pa.Table) -> None:
     """Raise ValueError or ArrowException where rows do not fit, or name another video."""
-    for name, flatten in (("captions", captions_of), ("failures", failures_of)):
+    (_, kind, _) = schema_of(results).names
+    for name, flatten in ((kind, rows_of), ("failures", failures_of)):
         rows = flatten(results)
         owner = pc.list_parent_indices(results.column(name).combine_chunks())
         expected = results.column("video_id").take(owner)
@@ -214,11 +209,13 @@ def _check(results: pa.Table) -> None:
             raise ValueError("a row carries the id of another video")
 
 
-def _unwritable(result: dict[str, Any], error: Exception) -> pa.Table:
-    rows = [*result["captions"], *result["failures"]]
+def _unwritable(piece: pa.Table, error: Exception) -> pa.Table:
+    (result,) = piece.to_pylist()
+    (_, kind, _) = schema_of(piece).names
+    rows = [*result[kind], *result["failures"]]
 
     def first(name: str, default: Any) -> Any:
-        return next((row[name] for row in rows if row[name] is not None), default)
+        return next((row[name] for row in rows if row.get(name) is not None), default)
 
     failure = FailureRow(
         video_id=result["video_id"],
@@ -234,11 +231,12 @@ def _unwritable(result: dict[str, Any], error: Exception) -> pa.Table:
         segment_start_sec=first("segment_start_sec", None),
         segment_end_sec=first("segment_end_sec", None),
     )
-    return results_table(result["video_id"], failures=[failure])
+    told = {"video_id": result["video_id"], kind: [], "failures": [asdict(failure)]}
+    return pa.Table.from_pylist([told], schema=schema_of(piece))
 
 
 def _rows_per_video(results: pa.Table) -> npt.NDArray[np.int64]:
     total = np.zeros(results.num_rows, dtype=np.int64)
-    for name in ("captions", "failures"):
+    for name in schema_of(results).names[1:]:
         total += pc.list_value_length(results.column(name)).to_numpy()
     return total

@@ -25,6 +25,7 @@ from schemas.budget import Budget
 from schemas.config import DecodeConfig
 from schemas.media import SamplingPlan, StorageOptions
 from schemas.recipe import Recipe
+from schemas.splitting import SplitConfig
 
 _TARGET_BLOCK_BYTES = 1
 """Below the size of any row, so that Ray Data makes each row a block of its own: videos of the
@@ -182,8 +183,39 @@ def _decoded(
     )
 
 
+def split_graph(
+    todo: Sequence[tuple[str, int]],
+    store: TableStore,
+    *,
+    config: SplitConfig,
+    decode: DecodePool,
+    monitor: Any,
+) -> Dataset:
+    """To-do list -> split [CPU actors]; as :func:`caption_graph`."""
+    # The actors' process has OpenCV, which captioning does without.
+    from actors.splitting.splitter import Splitter
+
+    _configure(pool_grows_at=1.0)  # the pool is fixed
+    return _read(todo, store, batch_size=1).map_batches(
+        Splitter,
+        fn_constructor_kwargs={
+            "monitor": monitor,
+            "config": config,
+            "limits": decode.config.limits,
+            "storage": decode.storage,
+            "places": decode.places,
+            "cpu_kind": decode.config.node_resource or "",
+        },
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=decode.config.cpus_per_actor,
+        resources=decode.custom_resources or None,
+        compute=ActorPoolStrategy(size=decode.actors, max_tasks_in_flight_per_actor=2),
+    )
+
+
 def results(graph: Dataset) -> Iterator[pa.Table]:
-    """Run the graph; yield tables of ``schemas.tables.RESULTS`` as they are made."""
+    """Run the graph; yield tables of ``schemas.tables.RESULTS`` or ``SPLITS`` as they are made."""
     for batch in graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from unpacked(batch)
 
@@ -223,16 +255,19 @@ class DecodePool:
 def decode_pool(
     config: DecodeConfig,
     *,
-    engines: EnginePool,
+    engines: EnginePool | None,
     resources: Resources,
     storage: StorageOptions,
     places: Places,
 ) -> DecodePool:
     """Decode actors as configured, else one per CPU of the nodes that are theirs alone, or that
     the engines leave free.
+
+    Args:
+        engines: None for a run without any.
     """
     if config.node_resource is None:
-        free = resources.cpus - engines.replicas * engines.cpus
+        free = resources.cpus - (0 if engines is None else engines.replicas * engines.cpus)
     else:
         free = sum(node.get(config.node_resource, 0.0) for node in resources.nodes)
     return DecodePool(

@@ -32,7 +32,6 @@ from rayjob.output.lock import RunLock
 from rayjob.output.shards import ShardSink
 from rayjob.output.store import TableStore
 from rayjob.output.summary import (
-    Cost,
     RunSummary,
     clear_success,
     exit_code,
@@ -44,7 +43,9 @@ from rayjob.output.timeline import Timeline
 from rayjob.recipes.structured import Structured
 from rayjob.run import graph
 from rayjob.run.arrivals import arriving
-from rayjob.run.prepare import Config, Prepared, prepare
+from rayjob.run.prepare import Prepared, prepare
+from rayjob.run.splitting import prepare_split
+from rayjob.run.work import Config, Work
 from rayjob.settings.redaction import shown_config
 from rayjob.settings.terminal import printable
 from rayjob.watching.health import (
@@ -57,13 +58,14 @@ from rayjob.watching.health import (
 )
 from rayjob.watching.progress import Progress
 from rayjob.watching.pulse import Pulse, dump
-from schemas.config import FuseConfig, JobConfig
+from schemas.config import FuseConfig
 from schemas.errors import ModelError, RayjobError, UsageError
+from schemas.splitting import SplitConfig
 
 logger = logging.getLogger(__name__)
 
-Pools = tuple[EnginePool, graph.DecodePool | None]
-"""Without decoders for a recipe that works on earlier captions."""
+Pools = tuple[EnginePool | None, graph.DecodePool | None]
+"""Without decoders for a recipe that works on earlier captions, without engines for a split."""
 
 _GO_ON = "What was captioned is kept; run the same command again to go on"
 _LAST_WORDS = (
@@ -84,7 +86,7 @@ def run(config: Config, *, console: Console) -> int:
         RayjobError: the run could not account for every input.
     """
     began, started_at = time.monotonic(), time.time()
-    prepared = prepare(config)
+    prepared = prepare_split(config) if isinstance(config, SplitConfig) else prepare(config)
     run_id = config.run_id or datetime.now(UTC).strftime("run-%Y%m%dT%H%M%SZ")
     with contextlib.ExitStack() as stack:
         guard = stack.enter_context(Guard(last_words=_LAST_WORDS))
@@ -133,7 +135,8 @@ def run(config: Config, *, console: Console) -> int:
             write_success(prepared.store, run_id, counting, guard=lock.check)
             if todo.todo:
                 write_output_card(prepared.store)
-            export(prepared)
+            if isinstance(prepared, Prepared):
+                export(prepared)
         except ModelError:
             raise  # by the engines, before they did anything
         except UsageError as error:
@@ -179,7 +182,7 @@ def _discarding_todo(store: TableStore, lock: RunLock) -> Iterator[None]:
 
 
 def _check_accounted(
-    prepared: Prepared, todo: TodoList, sink: ShardSink, run_id: str, counting: Commit
+    prepared: Work, todo: TodoList, sink: ShardSink, run_id: str, counting: Commit
 ) -> None:
     """Count the to-do list against the tables; RayjobError where a video is in neither."""
     if not todo.todo:
@@ -193,7 +196,7 @@ def _check_accounted(
         )
 
 
-def _pools(prepared: Prepared) -> Pools:
+def _pools(prepared: Work) -> Pools:
     """Connect to Ray and see what fits; ConfigError where the run does not."""
     resources = cluster.connect()
     engines = prepared.engines(resources)
@@ -201,7 +204,7 @@ def _pools(prepared: Prepared) -> Pools:
 
 
 def _work(
-    prepared: Prepared,
+    prepared: Work,
     todo: TodoList,
     sink: ShardSink,
     pools: Pools,
@@ -222,32 +225,23 @@ def _work(
         for it to its end, 0 where the engines ran on CPUs.
     """
     began = time.monotonic()
-    pool, decode = pools
+    pool, _ = pools
     health = prepared.config.health
-    gpus = pool.total_gpus if pool.settings.on_gpu else 0.0
-    logger.info("%s to do, with %s", counted(todo.todo, "video"), pool.describe())
+    gpus = pool.total_gpus if pool is not None and pool.settings.on_gpu else 0.0
+    logger.info("%s to do, with %s", counted(todo.todo, "video"), prepared.describe(*pools))
     # No CPU of its own, so that it always finds a place; and on the driver's node, so that
     # what it knows outlives any worker node.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor: Any = ray.remote(Monitor)
     monitor = actor.options(num_cpus=0, max_restarts=-1, scheduling_strategy=here).remote()
-    dataset = graph.caption_graph(
-        todo.row_groups(),
-        prepared.store,
-        videos=todo.todo,
-        recipe=prepared.recipe,
-        pool=pool,
-        decode=decode,
-        monitor=monitor,
-        patience=health.engine_silent_sec,
-    )
+    dataset = prepared.graph(todo.row_groups(), *pools, videos=todo.todo, monitor=monitor)
     snapshot, arrived, silent_sec = Snapshot(), 0, 0.0
     quarantine = Quarantine()
     timeline = Timeline(prepared.store, run_id)
     try:
         with (
-            Progress(console, todo=todo.todo) as progress,
-            contextlib.closing(arriving(graph.results(dataset))) as arrivals,
+            Progress(console, todo=todo.todo, engines=pool is not None) as progress,
+            contextlib.closing(arriving(prepared.results(dataset))) as arrivals,
         ):
             for arrival in arrivals:
                 if isinstance(arrival, pa.Table):
@@ -304,7 +298,7 @@ def _check_refusal(snapshot: Snapshot) -> None:
 
 
 def _silent_limit(config: Config) -> float:
-    decode_sec = config.decode.limits.wall_seconds if isinstance(config, JobConfig) else 0.0
+    decode_sec = 0.0 if isinstance(config, FuseConfig) else config.decode.limits.wall_seconds
     return silent_limit(config.health, decode_sec=decode_sec)
 
 
@@ -313,7 +307,7 @@ def _summary(
     todo: TodoList,
     counts: Counts,
     snapshot: Snapshot,
-    prepared: Prepared,
+    prepared: Work,
     *,
     gpu_sec: float,
     wall_sec: float,
@@ -324,8 +318,7 @@ def _summary(
     return RunSummary(
         **counts.model_dump(),
         run_id=run_id,
-        prompt_hash=prepared.recipe.prompt_hash,
-        prompt_source=prepared.recipe.prompt_source,
+        **prepared.prompts(),
         videos_in=todo.total,
         manifest_rows=todo.manifest_rows,
         inputs_repeated=todo.repeated,
@@ -342,15 +335,7 @@ def _summary(
         engine_busy_fraction=busy_fraction(engines),
         engine_mean_running=mean_running(engines),
         refused_layers=dict(snapshot.refused_layers),
-        cost=Cost.of(
-            gpu_sec=gpu_sec,
-            price_per_gpu_hour=prepared.config.price_per_gpu_hour,
-            # Of every answer, those of failed videos included.
-            tokens=prepared.config.engine.endpoint.money(
-                prompt_tokens=sum(each.prompt_tokens for each in engines),
-                output_tokens=sum(each.output_tokens for each in engines),
-            ),
-        ),
+        cost=prepared.cost(gpu_sec, engines),
     )
 
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from ray.data import Dataset
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from actors.engine.stats import EngineStats
 from actors.storage.uris import local_path
 from rayjob.capacity import cluster
 from rayjob.capacity.budget import recipe_budget, recipe_script
 from rayjob.capacity.engine_spec import recipe_engine
 from rayjob.capacity.model_files import check_model, model_revision
 from rayjob.capacity.pool import EnginePool, engine_pool
-from rayjob.counts import counted
-from rayjob.ids import Earlier
 from rayjob.inputs.columns import Listed
 from rayjob.inputs.earlier_captions import iter_material
 from rayjob.inputs.lengths import evenly
@@ -33,33 +33,27 @@ from rayjob.inputs.todo import TodoList, plan_todo
 from rayjob.output.layout import ResultTables
 from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
+from rayjob.output.summary import Cost
 from rayjob.recipes import find_recipe
 from rayjob.recipes.base import BaseRecipe
-from rayjob.run import graph
+from rayjob.run.graph import DecodePool, caption_graph, decode_pool
+from rayjob.run.work import CaptionConfig, Work
 from rayjob.settings.terminal import printable
 from schemas.config import EngineConfig, FuseConfig, JobConfig
 from schemas.errors import ConfigError, ModelError
 
-Config = JobConfig | FuseConfig
-
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """A run that could start.
+class Prepared(Work):
+    """A run that captions or fuses, and could start.
 
     Attributes:
         config: with the plan that the recipe settled on.
-        name: of the captioning, by default its recipe's.
-        settings_hash: 16 hex digits that stand for all that decides a caption.
+        name: by default its recipe's.
     """
 
-    config: Config
-    name: str
+    config: CaptionConfig
     recipe: BaseRecipe
-    settings_hash: str
-    store: TableStore
-    tables: ResultTables
-    ledger: Ledger
 
     def inputs(self) -> Iterable[Input]:
         """List what the run is about, done or not: videos, or videos with their captions.
@@ -79,54 +73,6 @@ class Prepared:
             return self.inputs()
         return iter_listed(config.input, source=config.source, storage=config.storage)
 
-    def earlier(self) -> Earlier:
-        """What earlier runs did, read from the tables.
-
-        Raises:
-            ConfigError: they did it with other settings, and the configuration does not say what
-                is to become of that.
-            UsageError: a table cannot be read.
-        """
-        config = self.config
-        earlier = self.ledger.load(
-            retry_failed=config.retry_failed,
-            settings_hash=self.settings_hash,
-            replace=config.replace,
-        )
-        if earlier.other_settings and not config.mixed:
-            held = counted(earlier.other_settings, "video")
-            raise ConfigError(
-                f"{self.store.url} holds, under the name {self.name}, the results of {held} that "
-                "were made with other settings than this run's (model, prompts, sampling plan, "
-                "generation, options or rules). Choose another --name to keep both side by side, "
-                "--replace to do those videos again, or --mixed to leave them as they are and go "
-                "on beside them"
-            )
-        return earlier
-
-    def notes(self, earlier: Earlier, todo: TodoList) -> Iterator[str]:
-        """What a person should know before the run starts."""
-        if earlier.unknown_settings:
-            yield (
-                f"{counted(earlier.unknown_settings, 'video')} done with settings that were not "
-                "recorded; --replace does them again with the present ones"
-            )
-        if todo.repeated:
-            yield (
-                f"{counted(todo.repeated, 'input')} listed again, such as "
-                f"{todo.repeated_example}; each counts once"
-            )
-        if todo.changed and not self.config.retake_changed:
-            yield (
-                f"{counted(todo.changed, 'input')} changed since captioned; "
-                "--retake-changed takes them again"
-            )
-        if todo.moved:
-            yield (
-                f"{counted(todo.moved, 'input')} done under another uri, such as "
-                f"{todo.moved_example}; they are not captioned again"
-            )
-
     def engines(self, resources: cluster.Resources) -> EnginePool:
         """The pool of engines on a cluster.
 
@@ -140,12 +86,12 @@ class Prepared:
         return engine_pool(spec, resources, decode=decode, budget=budget, script=script)
 
     def decoders(
-        self, resources: cluster.Resources, engines: EnginePool
-    ) -> graph.DecodePool | None:
+        self, resources: cluster.Resources, engines: EnginePool | None
+    ) -> DecodePool | None:
         """The pool of decode actors; None where there is nothing to decode."""
         if not isinstance(self.config, JobConfig):
             return None
-        return graph.decode_pool(
+        return decode_pool(
             self.config.decode,
             engines=engines,
             resources=resources,
@@ -153,8 +99,53 @@ class Prepared:
             places=places_of(self.config.input, self.config.storage),
         )
 
+    def graph(
+        self,
+        todo: Sequence[tuple[str, int]],
+        pool: EnginePool | None,
+        decode: DecodePool | None,
+        *,
+        videos: int,
+        monitor: Any,
+    ) -> Dataset:
+        """As :func:`rayjob.run.graph.caption_graph`."""
+        assert pool is not None
+        return caption_graph(
+            todo,
+            self.store,
+            videos=videos,
+            recipe=self.recipe,
+            pool=pool,
+            decode=decode,
+            monitor=monitor,
+            patience=self.config.health.engine_silent_sec,
+        )
 
-def prepare(config: Config) -> Prepared:
+    def describe(self, pool: EnginePool | None, decode: DecodePool | None) -> str:
+        """The pool of engines, for a person."""
+        assert pool is not None
+        return pool.describe()
+
+    def prompts(self) -> dict[str, Any]:
+        """What the summary tells of them."""
+        return {
+            "prompt_hash": self.recipe.prompt_hash,
+            "prompt_source": self.recipe.prompt_source,
+        }
+
+    def cost(self, gpu_sec: float, engines: Sequence[EngineStats]) -> Cost:
+        """Of GPUs, and of every answer, those of failed videos included."""
+        return Cost.of(
+            gpu_sec=gpu_sec,
+            price_per_gpu_hour=self.config.price_per_gpu_hour,
+            tokens=self.config.engine.endpoint.money(
+                prompt_tokens=sum(each.prompt_tokens for each in engines),
+                output_tokens=sum(each.output_tokens for each in engines),
+            ),
+        )
+
+
+def prepare(config: CaptionConfig) -> Prepared:
     """Check recipe, local inputs, model and output, in this order: what is nearest at first.
 
     Raises:
@@ -199,7 +190,9 @@ def prepare(config: Config) -> Prepared:
     )
 
 
-def _inputs(config: Config, places: Sequence[str], kind: type[BaseRecipe]) -> Iterable[Input]:
+def _inputs(
+    config: CaptionConfig, places: Sequence[str], kind: type[BaseRecipe]
+) -> Iterable[Input]:
     if isinstance(config, FuseConfig):
         return iter_material(places, recipe=_source(config, kind), storage=config.storage)
     return iter_inputs(places, source=config.source, storage=config.storage)
@@ -210,7 +203,7 @@ def _source(config: FuseConfig, kind: type[BaseRecipe]) -> str:
     return config.source_recipe or kind.source_recipe
 
 
-def _settings_hash(config: Config, recipe: BaseRecipe) -> str:
+def _settings_hash(config: CaptionConfig, recipe: BaseRecipe) -> str:
     """See :attr:`Prepared.settings_hash`. How many engines there are, how they batch and what is
     taken of the inputs does not count.
     """
@@ -300,7 +293,7 @@ class Plan:
         console.print(table, highlight=False, soft_wrap=True)
 
 
-def plan(config: Config) -> Plan:
+def plan(config: CaptionConfig) -> Plan:
     """What :func:`rayjob.run.job.run` would do; reads inputs and output, starts nothing.
 
     Raises:

@@ -21,7 +21,7 @@ from actors.monitor import Snapshot
 from rayjob.counts import counted
 from schemas.config import HealthConfig
 from schemas.errors import DOUBTFUL
-from schemas.tables import RESULTS
+from schemas.tables import RESULTS, schema_of
 
 
 @dataclass(kw_only=True)
@@ -75,7 +75,7 @@ class Quarantine:
     def _streak_of(self, results: pa.Table, index: int) -> Streak | None:
         failures = results.column("failures")[index].as_py()
         # Where there are captions too, the engine has answered.
-        if not failures or len(results.column("captions")[index]):
+        if not failures or len(results.column(schema_of(results).names[1])[index]):
             return None
         first = failures[0]
         if first["cause"] not in DOUBTFUL:
@@ -92,10 +92,12 @@ class Quarantine:
 
 
 def _joined(streaks: Iterable[Streak]) -> pa.Table:
-    tables = [RESULTS.empty_table()]
+    tables = list[pa.Table]()
     for streak in streaks:
         tables += streak.held
         streak.held = []
+    if not tables:
+        return RESULTS.empty_table()
     return pa.concat_tables(tables, promote_options="default")
 
 

@@ -25,10 +25,12 @@ class Progress:
     Args:
         console: where to; its ``is_terminal`` decides.
         todo: videos of the run.
+        engines: whether it has any.
     """
 
-    def __init__(self, console: Console, *, todo: int) -> None:
+    def __init__(self, console: Console, *, todo: int, engines: bool = True) -> None:
         self._todo = todo
+        self._has_engines = engines
         self._started = time.monotonic()
         self._first_result: float | None = None
         self._live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
@@ -69,7 +71,7 @@ class Progress:
                 f"{counted(snapshot.running, 'request')} running",
                 f"{(snapshot.tokens - before) / max(now - since, 0.001):.0f} tokens/s",
             ]
-        else:
+        elif self._has_engines:
             parts.append("starting the engine")
         if rate:
             parts += [pace(rate), f"{clock((self._todo - counts.videos) / rate)} left"]
@@ -86,14 +88,14 @@ class Progress:
         decoded, left = snapshot.received, self._todo - counts.videos
         table.add_row("decode", f"{decoded} of {self._todo}", "", clock(now - self._started))
         table.add_row(
-            "caption",
+            "caption" if self._has_engines else "split",
             f"{counts.videos_captioned} done, {snapshot.running} in flight"
-            if snapshot.engines
+            if snapshot.engines or not self._has_engines
             else "starting the engine ...",
             pace(rate),
             f"{counts.videos_failed} failed" if counts.videos_failed else "",
         )
-        table.add_row("write", f"{counts.captions} written", "", f"{left} left")
+        table.add_row("write", f"{counts.captions + counts.segments} written", "", f"{left} left")
         if rate and left:
             table.add_row("", "", "", f"about {clock(left / rate)} to go")
         return table

@@ -57,7 +57,7 @@ def test_a_graph_ends_with_the_loop_over_it(local_ray: None) -> None:
     """Ray Data's threads would else ask for Ray when it has shut down, and that ends a process with
     an exit code of Ray's own."""
     before = set(threading.enumerate())
-    graph._configure()
+    graph._configure(pool_grows_at=1.0)
     waiting = ray.data.range(4).map_batches(
         _NeverReady, batch_size=1, compute=ray.data.ActorPoolStrategy(size=1)
     )

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from rayjob.settings.loading import read_config
-from schemas.config import FuseConfig, JobConfig, NightConfig, RunConfig
+from schemas.config import CaptioningConfig, FuseConfig, JobConfig, NightConfig
 from schemas.errors import ConfigError
 
 BASE = {"input": ["videos/"], "output": "out"}
@@ -40,7 +40,7 @@ def test_later_sources_win(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [JobConfig, NightConfig, FuseConfig])
 def test_the_name_alone_is_the_short_form_of_a_recipe(
     tmp_path: Path,
-    kind: type[RunConfig],
+    kind: type[CaptioningConfig],
     text: str,
     assignments: list[str],
     flags: dict[str, object],

@@ -6,8 +6,8 @@ from collections import Counter
 
 import numpy as np
 
-from rayjob.hashing import digests
 from rayjob.ids import IdMap, has_changed, has_moved, stamps
+from rayjob.ids.hashing import digests
 
 
 def test_stamps_tell_moved_from_changed() -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.storage.uris import public_uri
-from rayjob.hashing import digests
+from rayjob.ids.hashing import digests
 
 _RECENT = 1 << 16
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pyarrow as pa
 
-from rayjob.hashing import digests
+from rayjob.ids.hashing import digests
 
 TEXTS = [
     "", "\0", "a", "a\0", "a\0\0\0", "b", "ab", "é", "s3://bucket/a.mp4", "s3://bucket/b.mp4",
@@ -38,6 +38,6 @@ def test_a_hash_depends_on_the_text_alone() -> None:
 
 
 def test_nobody_can_know_them_beforehand() -> None:
-    code = "from rayjob.hashing import digests; print(digests(['a']))"
+    code = "from rayjob.ids.hashing import digests; print(digests(['a']))"
     said = {subprocess.check_output([sys.executable, "-c", code]) for _ in range(2)}
     assert len(said) == 2

@@ -1,0 +1,83 @@
+"""Configuration of a split: where videos are cut, and which of the pieces are kept."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat, field_validator, model_validator
+
+from schemas.config import INPUT, DecodeConfig, RunConfig, RunId, SourceConfig
+from schemas.settings import Flag, Settings
+
+SCORES = (
+    "cut_score", "motion", "sharpness", "luminance", "black", "still", "text_area", "audio_rms",
+)  # fmt: skip
+"""Columns of ``segments`` that a filter may be about."""
+
+
+class Range(Settings):
+    """What a score has to be. A score that is not known passes."""
+
+    min: float | None = None
+    """Least."""
+    max: float | None = None
+    """Most."""
+
+    def refusal(self, name: str, score: float | None) -> str | None:
+        """Why a score does not pass; None where it does."""
+        if score is None:
+            return None
+        if self.min is not None and score < self.min:
+            return f"{name} {score:.3g} is below {self.min:g}"
+        if self.max is not None and score > self.max:
+            return f"{name} {score:.3g} is above {self.max:g}"
+        return None
+
+
+class CutConfig(Settings):
+    """How cuts are found: PySceneDetect's AdaptiveDetector on the frames around each change."""
+
+    fps: PositiveFloat = 5.0
+    """Frames per second that are looked at where nothing changes, and that scores are made of."""
+    change: PositiveFloat = 4.0
+    """Mean difference of two of them, of 255, above which every frame between them is looked at."""
+    ratio: PositiveFloat = 3.0
+    """A cut differs so many times more from the frame before than the frames around it do."""
+    content: PositiveFloat = 15.0
+    """Least difference at a cut, in hue, saturation and brightness, of 255."""
+    flash_sec: PositiveFloat = 0.5
+    """A picture that is back after so long, in seconds, was not cut away from: a flash."""
+
+
+class SplitConfig(RunConfig):
+    """Everything a run of ``rayjob split`` needs."""
+
+    input: Annotated[tuple[str, ...], INPUT] = Field(min_length=1)
+    """A file, folder, glob, s3:// prefix or manifest (.csv .tsv .json .jsonl .parquet .txt)."""
+    name: Annotated[RunId, Flag("--name")] = "split"
+    """Name of the split, for several side by side: the partition that its tables have."""
+    min_sec: Annotated[PositiveFloat, Flag("--min-sec")] = 1.0
+    """Shortest segment that is kept, in seconds."""
+    max_sec: Annotated[PositiveFloat, Flag("--max-sec")] = 60.0
+    """Longest segment, in seconds; what is longer between two cuts is divided evenly."""
+    cuts: CutConfig = CutConfig()
+    filters: dict[str, Range] = Field(default_factory=dict)
+    """What scores have to be, such as {black: {max: 0.5}, motion: {min: 0.005}}."""
+    duplicate_bits: int | None = Field(default=8, ge=0, le=20)
+    """Bits of 64 in which each of three frames of a segment may differ from those of another
+    video's segment that it is a duplicate of; null does not look for duplicates."""
+    decode: DecodeConfig = DecodeConfig()
+    source: SourceConfig = SourceConfig()
+
+    @field_validator("filters")
+    @classmethod
+    def _are_scores(cls, value: dict[str, Range]) -> dict[str, Range]:
+        if unknown := sorted(set(value) - set(SCORES)):
+            raise ValueError(f"no score is named {unknown[0]}; there are {', '.join(SCORES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> SplitConfig:
+        if self.min_sec > self.max_sec / 2:
+            raise ValueError("max_sec is at least twice min_sec")
+        return self
