@@ -213,11 +213,13 @@ def _settings_hash(config: CaptionConfig, recipe: BaseRecipe) -> str:
             del options[name]  # its text stands in ``prompts``
         elif name.endswith("_file") and os.path.exists(path):
             options[name] = _content_hash(Path(path))
+    is_folder = os.path.isdir(recipe.model)
     known = {
         "recipe": recipe.name,
         "source": _source(config, type(recipe)) if isinstance(config, FuseConfig) else None,
-        # The same folder, wherever the command was started.
-        "model": os.path.realpath(recipe.model) if os.path.isdir(recipe.model) else recipe.model,
+        # A folder's revision tells what is in it. Where it lies may differ from run to run: a
+        # submitted job has its working directory in another place each time.
+        "model": recipe.model if config.engine.revision or not is_folder else None,
         "model_revision": recipe.model_revision,
         "processor": config.engine.mm_processor_kwargs,
         **_shown_elsewhere(config.engine),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,17 @@ def test_the_same_settings_go_on(tmp_path: Path) -> None:
     planned = plan(config_of(tmp_path))
     assert (planned.todo.todo, planned.todo.skipped, planned.todo.replaced) == (1, 1, 0)
     assert not list(same.notes(same.earlier(), planned.todo))
+
+
+def test_a_model_is_what_its_folder_holds(tmp_path: Path) -> None:
+    """A submitted job has its working directory in another place each time."""
+    before = prepared(tmp_path).settings_hash
+    moved = shutil.copytree(ROOT / "models/tiny-omni", tmp_path / "session-2/model")
+    flags = {"engine.model": str(moved)}
+    assert prepared(tmp_path, **flags).settings_hash == before
+    with open(moved / "model.safetensors", "r+b") as weights:
+        weights.write(bytes(100))
+    assert prepared(tmp_path, **flags).settings_hash != before
 
 
 def test_settings_that_were_not_recorded_are_noted(tmp_path: Path) -> None:

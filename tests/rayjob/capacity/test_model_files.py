@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,17 @@ def test_revision_of_a_folder_follows_its_files(model: str) -> None:
     before = model_revision(model, None, STORAGE)
     assert before is not None and len(before) == 16
     assert model_revision(model, "r2", STORAGE) == "r2"
-    (Path(model) / "model.safetensors").write_bytes(b"other weights")
-    assert model_revision(model, None, STORAGE) != before
+    moved = Path(model).rename(Path(model).with_name("moved"))
+    assert model_revision(str(moved), None, STORAGE) == before
+    weights = moved / "model.safetensors"
+    seen = {before}
+    # Trained further, with the sizes as they were; and another file.
+    whole = random.Random(1).randbytes(1 << 20)
+    trained = whole[: 1 << 19] + random.Random(2).randbytes(1 << 18) + whole[-(1 << 18) :]
+    for content in (whole, trained, b"other weights"):
+        weights.write_bytes(content)
+        seen.add(model_revision(str(moved), None, STORAGE))
+    assert len(seen) == 4
 
 
 def test_a_model_in_a_storage_is_the_one_in_the_folder(stored: str) -> None:
