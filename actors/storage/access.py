@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
 from actors.storage.archives import Member
@@ -96,7 +96,7 @@ def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) 
         if scheme in WEB_SCHEMES:
             size, read = WebClient(scheme, options).open(uri, deadline=deadline)
         else:
-            client = s3_client(options) if scheme in S3_SCHEMES else Client(scheme, options)
+            client = client_of(scheme, options)
             try:
                 size, version = client.head(uri, deadline=deadline)
             except NotFoundError:
@@ -147,6 +147,17 @@ def _open_member(member: Member, file: StoredFile) -> StoredFile:
         version=file.version,
         deadline=file.deadline,
     )
+
+
+def client_of(scheme: str, options: StorageOptions) -> Client:
+    """The client of this process for addresses of a scheme that is neither local nor of the web."""
+    return s3_client(options) if scheme in S3_SCHEMES else driver_client(scheme, options)
+
+
+@lru_cache(maxsize=8)
+def driver_client(scheme: str, options: StorageOptions) -> Client:
+    """The client of this process for a storage that its fsspec driver alone knows."""
+    return Client(scheme, options)
 
 
 def _read(

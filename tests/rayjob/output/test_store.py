@@ -15,7 +15,7 @@ from tests.support.outputs import open_store
 @pytest.mark.parametrize(
     "root",
     [
-        "gs://bucket/out", "hdfs://host/out", "https://me:hushhush@host/out", "s3:/bucket/out",
+        "hf://datasets/me/out", "hdfs://host/out", "https://me:hushhush@host/out", "s3:/bucket/out",
         "file:/data", "s3://", "s3://Not a bucket/out",
     ],
 )  # fmt: skip
