@@ -101,12 +101,15 @@ class TableStore:
         if path is not None:
             self.root = os.path.abspath(os.path.expanduser(path))
             return
-        try:
-            # A bucket and a key, or on Azure a container and a name.
-            at = S3Address.parse(f"s3://{text.partition('://')[2]}")
-        except OpenError as error:
-            raise ConfigError(f"the output cannot be used: {error}") from None
-        self.root = f"{at.bucket}/{at.key}".strip("/")
+        if scheme in S3_SCHEMES:
+            try:
+                at = S3Address.parse(text)
+            except OpenError as error:
+                raise ConfigError(f"the output cannot be used: {error}") from None
+            text = f"s3://{at.bucket}/{at.key}"
+        self.root = text.partition("://")[2].strip("/")
+        if not self.root:
+            raise ConfigError(f"the output {text} names no bucket; write {scheme}://bucket/prefix")
         self._scheme = "s3" if scheme in S3_SCHEMES else scheme
 
     @property
