@@ -296,7 +296,7 @@ class RunConfig(Settings):
     input: Annotated[tuple[str, ...], INPUT] = Field(min_length=1)
     """What the run works on."""
     output: Annotated[str, OUTPUT] = Field(min_length=1)
-    """Folder or s3:// prefix."""
+    """Folder, or s3://, gs:// or az:// prefix."""
     name: Annotated[RunId | None, Flag("--name"), Unset("the recipe's")] = None
     """Name of the captioning, for several side by side: the partition that its tables have."""
     replace: Annotated[bool, Flag("--replace")] = False
@@ -380,7 +380,7 @@ class FuseConfig(CaptioningConfig):
     input: Annotated[tuple[str, ...], INPUT] = Field(min_length=1)
     """Output of a captioning job, or a CSV of SkyCaptioner (path, structural_caption)."""
     output: Annotated[str, OUTPUT, Unset("the first input's, but for a CSV")] = Field(min_length=1)
-    """Folder or s3:// prefix."""
+    """Folder, or s3://, gs:// or az:// prefix."""
     recipe: TaskConfig = TaskConfig()
     source_recipe: Annotated[
         str | None, Flag("--source-recipe"), Unset("what the task is made for")

@@ -8,7 +8,7 @@ gateway_bucket            a new bucket on it
 moto_url (session)        endpoint URL of a moto server, which accepts any credentials
 moto_bucket               a new bucket on it
 fault_proxy               starts a :class:`tests.support.fault_proxy.FaultProxy` in front of a URL
-new_clients               S3 clients with the credentials of this test's environment
+new_clients               storage clients with the credentials of this test's environment
 local_ray (session)       Ray on this machine, two CPUs
 ========================  =========================================================
 """
@@ -24,6 +24,7 @@ from typing import Any
 import boto3
 import pytest
 
+from actors.storage.access import driver_client
 from actors.storage.s3 import s3_client
 from tests.support import services
 from tests.support.fault_proxy import FaultProxy
@@ -84,10 +85,12 @@ def fault_proxy() -> Iterator[Callable[..., FaultProxy]]:
 
 @pytest.fixture
 def new_clients() -> Iterator[None]:
-    """Clients of S3 that read the credentials of this test, and are forgotten after it."""
-    s3_client.cache_clear()
+    """Clients that read the credentials of this test, and are forgotten after it."""
+    for each in (s3_client, driver_client):
+        each.cache_clear()
     yield
-    s3_client.cache_clear()
+    for each in (s3_client, driver_client):
+        each.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
 from actors.storage.archives import Member
@@ -49,12 +49,6 @@ class StoredFile:
     def fetch(self, start: int, stop: int) -> bytes:
         """The bytes of a range. Raises as :func:`open_file` does."""
         return self.read(start, stop, self.deadline)
-
-
-def client_of(uri: str, options: StorageOptions) -> Client:
-    """The client of an address that is neither local nor on the web."""
-    scheme = scheme_of(uri)
-    return s3_client(options) if scheme in S3_SCHEMES else Client(scheme, options)
 
 
 def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) -> StoredFile:
@@ -102,7 +96,7 @@ def open_file(uri: str, options: StorageOptions, *, deadline: float = math.inf) 
         if scheme in WEB_SCHEMES:
             size, read = WebClient(scheme, options).open(uri, deadline=deadline)
         else:
-            client = client_of(uri, options)
+            client = client_of(scheme, options)
             try:
                 size, version = client.head(uri, deadline=deadline)
             except NotFoundError:
@@ -153,6 +147,17 @@ def _open_member(member: Member, file: StoredFile) -> StoredFile:
         version=file.version,
         deadline=file.deadline,
     )
+
+
+def client_of(scheme: str, options: StorageOptions) -> Client:
+    """The client of this process for addresses of a scheme that is neither local nor of the web."""
+    return s3_client(options) if scheme in S3_SCHEMES else driver_client(scheme, options)
+
+
+@lru_cache(maxsize=8)
+def driver_client(scheme: str, options: StorageOptions) -> Client:
+    """The client of this process for a storage that its fsspec driver alone knows."""
+    return Client(scheme, options)
 
 
 def _read(

@@ -5,6 +5,7 @@ of errors, whoever asks.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import math
@@ -12,14 +13,15 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem, get_loop, sync
 
-from actors.storage.errors import explained
-from actors.storage.uris import display_uri, without_secrets
+from actors.storage.errors import explained, service_answer
+from actors.storage.uris import OBJECT_SCHEMES, display_uri, without_secrets
 from schemas.errors import NotFoundError, OpenError, ReplacedError, StorageUnavailableError
 from schemas.media import StorageOptions
 
@@ -38,6 +40,22 @@ class Head(NamedTuple):
     version: str | None = None
 
 
+class StoredObject(NamedTuple):
+    """An object of a listing.
+
+    Attributes:
+        uri: its address.
+        size: in bytes.
+        modified: by the storage's clock, in seconds since 1970; 0.0 where that is not told.
+        version: of its content, None where that is not told.
+    """
+
+    uri: str
+    size: int
+    modified: float
+    version: str | None
+
+
 class Client:
     """The objects of one storage, reached by its fsspec driver.
 
@@ -50,6 +68,9 @@ class Client:
         scheme: of its addresses.
         options: how to reach it.
     """
+
+    _knows_conditions = True
+    """Until the server answers that it does not implement them."""
 
     def __init__(self, scheme: str, options: StorageOptions) -> None:
         self.scheme = scheme
@@ -76,30 +97,79 @@ class Client:
         return self._request(uri, lambda: self._range(uri, start, stop, version), deadline=deadline)
 
     def read_whole(self, uri: str) -> bytes:
-        """All bytes of an object, of one version; begins anew where another replaces it."""
+        """All bytes of an object, of one version."""
+        return self._request(uri, lambda: self._whole(uri))
 
-        async def whole() -> bytes:
-            while True:
-                size, version = await self._head(uri)
-                try:
-                    return await self._range(uri, 0, size, version) if size else b""
-                except Exception as error:
-                    if not isinstance(explained(error, ""), ReplacedError):
-                        raise
+    def below(self, uri: str) -> list[StoredObject]:
+        """All files below a prefix, or the one of this name, in the order of their bytes."""
 
-        return self._request(uri, whole)
-
-    def files(self, uri: str) -> list[str]:
-        """Addresses of all files below a prefix, or of the one of this name, in the order of their
-        bytes.
-        """
-
-        async def found() -> list[str]:
-            path = self.filesystem._strip_protocol(uri)
-            names = await self.filesystem._find(path)
-            return sorted(map(self.filesystem.unstrip_protocol, names), key=os.fsencode)
+        async def found() -> list[StoredObject]:
+            files = await self.filesystem._find(self._path(uri), detail=True)
+            if not isinstance(files, dict):  # Azure's driver, where this is a file
+                files = {name: await self.filesystem._info(name) for name in files}
+            objects = (
+                StoredObject(
+                    f"{self.scheme}://{name}",
+                    int(told.get("size") or 0),
+                    _modified(told),
+                    _version(told),
+                )
+                for name, told in files.items()
+            )
+            return sorted(objects, key=lambda each: os.fsencode(each.uri))
 
         return self._request(uri, found, is_bounded=False)
+
+    def write(
+        self,
+        uri: str,
+        data: bytes,
+        *,
+        guard: Callable[[], None] | None = None,
+        once: bool = False,
+    ) -> None:
+        """Make or replace an object.
+
+        Args:
+            guard: called right before every attempt; what it raises ends the write.
+            once: replace none, where the server knows such a condition.
+
+        Raises:
+            FileExistsError: there is one that was not to be replaced; also after an attempt
+                that succeeded although its answer was lost.
+        """
+
+        async def put() -> None:
+            if once and self._knows_conditions:
+                try:
+                    await self.filesystem._pipe_file(self._path(uri), data, mode="create")
+                    return
+                except FileExistsError as error:
+                    raise ReplacedError(f"{error}") from None
+                except Exception as error:
+                    if (service_answer(error) or ("", 0))[1] != 501:
+                        raise
+                    self._knows_conditions = False
+            await self.filesystem._pipe_file(self._path(uri), data)
+
+        try:
+            self._request(uri, put, before=guard, is_bounded=False)
+        except ReplacedError:
+            raise FileExistsError(f"{display_uri(uri)} is there already") from None
+
+    def upload(self, uri: str, path: str) -> None:
+        """Make or replace an object from a local file."""
+        self._request(
+            uri, lambda: self.filesystem._put_file(path, self._path(uri)), is_bounded=False
+        )
+
+    def delete(self, uri: str) -> None:
+        """Delete an object; one that is not there is not an error."""
+        with contextlib.suppress(NotFoundError):
+            self._request(uri, lambda: self._delete(uri))
+
+    def abort_uploads(self, prefix: str) -> None:
+        """End the uploads in parts below a prefix that nobody completed, where there are such."""
 
     def _request(
         self,
@@ -157,7 +227,13 @@ class Client:
     # ---- how this storage does it
 
     def _driver_options(self) -> dict[str, Any]:
-        return {}
+        if self.scheme not in OBJECT_SCHEMES:
+            return {}
+        return {"use_listings_cache": False, "skip_instance_cache": True}
+
+    def _path(self, uri: str) -> str:
+        """The address as the driver names it."""
+        return str(self.filesystem._strip_protocol(uri))
 
     @cached_property
     def filesystem(self) -> AsyncFileSystem:
@@ -173,13 +249,29 @@ class Client:
         return found if found.async_impl else AsyncFileSystemWrapper(found, asynchronous=False)
 
     async def _head(self, uri: str) -> Head:
-        info: dict[str, Any] = await self.filesystem._info(self.filesystem._strip_protocol(uri))
+        info: dict[str, Any] = await self.filesystem._info(self._path(uri))
         if info.get("type") == "directory":
             raise NotFoundError(f"{display_uri(uri)} is a folder, not a file")
         if info.get("size") is None:
             raise OpenError(f"the storage does not tell the size of {display_uri(uri)}")
-        return Head(int(info["size"]))
+        return Head(int(info["size"]), _version(info))
 
     async def _get(self, uri: str, start: int, stop: int, _version: str | None) -> bytes:
-        path = self.filesystem._strip_protocol(uri)
-        return bytes(await self.filesystem._cat_file(path, start=start, end=stop))
+        return bytes(await self.filesystem._cat_file(self._path(uri), start=start, end=stop))
+
+    async def _whole(self, uri: str) -> bytes:
+        return bytes(await self.filesystem._cat_file(self._path(uri)))
+
+    async def _delete(self, uri: str) -> None:
+        await self.filesystem._rm_file(self._path(uri))
+
+
+def _version(told: dict[str, Any]) -> str | None:
+    """The version of an object's content, by what a driver tells of it."""
+    return str(told.get("etag") or "").strip('"') or None
+
+
+def _modified(told: dict[str, Any]) -> float:
+    """When an object was written, by what a driver tells of it."""
+    at = told.get("mtime") or told.get("last_modified")
+    return at.timestamp() if isinstance(at, datetime) else 0.0

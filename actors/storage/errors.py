@@ -6,7 +6,7 @@ Classes of drivers are recognised by name, so that nothing is imported that a jo
 from __future__ import annotations
 
 from actors.storage.places import PrivateAddressError, refused
-from actors.storage.uris import without_secrets
+from actors.storage.uris import S3_SCHEMES, scheme_of, without_secrets
 from schemas.errors import (
     AccessDeniedError,
     CredentialsError,
@@ -62,6 +62,8 @@ def explained(error: Exception, shown: str) -> OpenError:
     kinds = {kind.__name__ for link in chain for kind in type(link).__mro__}
     if kinds & {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}:
         return CredentialsError(f"no credentials for {shown}: {_described(error)}; {_CREDENTIALS}")
+    if kinds & {"GoogleAuthError", "ClientAuthenticationError"}:
+        return CredentialsError(f"no valid credentials for {shown}: {_described(error)}")
     if kinds & {"HTTPClientError", "ClientConnectionError", "ConnectionError", "TimeoutError"}:
         # Before the next line: fsspec reports a web server out of reach as a missing file.
         hint = "; is storage.endpoint_url right?" if "EndpointConnectionError" in kinds else ""
@@ -82,9 +84,11 @@ def service_answer(error: BaseException) -> tuple[str, int] | None:
         if isinstance(response, dict) and "Error" in response:
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             return str(response["Error"].get("Code", "")), int(status)
-        status = getattr(link, "status", None)
-        if isinstance(status, int):
-            return "", status
+        # Of aiohttp, Azure's driver and Google's; elsewhere a code may be anything.
+        names = ("status", "status_code", "code" if type(link).__name__ == "HttpError" else "")
+        for status in (getattr(link, name, None) for name in names):
+            if isinstance(status, int):
+                return "", status
     return None
 
 
@@ -95,10 +99,9 @@ def _of_answer(code: str, status: int, *, shown: str) -> OpenError:
             f"access to {shown} denied: the credentials are not valid, {told}; {_CREDENTIALS}"
         )
     if code in _DENIED_CODES or status in (401, 403):
-        return AccessDeniedError(
-            f"access to {shown} denied, {told}; without s3:ListBucket a missing object looks "
-            f"the same; {_CREDENTIALS}"
-        )
+        hint = "without s3:ListBucket a missing object looks the same; " + _CREDENTIALS
+        is_s3 = scheme_of(shown) in S3_SCHEMES
+        return AccessDeniedError(f"access to {shown} denied, {told}" + f"; {hint}" * is_s3)
     if code in _NOT_FOUND_CODES or status in (404, 410):
         if code == "NoSuchBucket":
             return NoSuchPlaceError(f"there is no bucket at {shown}")

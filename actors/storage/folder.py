@@ -18,8 +18,7 @@ from typing import Self
 
 from actors.storage.access import client_of
 from actors.storage.places import WEB_SCHEMES
-from actors.storage.s3 import S3Client
-from actors.storage.uris import S3Address, display_uri, scheme_of
+from actors.storage.uris import display_uri, scheme_of
 from schemas.errors import NotFoundError, OpenError
 from schemas.media import StorageOptions
 
@@ -107,7 +106,7 @@ class StoredFolder:
         if stop <= start:
             return b""
         uri = f"{self.address}/{file.name}"
-        return client_of(uri, self.options).read(uri, start, stop, version=file.version)
+        return client_of(scheme_of(uri), self.options).read(uri, start, stop, version=file.version)
 
     def fetch(self, into: Path) -> Path:
         """Copy the folder to this machine, unless it is there.
@@ -167,15 +166,10 @@ class StoredFolder:
 
 
 def _files(address: str, options: StorageOptions) -> Iterator[FolderFile]:
-    client = client_of(address, options)
-    if isinstance(client, S3Client):
-        prefix = S3Address.parse(f"{address}/")
-        for found in client.objects(prefix):
-            yield FolderFile(found.key.removeprefix(prefix.key), found.size, found.version)
-        return
-    for uri in client.files(address):
-        size, version = client.head(uri)
-        yield FolderFile(uri.partition(f"{address.partition('://')[2]}/")[2], size, version)
+    # Drivers name what they find by their own form of an address.
+    below = f"{address.partition('://')[2]}/"
+    for found in client_of(scheme_of(address), options).below(address):
+        yield FolderFile(found.uri.partition(below)[2], found.size, found.version)
 
 
 def _is_at(path: Path, size: int) -> bool:

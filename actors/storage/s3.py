@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 import fsspec
 from fsspec.asyn import AsyncFileSystem
 
-from actors.storage.client import Client, Head
-from actors.storage.errors import service_answer
+from actors.storage.client import Client, Head, StoredObject
+from actors.storage.errors import explained, service_answer
 from actors.storage.uris import S3Address
 from schemas.errors import NotFoundError, OpenError, ReplacedError
 from schemas.media import StorageOptions
@@ -55,9 +55,6 @@ class S3Client(Client):
     version.
     """
 
-    _knows_conditions = True
-    """Until the server answers that it does not implement ``If-None-Match``."""
-
     def objects(self, prefix: S3Address) -> Iterator[S3Object]:
         """All objects whose keys begin with the prefix, a page at a time, in S3's order.
 
@@ -82,67 +79,27 @@ class S3Client(Client):
                 raise OpenError(f"the listing of {prefix} does not end: its pages repeat")
             seen.add(hash(token))
 
-    def write(
-        self,
-        at: S3Address,
-        data: bytes,
-        *,
-        guard: Callable[[], None] | None = None,
-        once: bool = False,
-    ) -> None:
-        """Make or replace an object.
+    def below(self, uri: str) -> list[StoredObject]:
+        """All objects below a "folder"."""
+        at = S3Address.parse(f"{uri}/")
+        return [
+            StoredObject(
+                str(S3Address(at.bucket, each.key)), each.size, each.modified, each.version
+            )
+            for each in self.objects(at)
+        ]
 
-        Args:
-            guard: called right before every attempt; what it raises ends the write.
-            once: replace none, where the server knows ``If-None-Match``.
-
-        Raises:
-            FileExistsError: there is one that was not to be replaced; also after an attempt
-                that succeeded although its answer was lost.
-        """
-
-        async def put() -> None:
-            path = f"{at.bucket}/{at.key}"
-            if once and self._knows_conditions:
-                try:
-                    await self.filesystem._pipe_file(path, data, mode="create")
-                    return
-                except Exception as error:
-                    if (service_answer(error) or ("", 0))[1] != 501:
-                        raise
-                    self._knows_conditions = False
-            await self.filesystem._pipe_file(path, data)
-
-        try:
-            self._request(str(at), put, before=guard, is_bounded=False)
-        except ReplacedError:
-            raise FileExistsError(f"{at} is there already") from None
-
-    def upload(self, at: S3Address, path: str) -> None:
-        """Make or replace an object from a local file."""
-        self._request(
-            str(at),
-            lambda: self.filesystem._put_file(path, f"{at.bucket}/{at.key}"),
-            is_bounded=False,
-        )
-
-    def abort_uploads(self, prefix: S3Address) -> None:
+    def abort_uploads(self, prefix: str) -> None:
         """End the uploads in parts below a prefix that nobody completed, a thousand at most."""
+        at = S3Address.parse(prefix)
         listing = partial(
-            self.filesystem._call_s3,
-            "list_multipart_uploads",
-            Bucket=prefix.bucket,
-            Prefix=prefix.key,
+            self.filesystem._call_s3, "list_multipart_uploads", Bucket=at.bucket, Prefix=at.key
         )
-        for upload in self._request(str(prefix), listing).get("Uploads", ()):
-            at = S3Address(prefix.bucket, upload["Key"])
-            abort = partial(self._call, "abort_multipart_upload", at, UploadId=upload["UploadId"])
+        for upload in self._request(prefix, listing).get("Uploads", ()):
+            one = S3Address(at.bucket, upload["Key"])
+            abort = partial(self._call, "abort_multipart_upload", one, UploadId=upload["UploadId"])
             with contextlib.suppress(NotFoundError):  # completed in this moment
-                self._request(str(at), abort)
-
-    def delete(self, at: S3Address) -> None:
-        """Delete an object; one that is not there is not an error."""
-        self._request(str(at), lambda: self._call("delete_object", at))
+                self._request(str(one), abort)
 
     async def _page(self, prefix: S3Address, token: str | None) -> dict[str, Any]:
         given = {} if token is None else {"ContinuationToken": token}
@@ -179,6 +136,10 @@ class S3Client(Client):
         filesystem.retries = 1
         return filesystem
 
+    def _path(self, uri: str) -> str:
+        at = S3Address.parse(uri)
+        return f"{at.bucket}/{at.key}"
+
     async def _call(self, method: str, at: S3Address, **more: Any) -> Any:
         return await self.filesystem._call_s3(method, Bucket=at.bucket, Key=at.key, **more)
 
@@ -195,6 +156,21 @@ class S3Client(Client):
                 await self._get(uri, 0, 1)
             raise
         return Head(int(answer["ContentLength"]), _version(answer))
+
+    async def _delete(self, uri: str) -> None:
+        await self._call("delete_object", S3Address.parse(uri))
+
+    async def _whole(self, uri: str) -> bytes:
+        """By a range, which shows whether all of it came; anew where another object took its place
+        meanwhile.
+        """
+        while True:
+            size, version = await self._head(uri)
+            try:
+                return await self._range(uri, 0, size, version) if size else b""
+            except Exception as error:
+                if not isinstance(explained(error, ""), ReplacedError):
+                    raise
 
     async def _get(self, uri: str, start: int, stop: int, version: str | None = None) -> bytes:
         given = {} if version is None else {"IfMatch": f'"{version}"'}

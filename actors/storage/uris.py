@@ -11,6 +11,8 @@ from schemas.errors import OpenError
 
 S3_SCHEMES = ("s3", "s3a")
 LOCAL_SCHEMES = ("", "file", "local")
+OBJECT_SCHEMES = ("gs", "az")
+"""Google Cloud Storage and Azure: as S3, an output may be there."""
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>\\]+")
 
@@ -20,7 +22,7 @@ _AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d*)?")
 _LINK = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 """Between the addresses of a chain: ``zip://a.mp4::https://host/b.zip``."""
 
-_WITHOUT_QUERY = {"", "file", "local", *S3_SCHEMES, "gs", "gcs"}
+_WITHOUT_QUERY = {"", "file", "local", *S3_SCHEMES, *OBJECT_SCHEMES, "gcs"}
 """Schemes whose names may hold a question mark."""
 
 _SIGNATURE = re.compile(

@@ -61,7 +61,7 @@ class WebClient(Client):
                 raise StorageUnavailableError(f"{display_uri(uri)} did not arrive in time")
 
         whole = self._request(
-            uri, partial(self._whole, uri, deadline), before=check, is_bounded=False
+            uri, partial(self._in_memory, uri, deadline), before=check, is_bounded=False
         )
         return Opened(len(whole), lambda start, stop, _: bytes(memoryview(whole)[start:stop]))
 
@@ -77,7 +77,7 @@ class WebClient(Client):
             version = tag if tag.startswith('"') else None
             return Head(int(total[1]), version) if total and response.status in (206, 416) else None
 
-    async def _whole(self, uri: str, deadline: float) -> bytearray:
+    async def _in_memory(self, uri: str, deadline: float) -> bytearray:
         """All bytes, whether the server says how many there are or sends them in chunks."""
         limit, whole = self.options.whole_file_mb * 1_000_000, bytearray()
         async with (

@@ -46,6 +46,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from actors.storage.access import client_of
 from actors.storage.archives import Member, kind_of
 from actors.storage.client import Client, Head
 from actors.storage.places import WEB_SCHEMES, Places
@@ -187,7 +188,7 @@ class _Source:
             name = display_uri(self._text).rpartition("/")[2]
             return self._named(unquote(name) or self._text, self._text, None)
         if scheme not in S3_SCHEMES:
-            return self._from_driver(Client(scheme, self._storage), self._text)
+            return self._from_driver(client_of(scheme, self._storage), self._text)
         return self._from_s3(S3Address.parse(self._text))
 
     def _from_disk(self, path: str) -> Iterator[Listed]:
@@ -223,11 +224,13 @@ class _Source:
 
     def _from_driver(self, client: Client, uri: str) -> Iterator[Listed]:
         """A file or a prefix of a storage that only its fsspec driver knows."""
-        files, folder = client.files(uri), f"{uri.rstrip('/')}/"
-        if files == [uri]:
-            return self._named(uri.rpartition("/")[2], uri, None)
+        files, folder = client.below(uri), f"{uri.rstrip('/')}/"
+        if [each.uri for each in files] == [uri]:
+            return self._named(uri.rpartition("/")[2], uri, files[0].version)
         found = (
-            _Found(each[len(folder) :], each, None) for each in files if each.startswith(folder)
+            _Found(each.uri[len(folder) :], each.uri, each.version)
+            for each in files
+            if each.uri.startswith(folder)
         )
         return self._required((each for each in found if not is_hidden(each.relative)), uri)
 

@@ -1,8 +1,8 @@
-"""The output folder, local or on S3: whole files that appear at once or not at all.
+"""The output folder, local or in an object storage: whole files that appear at once or not at all.
 
 Paths are relative to the root and use forward slashes. Readers of the tables never see a
-file that is being written: locally it grows under ``runs/_tmp`` and is renamed, on S3 an
-object appears when its upload is complete.
+file that is being written: locally it grows under ``runs/_tmp`` and is renamed, elsewhere
+an object appears when its upload is complete.
 """
 
 from __future__ import annotations
@@ -23,9 +23,18 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actors.storage.access import client_of
+from actors.storage.client import Client
 from actors.storage.range_reader import MAX_REQUEST_BYTES, RangeReader
-from actors.storage.s3 import S3Client, s3_client
-from actors.storage.uris import S3_SCHEMES, S3Address, display_uri, local_path, scheme_of
+from actors.storage.uris import (
+    OBJECT_SCHEMES,
+    S3_SCHEMES,
+    S3Address,
+    display_uri,
+    local_path,
+    scheme_of,
+)
+from rayjob.output.disk import files_below, move_once, reason
 from rayjob.output.layout import ShardName
 from schemas.errors import (
     ConfigError,
@@ -68,7 +77,8 @@ class TableStore:
     """Reads, lists and atomically writes files under one root.
 
     Args:
-        root: a local folder (made when first written to) or ``s3://bucket/prefix``.
+        root: a local folder (made when first written to), ``s3://bucket/prefix``, the same with
+            ``gs://``, or ``az://container/prefix``.
         options: how to reach S3; every request is tried ``1 + retries`` times.
 
     Raises:
@@ -81,23 +91,31 @@ class TableStore:
         text = os.fspath(root)
         path = local_path(text)
         self.is_local = path is not None
-        if _HALF_SCHEME.match(text) or (path is None and scheme_of(text) not in S3_SCHEMES):
+        scheme = scheme_of(text)
+        is_elsewhere = path is None and scheme not in (*S3_SCHEMES, *OBJECT_SCHEMES)
+        if is_elsewhere or _HALF_SCHEME.match(text):
             raise ConfigError(
-                f"the output {display_uri(text)} is neither a folder nor an s3:// prefix"
+                f"the output {display_uri(text)} is neither a folder nor an s3://, gs:// or az:// "
+                "prefix"
             )
         if path is not None:
             self.root = os.path.abspath(os.path.expanduser(path))
             return
-        try:
-            at = S3Address.parse(text)
-        except OpenError as error:
-            raise ConfigError(f"the output cannot be used: {error}") from None
-        self.root = f"{at.bucket}/{at.key}".strip("/")
+        if scheme in S3_SCHEMES:
+            try:
+                at = S3Address.parse(text)
+            except OpenError as error:
+                raise ConfigError(f"the output cannot be used: {error}") from None
+            text = f"s3://{at.bucket}/{at.key}"
+        self.root = text.partition("://")[2].strip("/")
+        if not self.root:
+            raise ConfigError(f"the output {text} names no bucket; write {scheme}://bucket/prefix")
+        self._scheme = "s3" if scheme in S3_SCHEMES else scheme
 
     @property
     def url(self) -> str:
         """The root as a user writes it."""
-        return self.root if self.is_local else f"s3://{self.root}"
+        return self.root if self.is_local else f"{self._scheme}://{self.root}"
 
     def full(self, path: str) -> str:
         """The path as file systems name it: local, or bucket and key."""
@@ -140,7 +158,7 @@ class TableStore:
                 )
                 return
             with self._writing(path):
-                self._s3.write(self._at(path), data, guard=guard, once=once)
+                self._client.write(self.url_of(path), data, guard=guard, once=once)
         except FileExistsError:
             # An earlier attempt, whose answer was lost, wrote these very bytes.
             if self.read_bytes(path) != data:
@@ -162,7 +180,7 @@ class TableStore:
         with tempfile.NamedTemporaryFile() as copy, self._writing(path):
             fill(copy.file)
             copy.flush()
-            self._s3.upload(self._at(path), copy.name)
+            self._client.upload(self.url_of(path), copy.name)
 
     @contextlib.contextmanager
     def _writing(self, path: str) -> Iterator[None]:
@@ -187,7 +205,7 @@ class TableStore:
             temporary.parent.mkdir(parents=True, exist_ok=True)
             target.parent.mkdir(parents=True, exist_ok=True)
         except (PermissionError, FileExistsError, NotADirectoryError) as error:
-            raise UsageError(f"cannot write to {self.url}: {_reason(error)}") from error
+            raise UsageError(f"cannot write to {self.url}: {reason(error)}") from error
         try:
             with temporary.open("xb") as file:
                 if private:
@@ -198,7 +216,7 @@ class TableStore:
             if guard is not None:
                 guard()
             if once:
-                _move_once(temporary, target)
+                move_once(temporary, target)
             else:
                 os.replace(temporary, target)
             # A rename survives a power cut only when the folder is on disk too.
@@ -212,7 +230,7 @@ class TableStore:
                 temporary.unlink(missing_ok=True)
             if isinstance(error, OSError) and not (once and isinstance(error, FileExistsError)):
                 raise OutputUnavailableError(
-                    f"cannot write {self.url_of(path)}: {_reason(error)}"
+                    f"cannot write {self.url_of(path)}: {reason(error)}"
                 ) from error
             raise
 
@@ -235,7 +253,7 @@ class TableStore:
             Path(self.full(path)).unlink(missing_ok=True)
             return
         with _as_output(f"cannot delete {self.url_of(path)}"):
-            self._s3.delete(self._at(path))
+            self._client.delete(self.url_of(path))
 
     def sweep(self) -> None:
         """Delete what killed writers left unfinished; to be called by the one that is alive.
@@ -246,7 +264,7 @@ class TableStore:
         if not self.is_local:
             try:
                 for folder in _WRITTEN_UNDER_THE_LOCK:
-                    self._s3.abort_uploads(self._at(f"{folder}/"))
+                    self._client.abort_uploads(self.url_of(f"{folder}/"))
             except OpenError as error:
                 # It takes a permission that nothing else takes, and some servers lack it.
                 logger.info("uploads of dead runs are not looked for: %s", error)
@@ -269,7 +287,7 @@ class TableStore:
         if self.is_local:
             return Path(self.full(path)).read_bytes()
         with _as_output(f"cannot read {self.url_of(path)}"):
-            return self._s3.read_whole(self.url_of(path))
+            return self._client.read_whole(self.url_of(path))
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""
@@ -277,7 +295,7 @@ class TableStore:
             return Path(self.full(path)).is_file()
         try:
             with _as_output(f"cannot look for {self.url_of(path)}"):
-                self._s3.head(self.url_of(path))
+                self._client.head(self.url_of(path))
         except FileNotFoundError:
             return False
         return True
@@ -293,40 +311,23 @@ class TableStore:
         """
         try:
             if self.is_local:
-                found = self._list_local(self.full(folder))
+                found = files_below(self.full(folder))
             else:
                 with _as_output(f"cannot list {self.url_of(folder)}"):
-                    found = self._list_s3(folder)
+                    found = self._list_remote(folder)
         except FileNotFoundError:
             return
         except PermissionError as error:
-            raise UsageError(f"cannot list {self.url_of(folder)}: {_reason(error)}") from error
+            raise UsageError(f"cannot list {self.url_of(folder)}: {reason(error)}") from error
         for name in sorted(found):
             if name.endswith(suffix):
                 size, modified = found[name]
                 yield Entry(path=name[len(self.root) + 1 :], size=size, modified=modified)
 
-    def _list_local(self, top: str) -> dict[str, tuple[int, float]]:
-        def fail(error: OSError) -> None:
-            # A folder that cannot be read must not look like an empty one: what it holds would
-            # be captioned again.
-            if isinstance(error, PermissionError) or not os.path.exists(top):
-                raise error
-            raise OutputUnavailableError(f"cannot list {top}: {_reason(error)}") from error
-
-        found = {}
-        for parent, _folders, names in os.walk(top, onerror=fail):
-            for name in names:
-                path = os.path.join(parent, name)
-                with contextlib.suppress(FileNotFoundError):  # deleted in this moment
-                    status = os.stat(path)
-                    found[path] = status.st_size, status.st_mtime
-        return found
-
-    def _list_s3(self, folder: str) -> dict[str, tuple[int, float]]:
-        at = self._at(f"{folder}/" if folder else "")
+    def _list_remote(self, folder: str) -> dict[str, tuple[int, float]]:
         return {
-            f"{at.bucket}/{each.key}": (each.size, each.modified) for each in self._s3.objects(at)
+            each.uri.partition("://")[2]: (each.size, each.modified)
+            for each in self._client.below(self.url_of(folder).rstrip("/"))
         }
 
     def open_parquet(self, path: str, *, size: int | None = None) -> pq.ParquetFile:
@@ -345,11 +346,11 @@ class TableStore:
 
         def fetch(start: int, stop: int) -> bytes:
             with _as_output(problem):
-                return self._s3.read(url, start, stop)
+                return self._client.read(url, start, stop)
 
         if size is None:
             with _as_output(problem):
-                size = self._s3.head(url).size
+                size = self._client.head(url).size
         reader = RangeReader(fetch, size=size, name=path, cache_bytes=MAX_REQUEST_BYTES)
         # Whole reads, but no buffer: the reader has one.
         return pq.ParquetFile(io.BufferedReader(reader, buffer_size=1), pre_buffer=True)
@@ -360,26 +361,9 @@ class TableStore:
             return file.read(columns=None if columns is None else [*columns])
 
     @property
-    def _s3(self) -> S3Client:
+    def _client(self) -> Client:
         # Not an attribute: a store travels to the workers.
-        return s3_client(self.options)
-
-    def _at(self, path: str) -> S3Address:
-        return S3Address.parse(self.url_of(path))
-
-
-def _move_once(source: Path, target: Path) -> None:
-    """Rename a file to a name that is free; FileExistsError where it is not."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        if target.exists():
-            raise FileExistsError(f"{target} is there already") from None
-        os.replace(source, target)
-    else:
-        source.unlink()
+        return client_of(self._scheme, self.options)
 
 
 @contextlib.contextmanager
@@ -393,8 +377,3 @@ def _as_output(problem: str) -> Iterator[None]:
         raise OutputUnavailableError(f"{problem}: {error}") from error
     except OpenError as error:
         raise UsageError(f"{problem}: {error}") from error
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

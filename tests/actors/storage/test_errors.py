@@ -16,6 +16,7 @@ from schemas.errors import (
     NoSuchPlaceError,
     NotFoundError,
     OpenError,
+    ReplacedError,
     StorageUnavailableError,
 )
 
@@ -34,6 +35,25 @@ def http(status: int) -> Exception:
 def wrapped(error: Exception, cause: Exception) -> Exception:
     error.__cause__ = cause
     return error
+
+
+class HttpError(Exception):
+    """As gcsfs has it."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"told, {code}")
+        self.code = code
+
+
+class AzureError(Exception):
+    def __init__(self, status: int) -> None:
+        super().__init__("told")
+        self.status_code = status
+
+
+class CutError(Exception):
+    code = 400
+    """Of nobody's answer: as aiohttp has it where a body ends too soon."""
 
 
 def unreachable() -> Exception:
@@ -56,6 +76,10 @@ def unreachable() -> Exception:
         (answer("InvalidRequest", 400), OpenError, f"refuses {SHOWN}: InvalidRequest (HTTP 400)"),
         (wrapped(PermissionError("Forbidden"), answer("403", 403)), AccessDeniedError, "403"),
         (wrapped(OSError("busy"), answer("SlowDown", 503)), StorageUnavailableError, "503"),
+        (HttpError(503), StorageUnavailableError, "HTTP 503"),
+        (HttpError(412), ReplacedError, "was replaced"),
+        (AzureError(404), NotFoundError, "no object"),
+        (wrapped(OSError("cut"), CutError()), StorageUnavailableError, "cut"),
         (boto.NoCredentialsError(), CredentialsError, f"no credentials for {SHOWN}"),
         (boto.ProfileNotFound(profile="nobody"), CredentialsError, "nobody"),
         (unreachable(), StorageUnavailableError, "is storage.endpoint_url right?"),
@@ -86,3 +110,8 @@ def test_causes(cause: Exception, kind: type[OpenError], message: str) -> None:
     assert type(found) is kind
     assert message in str(found)
     assert "hush" not in str(found)
+
+
+def test_the_way_to_s3_is_told_of_s3_alone() -> None:
+    told = str(explained(http(403), "gs://bucket/clip.mp4"))
+    assert told == "access to gs://bucket/clip.mp4 denied, HTTP 403"

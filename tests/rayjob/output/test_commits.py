@@ -255,7 +255,7 @@ def refuse(
     store: TableStore, patch: pytest.MonkeyPatch, status: int, which: Callable[[str, Any], bool]
 ) -> None:
     """Answer some requests to S3 as a server does that refuses them."""
-    filesystem = store._s3.filesystem
+    filesystem = store._client.filesystem
     call = filesystem._call_s3
 
     async def refusing(method: str, *arguments: Any, **given: Any) -> Any:
@@ -272,7 +272,7 @@ def test_a_server_without_conditional_writes(
 ) -> None:
     store = open_store("moto", request, tmp_path)
     refuse(store, monkeypatch, 501, lambda _, given: "IfNoneMatch" in given)
-    monkeypatch.setattr(store._s3, "_knows_conditions", True)
+    monkeypatch.setattr(store._client, "_knows_conditions", True)
     store.write_bytes("a", b"data", once=True)
     assert store.read_bytes("a") == b"data"
 

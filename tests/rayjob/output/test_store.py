@@ -15,8 +15,8 @@ from tests.support.outputs import open_store
 @pytest.mark.parametrize(
     "root",
     [
-        "gs://bucket/out", "hdfs://host/out", "https://me:hushhush@host/out", "s3:/bucket/out",
-        "file:/data", "s3://", "s3://Not a bucket/out",
+        "hf://datasets/me/out", "hdfs://host/out", "https://me:hushhush@host/out", "s3:/bucket/out",
+        "file:/data", "s3://", "s3://Not a bucket/out", "gs:///",
     ],
 )  # fmt: skip
 def test_what_is_neither_a_folder_nor_s3_is_refused(root: str) -> None:
@@ -30,6 +30,8 @@ def test_what_is_neither_a_folder_nor_s3_is_refused(root: str) -> None:
     [
         ("S3://bucket/out/", "s3://bucket/out"),
         ("s3a://bucket", "s3://bucket"),
+        ("GS://bucket/out/", "gs://bucket/out"),
+        ("az://container", "az://container"),
         ("file:///data/out", "/data/out"),
         ("/data/a:b", "/data/a:b"),
     ],
