@@ -39,7 +39,7 @@ class CutConfig(Settings):
 
     fps: PositiveFloat = 5.0
     """Frames per second that are looked at where nothing changes, and that scores are made of."""
-    change: PositiveFloat = 4.0
+    change: PositiveFloat = 6.0
     """Mean difference of two of them, of 255, above which every frame between them is looked at."""
     ratio: PositiveFloat = 3.0
     """A cut differs so many times more from the frame before than the frames around it do."""
