@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rayjob.counts import clock
 from rayjob.output.commits import shards
 from rayjob.output.layout import partition_keys
 from rayjob.reporting.reading import batches
@@ -92,7 +91,7 @@ def _kind(reason: str) -> str:
 
 
 def _piece(row: dict[str, Any]) -> Piece:
-    span = f"{clock(row['start_sec'])} to {clock(row['end_sec'])}"
+    span = f"{row['start_sec']:.2f} to {row['end_sec']:.2f} s"
     return Piece(
         begin=row["start_sec"],
         end=row["end_sec"],

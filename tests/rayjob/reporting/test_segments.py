@@ -41,7 +41,7 @@ def test_a_strip_shows_what_is_kept_and_why_the_rest_is_not(tmp_path: Path) -> N
     ]  # fmt: skip
     page = page_of(store, pictures=False)
     assert 'id="segments"' in page and "a&lt;b&gt;.mp4" in page
-    assert "0:04 to 0:09: shows what b.mp4#t=0,4.5 shows" in page
+    assert "4.50 to 9.00 s: shows what b.mp4#t=0,4.5 shows" in page
 
 
 def test_a_run_without_segments_has_no_strip(tmp_path: Path) -> None:
