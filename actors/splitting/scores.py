@@ -74,8 +74,12 @@ class Watcher:
         self._thumbnails.append(thumbnail(grey))
         self._last = grey
 
-    def listen(self, sound: npt.NDArray[np.float32], rate: int) -> None:
-        """Measure the sound that follows what was heard before, float32 of shape (N,)."""
+    def listen(self, time: float, sound: npt.NDArray[np.float32], rate: int) -> None:
+        """Measure the sound from a moment on, float32 of shape (N,); between it and what was heard
+        before there is silence.
+        """
+        silent = round(time / SOUND_SEC) - sum(map(len, self._energy))
+        self._energy.append(np.zeros(max(0, silent)))
         size = round(rate * SOUND_SEC)
         whole = np.pad(sound, (0, -len(sound) % size)).reshape(-1, size)
         self._energy.append(np.mean(np.square(whole, dtype=np.float64), axis=1))

@@ -120,7 +120,7 @@ def split(sandbox: DecodeSandbox, row: dict[str, Any], config: SplitConfig) -> l
             finder.add(at - begin + moment, frame)
             watcher.look(at - begin + moment, frame)
         if video.audio is not None:
-            watcher.listen(video.audio, video.audio_rate)
+            watcher.listen(at - begin, video.audio, video.audio_rate)
         length = video.info.duration_sec
         is_last = length < end - at - _SHORT_SEC
         at = at + length if is_last else end

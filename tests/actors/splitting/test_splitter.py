@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from actors.confinement.sandbox import DecodeSandbox
+from actors.splitting.scores import Watcher
 from actors.splitting.splitter import split
 from rayjob.output.duplicates import Duplicates
 from rayjob.output.layout import ResultTables
@@ -161,3 +162,13 @@ def test_sound_alone_is_not_split(tmp_path: Path, sandbox: DecodeSandbox) -> Non
         file.writeframes(bytes(64_000))
     with pytest.raises(NoMediaStreamError, match="no picture"):
         segments(sandbox, str(tmp_path / "a.wav"))
+
+
+def test_sound_that_is_away_for_a_while_is_silence_there() -> None:
+    watcher = Watcher(0.2)
+    loud = np.full(8_000, 0.5, np.float32)
+    watcher.listen(0.0, loud, 8_000)
+    watcher.listen(3.0, loud, 8_000)
+    assert watcher.scores(0, 1).audio_rms == pytest.approx(0.5)
+    assert watcher.scores(1, 3).audio_rms == 0
+    assert watcher.scores(3, 4).audio_rms == pytest.approx(0.5)
