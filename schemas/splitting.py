@@ -63,7 +63,7 @@ class SplitConfig(RunConfig):
     cuts: CutConfig = CutConfig()
     filters: dict[str, Range] = Field(default_factory=dict)
     """What scores have to be, such as {black: {max: 0.5}, motion: {min: 0.005}}."""
-    duplicate_bits: int | None = Field(default=8, ge=0, le=20)
+    duplicate_bits: int | None = Field(default=12, ge=0, le=20)
     """Bits of 64 in which each of three frames of a segment may differ from those of another
     video's segment that it is a duplicate of; null does not look for duplicates."""
     decode: DecodeConfig = DecodeConfig()

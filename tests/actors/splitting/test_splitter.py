@@ -47,7 +47,7 @@ def test_cuts_scores_and_duplicates_are_those_that_were_rendered(
 ) -> None:
     found = missed = invented = flashes = 0
     store = TableStore(str(tmp_path / "out"), StorageOptions())
-    duplicates = Duplicates(store, ResultTables.of_split("split"), bits=8)
+    duplicates = Duplicates(store, ResultTables.of_split("split"), bits=12)
     for number in range(count):
         made = film(number)
         rows = segments(sandbox, write(tmp_path, f"{number}.mp4", made.encoded()), f"{number}.mp4")
