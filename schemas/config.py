@@ -162,6 +162,13 @@ class RecipeConfig(Settings):
     options: dict[str, Any] = Field(default_factory=dict)
     """What only this recipe has; see the recipe."""
 
+    @field_validator("plan")
+    @classmethod
+    def _samples_evenly(cls, value: SamplingPlan | None) -> SamplingPlan | None:
+        if value is not None and value.change is not None:
+            raise ValueError("a recipe samples evenly: change is for rayjob split alone")
+        return value
+
 
 class EngineConfig(Settings):
     """One engine, and how many there are."""

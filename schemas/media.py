@@ -40,7 +40,7 @@ class SamplingPlan(Settings):
     SkyCaptioner samples."""
     change: Annotated[PositiveFloat | None, Unset("fps alone")] = None
     """Mean difference of two sampled frames, of 255, above which every frame between them is taken
-    too. All frames then bear their own times. Only with fps."""
+    too. All frames then bear their own times. Only with fps, and not in recipes."""
     max_pixels: int = Field(default=100_352, ge=784)
     """Largest width x height of a frame, in pixels."""
     stretch_to: tuple[int, int] | None = None

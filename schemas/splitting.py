@@ -39,7 +39,7 @@ class CutConfig(Settings):
 
     fps: PositiveFloat = 5.0
     """Frames per second that are looked at where nothing changes, and that scores are made of."""
-    change: PositiveFloat = 4.0
+    change: PositiveFloat = 6.0
     """Mean difference of two of them, of 255, above which every frame between them is looked at."""
     ratio: PositiveFloat = 3.0
     """A cut differs so many times more from the frame before than the frames around it do."""
@@ -63,7 +63,7 @@ class SplitConfig(RunConfig):
     cuts: CutConfig = CutConfig()
     filters: dict[str, Range] = Field(default_factory=dict)
     """What scores have to be, such as {black: {max: 0.5}, motion: {min: 0.005}}."""
-    duplicate_bits: int | None = Field(default=8, ge=0, le=20)
+    duplicate_bits: int | None = Field(default=12, ge=0, le=20)
     """Bits of 64 in which each of three frames of a segment may differ from those of another
     video's segment that it is a duplicate of; null does not look for duplicates."""
     decode: DecodeConfig = DecodeConfig()

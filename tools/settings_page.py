@@ -18,6 +18,7 @@ from rayjob.recipes import BUILT_IN, find_recipe
 from rayjob.report import ReportConfig
 from schemas.config import FuseConfig, JobConfig, NightConfig
 from schemas.settings import Setting, settings_of
+from schemas.splitting import SplitConfig
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 
@@ -55,6 +56,11 @@ _COMMANDS: tuple[tuple[str, type[BaseModel], str], ...] = (
         "fuse",
         FuseConfig,
         "Those of `rayjob caption` but for `decode` and `source`. What differs:",
+    ),
+    (
+        "split",
+        SplitConfig,
+        "Its `decode`, `source`, `storage`, `shards` and `health` are as for `rayjob caption`.",
     ),
     (
         "evaluate",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from rayjob.output.summary import RunSummary
-from schemas.tables import CaptionRow, Column, FailureRow, columns_of
+from schemas.tables import CaptionRow, Column, FailureRow, SegmentRow, columns_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
 
@@ -21,6 +21,7 @@ def tables() -> dict[str, str]:
     """The page's generated tables in Markdown, by the name of their place."""
     return {
         "captions": _columns(columns_of(CaptionRow)),
+        "segments": _columns(columns_of(SegmentRow)),
         "failures": _columns(columns_of(FailureRow)),
         "summary": _table(
             ("field", "meaning"),

@@ -70,6 +70,7 @@ def decode_pictures(
         warn=source.warn,
         stretch_to=plan.stretch_to,
         crop=crop_of(source.container, video.index),
+        quick=plan.change is not None,
     )
     by_change, sampled = plan.change is not None, plan
     if by_change:

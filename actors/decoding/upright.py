@@ -98,6 +98,7 @@ class FrameConverter:
         stretch_to: width and height of every image, whatever its shape was; overrides the budget.
         aspect: sample aspect ratio, the width of a pixel over its height.
         crop: pixels at the edges that are not shown.
+        quick: weigh the nearest pixels alone, in a fifth of the time.
         warn: called with a sentence about what was worked around.
 
     Attributes:
@@ -113,6 +114,7 @@ class FrameConverter:
         warn: Callable[[str], None],
         stretch_to: tuple[int, int] | None = None,
         crop: Crop | None = None,
+        quick: bool = False,
     ) -> None:
         self.width = self.height = self.rotation = 0
         self._max_pixels = max_pixels
@@ -120,6 +122,7 @@ class FrameConverter:
         self._crop = crop
         self._aspect = float(aspect) if aspect is not None and 0.1 <= aspect <= 10 else 1.0
         self._warn = warn
+        self._interpolation = Interpolation.FAST_BILINEAR if quick else Interpolation.BICUBIC
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None
         self._coded = (0, 0)
@@ -157,7 +160,7 @@ class FrameConverter:
             format="rgb24",
             src_colorspace=source,
             dst_color_range=ColorRange.JPEG,
-            interpolation=Interpolation.BICUBIC,
+            interpolation=self._interpolation,
             threads=1,
         )
         return self._orientation.apply(scaled.to_ndarray().astype(np.uint8, copy=False))

@@ -2,11 +2,13 @@
 
 It compares a frame's change with the changes around it, so that motion, dissolves and fades, which
 change every frame, are no cuts. It runs over each stretch in which every frame is there; between
-stretches nothing changes.
+stretches nothing changes. After a flash the picture is what it was before, so neither end of it is
+a cut.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple
 
 import cv2
@@ -22,6 +24,17 @@ Image = npt.NDArray[np.uint8]
 _RATE = 25.0
 """The detector counts frames, and wants a rate to do so. Their times are kept here."""
 
+_COARSE = (80, 45)
+"""Width and height at which frames are compared: fine patterns that move change every frame as a
+cut does, and are gone here."""
+
+_RETURNS = 0.5
+"""Share of the change at a cut below which a frame on the other side shows the same."""
+
+
+_STANDS_OUT = 1.5
+"""How many times the change at a cut is at least above each of those beside it."""
+
 
 class Cut(NamedTuple):
     """A cut: the time of the first frame behind it, in seconds, and how much that differs from the
@@ -30,6 +43,14 @@ class Cut(NamedTuple):
 
     time: float
     score: float
+
+
+class _Fed(NamedTuple):
+    """A frame that the detector was given, and how much it differs from the one before."""
+
+    time: float
+    change: float
+    image: Image
 
 
 class CutFinder:
@@ -47,8 +68,10 @@ class CutFinder:
         self._config = config
         self._step = 1.5 / rate if rate > 0 else 0.0
         self._detector: AdaptiveDetector | None = None
-        self._fed: list[Cut] = []
-        self._last: tuple[float, Image] | None = None
+        self._fed: deque[_Fed] = deque()
+        self._forgotten = 0
+        self._last: _Fed | None = None
+        self._waiting: list[int] = []  # numbers of frames behind what may be a cut
         self.cuts: list[Cut] = []
 
     def add(self, time: float, image: Image) -> None:
@@ -56,37 +79,77 @@ class CutFinder:
 
         Frames that are not there between two that are given differ no more than these two do.
         """
-        if self._last is not None:
-            before, other = self._last
-            change = difference(other, image)
-            if time - before > self._step and change <= self._config.change:
-                self.finish()
-            else:
-                if self._detector is None:
-                    self._begin(before, other)
-                self._feed(Cut(time, change / 255), image)
-        self._last = time, image
+        coarse = cv2.resize(image, _COARSE, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        before = self._last
+        change = 0.0 if before is None else difference(before.image, coarse)
+        self._last = _Fed(time, change, coarse)
+        if before is None:
+            return
+        if time - before.time > self._step and change <= self._config.change:
+            self.finish(before)
+            return
+        if self._detector is None:
+            self._begin(before)
+        self._feed(self._last)
 
-    def finish(self) -> None:
-        """End the stretch: it can have a cut in its very last frames."""
-        if self._detector is not None and self._last is not None:
+    def finish(self, last: _Fed | None = None) -> None:
+        """End a stretch: it may have a cut in its very last frames."""
+        last = last or self._last
+        if self._detector is not None and last is not None:
             for _ in range(self._detector.window_width):
-                self._feed(Cut(self._last[0], 0.0), self._last[1])
+                self._feed(last._replace(change=0.0))
+            self._decide(until=np.inf)
         self._detector = None
 
-    def _begin(self, time: float, image: Image) -> None:
-        self._fed = []
+    def _begin(self, first: _Fed) -> None:
+        self._fed.clear()
+        self._forgotten = 0
         self._detector = AdaptiveDetector(
             adaptive_threshold=self._config.ratio,
             min_content_val=self._config.content,
             min_scene_len=0,
         )
         for _ in range(1 + self._detector.window_width):
-            self._feed(Cut(time, 0.0), image)
+            self._feed(first._replace(change=0.0))
 
-    def _feed(self, frame: Cut, image: Image) -> None:
+    def _feed(self, frame: _Fed) -> None:
         assert self._detector is not None
-        number = FrameTimecode(len(self._fed), _RATE)
+        number = FrameTimecode(len(self._fed) + self._forgotten, _RATE)
         self._fed.append(frame)
-        for found in self._detector.process_frame(number, cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-            self.cuts.append(self._fed[found.frame_num])
+        picture = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+        self._waiting += [
+            found.frame_num for found in self._detector.process_frame(number, picture)
+        ]
+        self._decide(until=frame.time - self._config.flash_sec)
+        oldest = frame.time - 3 * self._config.flash_sec
+        while self._fed[0].time < oldest and len(self._fed) > 1 + 2 * self._detector.window_width:
+            self._fed.popleft()
+            self._forgotten += 1
+
+    def _decide(self, *, until: float) -> None:
+        """Take the cuts that are no flashes, among those behind which enough has been seen."""
+        while self._waiting and self._at(self._waiting[0]).time <= until:
+            number = self._waiting.pop(0)
+            frame = self._at(number)
+            if self._stands_out(number) and not self._is_flash(number):
+                self.cuts.append(Cut(frame.time, frame.change / 255))
+
+    def _at(self, number: int) -> _Fed:
+        return self._fed[number - self._forgotten]
+
+    def _stands_out(self, number: int) -> bool:
+        """Whether a change is above those beside it in plain colours too: of what is black, hue and
+        saturation say nothing, and they jump where a fade begins or ends.
+        """
+        beside = [self._at(number + step).change for step in (-2, -1, 1, 2)]
+        least = max(self._config.change, _STANDS_OUT * max(beside))
+        return self._at(number).change >= least
+
+    def _is_flash(self, number: int) -> bool:
+        """Whether what was before a change is there again soon, or what is behind it was there."""
+        old, new = self._at(number - 1), self._at(number)
+        near = [each for each in self._fed if abs(each.time - new.time) <= self._config.flash_sec]
+        again = [difference(old.image, each.image) for each in near if each.time > new.time] + [
+            difference(new.image, each.image) for each in near if each.time < old.time
+        ]
+        return min(again, default=np.inf) < _RETURNS * new.change

@@ -74,29 +74,15 @@ class Watcher:
         self._thumbnails.append(thumbnail(grey))
         self._last = grey
 
-    def listen(self, sound: npt.NDArray[np.float32], rate: int) -> None:
-        """Measure the sound that follows what was heard before, float32 of shape (N,)."""
+    def listen(self, time: float, sound: npt.NDArray[np.float32], rate: int) -> None:
+        """Measure the sound from a moment on, float32 of shape (N,); between it and what was heard
+        before there is silence.
+        """
+        silent = round(time / SOUND_SEC) - sum(map(len, self._energy))
+        self._energy.append(np.zeros(max(0, silent)))
         size = round(rate * SOUND_SEC)
         whole = np.pad(sound, (0, -len(sound) % size)).reshape(-1, size)
         self._energy.append(np.mean(np.square(whole, dtype=np.float64), axis=1))
-
-    def returns(self, time: float, within: float) -> bool:
-        """Whether what was shown before a moment is shown again after it, within so many seconds:
-        then it was a flash that changed the picture there.
-        """
-        times = np.asarray(self._times)
-        window = within + self._step
-        before = np.flatnonzero((times < time) & (times >= time - window))
-        after = np.flatnonzero((times >= time) & (times <= time + window))
-        if not len(before) or not len(after):
-            return False
-        small = np.stack(self._thumbnails[before[0] : after[-1] + 1]).astype(np.int16)
-        apart = [
-            float(np.mean(np.abs(small[one - before[0]] - small[other - before[0]])))
-            for one in before
-            for other in after
-        ]
-        return min(apart) < _RETURNS * max(apart)
 
     def scores(self, begin: float, end: float) -> Scores:
         """Of the segment from ``begin`` up to, and without, ``end``, in seconds."""
@@ -130,10 +116,6 @@ class Watcher:
         places = (inside[int(len(inside) * share)] for share in _HASHED_AT)
         hashes = [phash(self._thumbnails[place]) for place in places]
         return None if None in hashes else "".join(f"{each:016x}" for each in hashes)
-
-
-_RETURNS = 0.35
-"""Share of the largest difference around a flash below which two frames show the same."""
 
 
 def thumbnail(grey: Image) -> Image:

@@ -120,7 +120,7 @@ def split(sandbox: DecodeSandbox, row: dict[str, Any], config: SplitConfig) -> l
             finder.add(at - begin + moment, frame)
             watcher.look(at - begin + moment, frame)
         if video.audio is not None:
-            watcher.listen(video.audio, video.audio_rate)
+            watcher.listen(at - begin, video.audio, video.audio_rate)
         length = video.info.duration_sec
         is_last = length < end - at - _SHORT_SEC
         at = at + length if is_last else end
@@ -128,7 +128,6 @@ def split(sandbox: DecodeSandbox, row: dict[str, Any], config: SplitConfig) -> l
             break
     assert finder is not None
     finder.finish()
-    cuts = [cut for cut in finder.cuts if not watcher.returns(cut.time, config.cuts.flash_sec)]
     seconds = at - begin
     columns = {
         "video_id": row["video_id"],
@@ -139,7 +138,7 @@ def split(sandbox: DecodeSandbox, row: dict[str, Any], config: SplitConfig) -> l
         "warnings": list(warnings),
     }
     made = []
-    for index, (first, last) in enumerate(itertools.pairwise(bounds(cuts, seconds, config))):
+    for index, (first, last) in enumerate(itertools.pairwise(bounds(finder.cuts, seconds, config))):
         scores = watcher.scores(first.time, last.time)
         told = {"cut_score": first.score or None, **asdict(scores)}
         reason = refusal(told, last.time - first.time, config)

@@ -4,9 +4,8 @@
     As SkyCaptioner's scripts write it: the input's rows in its order with all their columns, and
     the caption in one more. NAME is the captioning's name, by default its recipe or task.
 ``exports/NAME.jsonl``
-    For instruction tuning: one conversation per line, ``video``, ``videos`` and ``messages``, with
-    the request drawn from ``rayjob/recipes/prompts/requests.txt``. Of several samples of a video
-    the one with the highest reward.
+    For instruction tuning: one conversation per line (:mod:`rayjob.exporting.conversations`). Of
+    several samples of a video the one with the highest reward.
 ``exports/NAME-groups.jsonl``, ``exports/NAME-preferences.jsonl``
     Of several samples: all of a video with their rewards, the best as ``solution``; and the best
     beside the worst, where their rewards differ. A reward is the mean of one by length and, where
@@ -27,7 +26,7 @@ from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any
 
-from rayjob.exporting.conversations import user_turn
+from rayjob.exporting.conversations import COLUMNS, conversation, head, user_turn
 from rayjob.exporting.spreadsheet import csv_lines
 from rayjob.output.commits import shards
 from rayjob.output.layout import ResultTables
@@ -37,9 +36,7 @@ from rayjob.recipes.wording import words
 
 FOLDER = "exports"
 
-_COLUMNS = [
-    "video_id", "uri", "caption", "caption_status", "level", "duration_sec", "metadata", "sample",
-]  # fmt: skip
+_COLUMNS = [*COLUMNS, "caption_status", "metadata", "sample"]
 
 Row = Mapping[str, Any]
 """The cells of an input's row by column."""
@@ -144,14 +141,8 @@ class _Video:
     samples: list[dict[str, Any]]
 
     @property
-    def head(self) -> dict[str, Any]:
-        best = self.samples[0]
-        return {"id": best["video_id"], "video": best["uri"], "videos": [best["uri"]],
-                "duration_sec": best["duration_sec"]}  # fmt: skip
-
-    @property
-    def user(self) -> dict[str, str]:
-        return user_turn(self.samples[0]["video_id"])
+    def conversation(self) -> dict[str, Any]:
+        return conversation(self.samples[0])
 
 
 def _videos(rows: Iterable[dict[str, Any]], rewards: Rewards) -> Iterator[_Video]:
@@ -164,8 +155,7 @@ def _videos(rows: Iterable[dict[str, Any]], rewards: Rewards) -> Iterator[_Video
 
 def _conversations(videos: Iterable[_Video]) -> Iterator[dict[str, Any]]:
     for each in videos:
-        answer = {"role": "assistant", "content": each.samples[0]["caption"]}
-        yield each.head | {"messages": [each.user, answer]}
+        yield each.conversation
 
 
 def _groups(videos: Iterable[_Video]) -> Iterator[dict[str, Any]]:
@@ -174,19 +164,19 @@ def _groups(videos: Iterable[_Video]) -> Iterator[dict[str, Any]]:
         if len(each.samples) > 1:
             samples = [{"text": row["caption"]} | {name: row.get(name) for name in told}
                        for row in each.samples]  # fmt: skip
-            solution = each.samples[0]["caption"]
-            yield each.head | {"messages": [each.user], "solution": solution, "samples": samples}
+            best = each.samples[0]
+            yield head(best) | {
+                "messages": [user_turn(best["video_id"])],
+                "solution": best["caption"],
+                "samples": samples,
+            }
 
 
 def _pairs(videos: Iterable[_Video]) -> Iterator[dict[str, Any]]:
     for each in videos:
         best, worst = each.samples[0], each.samples[-1]
         if best["reward"] > worst["reward"]:
-            chosen = {"role": "assistant", "content": best["caption"]}
-            yield each.head | {
-                "messages": [each.user, chosen],
-                "rejected_response": worst["caption"],
-            }
+            yield each.conversation | {"rejected_response": worst["caption"]}
 
 
 def _rows(store: TableStore, tables: ResultTables) -> Iterator[dict[str, Any]]:

@@ -25,6 +25,7 @@ from rayjob.reporting.pictures import Thumbnail, watching
 from rayjob.reporting.reading import KEYS, list_parts
 from rayjob.reporting.runs import Run
 from rayjob.reporting.scored import find_verdicts, score_panels
+from rayjob.reporting.segments import pieces_of
 from rayjob.reporting.statistics import collect
 from rayjob.reporting.structured import chip_groups
 from rayjob.reporting.throughput import throughput_charts
@@ -102,6 +103,11 @@ def make_page(runs: Sequence[Run], request: Request) -> str:
             (position, each.statistics, kind, count)
             for position, each in enumerate(read)
             for kind, count in each.statistics.errors.most_common(_MAX_ERRORS)
+        ],
+        pieces=[
+            (run.label, found)
+            for run in runs
+            if (found := pieces_of(run, sample=request.sample, seed=request.seed)) is not None
         ],
         evaluations=score_panels(runs),
         verdicts=find_verdicts(runs),

@@ -20,12 +20,14 @@ from rayjob.recipes.longform.long import Long
 from rayjob.settings.loading import read_config
 from schemas.config import EngineConfig, FuseConfig, GenerationConfig, JobConfig
 from schemas.media import SamplingPlan
+from schemas.splitting import SplitConfig
 from tests.support.jobs import ROOT
 from tests.support.models.checkpoint import Checkpoint
 from tests.support.models.others import gemma3, internvl
 from tests.support.models.qwen import qwen3_omni, qwen3_vl, qwen25_vl
 
-CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+SPLIT = "split"
+CONFIGS = sorted({path.stem for path in (ROOT / "configs").glob("*.yaml")} - {SPLIT})
 PLACES: dict[str, Any] = {"input": "in", "output": "out"}
 
 
@@ -44,6 +46,11 @@ def test_it_loads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Prompt files are named from the repository's root.
     monkeypatch.chdir(ROOT)
     loaded(name)
+
+
+def test_that_of_a_split_loads() -> None:
+    config = read_config(SplitConfig, str(ROOT / f"configs/{SPLIT}.yaml"), flags=PLACES)
+    assert config.filters["black"].refusal("black", 0.5) == "black 0.5 is above 0.3"
 
 
 def test_no_configuration_is_forgotten() -> None:

@@ -70,6 +70,15 @@ def fuse(
     return _finished(command(arguments, module=FUSE), env=env, timeout=timeout)
 
 
+def split(
+    *arguments: str | os.PathLike[str],
+    env: Mapping[str, str] | None = None,
+    timeout: float = TIMEOUT,
+) -> Done:
+    """``python -m rayjob.split ARGUMENTS``, to its end."""
+    return _finished(command(arguments, module="rayjob.split"), env=env, timeout=timeout)
+
+
 def _finished(words: list[str], *, env: Mapping[str, str] | None, timeout: float) -> Done:
     done = subprocess.run(
         words,

@@ -231,8 +231,10 @@ def test_columns_of_earlier_versions(tmp_path: Path) -> None:
 
 
 def test_the_card_of_an_output(store: TableStore, tmp_path: Path) -> None:
-    fill(store, [caption("z")], name="t2v")
+    fill(store, [caption("z", duration_sec=None)], name="t2v")
     write_output_card(store)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "1 captions of 1 videos.\n" in card, "no length is told where none is known"
     assert load(tmp_path / "out", tmp_path, "omni").num_rows == 4
     assert load(tmp_path / "out", tmp_path, "t2v")["video_id"] == ["z"]
     (tmp_path / "out" / "README.md").write_text("mine")

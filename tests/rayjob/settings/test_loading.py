@@ -64,6 +64,11 @@ def test_a_fusion_keeps_its_task_where_only_other_settings_of_the_recipe_are_giv
     )
 
 
+def test_a_recipe_samples_evenly() -> None:
+    with pytest.raises(ConfigError, match="change is for rayjob split"):
+        read_config(JobConfig, assignments=["recipe.plan={fps: 2, change: 5}"], flags=BASE)
+
+
 def test_lists_may_be_texts() -> None:
     config = read_config(JobConfig, assignments=["source.extensions=mp4, .MKV"], flags=BASE)
     assert config.source.extensions == ("mp4", "mkv")
