@@ -154,11 +154,12 @@ class Tasks:
         most = min(most, _VIDEOS_PER_TASK, _TASK_BYTES // clip, share // _TASKS_PER_ACTOR)
         videos = max(1, most)
         busy = -(-in_flight // videos)
-        # A task of one video has none that waits for others.
-        more = (
-            0 if videos == 1 else min((ahead - 1) * busy, _ENGINE_BYTES // (videos * clip) - busy)
-        )
-        return cls(videos=videos, busy=busy, at_hand=busy + max(more, int(videos > 1)))
+        at_hand = busy
+        if videos > 1:  # alone in its task, none waits for others
+            # One that starts early leaves the others their share.
+            room = min(ahead * busy, _ENGINE_BYTES // (videos * clip), share // videos)
+            at_hand = max(busy + 1, room)
+        return cls(videos=videos, busy=busy, at_hand=at_hand)
 
 
 def _decoded(

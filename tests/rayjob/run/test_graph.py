@@ -29,7 +29,8 @@ HOUR = SamplingPlan(fps=1.0)
         (HOUR, 80, 100_000, 4, 40),
         (HOUR, 20, 100_000, 1, 20),
         # In a small run every actor has its share.
-        (SHORT, 320, 160, 10, 160),
+        (SHORT, 320, 160, 10, 33),
+        (SHORT, 80, 160, 10, 16),
         (SHORT, 320, 3, 1, 320),
     ],
 )
