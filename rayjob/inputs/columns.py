@@ -38,15 +38,15 @@ def read_columns(uri: str, storage: StorageOptions) -> Iterator[Listed]:
     """As :func:`rayjob.inputs.manifests.read_manifest`; Parquet rows of plain addresses and ids,
     and whatever numbers and texts stand beside them, come as tables.
     """
-    number = 0
-    folder = display_uri(uri).rpartition("/")[0] + "/"
+    number, manifest = 0, display_uri(uri)
+    folder = manifest.rpartition("/")[0] + "/"
     for batch in iter_columns(uri, storage, wanted=_is_plain):
         table = _plain(batch, folder)
         if table is not None:
             yield table
         else:
             for at, row in enumerate(batch.to_pylist(), start=number + 1):
-                yield from inputs_of(row, manifest=uri, where=f"row {at}")
+                yield from inputs_of(row, manifest=manifest, where=f"row {at}")
         number += batch.num_rows
     if not number:
         yield from read_manifest(uri, storage)
