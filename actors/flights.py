@@ -42,6 +42,8 @@ class Flights:
         """The next call, which tells all that is noted until then."""
         if self._next is None:
             self._next = asyncio.create_task(self._tell())
+            # An end of which nobody can be told any more is not a fault: the run is over.
+            self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._next
 
     async def _tell(self) -> None:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, field_validator, model_validator
 
-from schemas.config import INPUT, DecodeConfig, RunConfig, RunId, SourceConfig
+from schemas.config import INPUT, DecodeConfig, RunConfig, RunId
 from schemas.settings import Flag, Settings
+from schemas.sources import SourceConfig
 
 SCORES = (
     "cut_score", "motion", "sharpness", "luminance", "black", "still", "text_area", "audio_rms",

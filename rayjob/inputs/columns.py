@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
@@ -9,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.storage.uris import display_uri
-from rayjob.inputs.manifests import Input, inputs_of, read_manifest
-from rayjob.inputs.rows import URI_COLUMNS, iter_texts
+from rayjob.inputs.manifests import Input, inputs_of, metadata_json, read_manifest
+from rayjob.inputs.rows import URI_COLUMNS, iter_columns
+from rayjob.inputs.spans import LISTS, PAIRS
 from schemas.blocks import INPUTS
 from schemas.media import StorageOptions
 
@@ -27,43 +29,67 @@ _PLAIN_ID = r"^[\w=+,./-]+$"
 """What :mod:`rayjob.inputs.manifests` takes over as it is."""
 
 
+_PLAIN_TYPES = {pa.string(), pa.large_string(), pa.bool_(), pa.int32(), pa.int64(), pa.float64()}
+_NOT_PLAIN = {"version", *itertools.chain(LISTS, *PAIRS)}
+"""Columns that mean more than they say."""
+
+
 def read_columns(uri: str, storage: StorageOptions) -> Iterator[Listed]:
-    """As :func:`rayjob.inputs.manifests.read_manifest`; Parquet rows of nothing but plain addresses
-    and ids come as tables.
+    """As :func:`rayjob.inputs.manifests.read_manifest`; Parquet rows of plain addresses and ids,
+    and whatever numbers and texts stand beside them, come as tables.
     """
-    number = 0
-    folder = display_uri(uri).rpartition("/")[0] + "/"
-    for batch in iter_texts(uri, storage, only=frozenset(URI_COLUMNS) | {"video_id"}):
+    number, manifest = 0, display_uri(uri)
+    folder = manifest.rpartition("/")[0] + "/"
+    for batch in iter_columns(uri, storage, wanted=_is_plain):
         table = _plain(batch, folder)
         if table is not None:
             yield table
         else:
             for at, row in enumerate(batch.to_pylist(), start=number + 1):
-                yield from inputs_of(row, manifest=uri, where=f"row {at}")
+                yield from inputs_of(row, manifest=manifest, where=f"row {at}")
         number += batch.num_rows
     if not number:
         yield from read_manifest(uri, storage)
 
 
+def _is_plain(schema: pa.Schema) -> bool:
+    names = [name.strip().lower() for name in schema.names]
+    texts = {
+        name
+        for name, kind in zip(names, schema.types, strict=True)
+        if kind in (pa.string(), pa.large_string())
+    }
+    return (
+        _PLAIN_TYPES.issuperset(schema.types)
+        and len({*names}) == len(names)
+        and len({*URI_COLUMNS} & {*names}) == len({*URI_COLUMNS} & texts) == 1
+        and _NOT_PLAIN.isdisjoint(names)
+        and ("video_id" in texts or "video_id" not in names)
+    )
+
+
 def _plain(batch: pa.RecordBatch, folder: str) -> pa.Table | None:
     """The inputs of a batch; None where its rows have to be looked at one by one."""
-    columns = {name.strip().lower(): batch.column(name) for name in batch.schema.names}
-    ids = columns.pop("video_id", None)
-    if len(columns) != 1:
-        return None
-    (uris,) = columns.values()
+    columns = {name.strip().lower(): name for name in batch.schema.names}
+    uris = batch.column(next(columns.pop(name) for name in URI_COLUMNS if name in columns))
     if not _all_match(uris, _PLAIN_URI):
         return None
-    if ids is None:
+    if "video_id" not in columns:
         ids = pc.if_else(
             pc.starts_with(uris, folder),
             pc.utf8_slice_codeunits(uris, len(folder)),
             pc.replace_substring_regex(uris, "^(s3:/)?/", ""),
         )
-    elif not _all_match(ids, _PLAIN_ID):
-        return None
+    else:
+        ids = batch.column(columns.pop("video_id"))
+        if not _all_match(ids, _PLAIN_ID):
+            return None
     nothing = pa.nulls(len(uris), pa.string())
-    known = [ids, uris, nothing, nothing, nothing, pa.repeat(True, len(uris))]
+    metadata = nothing
+    if columns:
+        others = batch.select([*columns.values()]).to_pylist()
+        metadata = pa.array(map(metadata_json, others), pa.string())
+    known = [ids, uris, metadata, nothing, nothing, pa.repeat(True, len(uris))]
     return pa.table(known, names=LISTED.names).cast(LISTED)
 
 

@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterable, Iterator
 
 from rayjob.inputs.manifests import Input
-from schemas.config import LengthsConfig
 from schemas.errors import SourceError
+from schemas.sources import LengthsConfig
 
 
 def evenly(inputs: Iterable[Input], lengths: LengthsConfig) -> Iterator[Input]:

@@ -69,7 +69,6 @@ from rayjob.inputs.globs import WILDCARD, Glob, is_hidden, split_glob
 from rayjob.inputs.manifests import Input, read_manifest
 from rayjob.inputs.rows import SUFFIXES, has_videos
 from rayjob.inputs.segments import folders_of, kept_segments
-from schemas.config import SourceConfig
 from schemas.errors import (
     AccessDeniedError,
     CredentialsError,
@@ -78,6 +77,7 @@ from schemas.errors import (
     SourceError,
 )
 from schemas.media import StorageOptions
+from schemas.sources import SourceConfig
 
 __all__ = ["Input", "iter_inputs", "iter_listed"]
 

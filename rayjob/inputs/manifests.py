@@ -27,7 +27,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -96,27 +96,30 @@ def read_manifest(uri: str, storage: StorageOptions) -> Iterator[Input]:
         SourceError: it cannot be read, a row is malformed or names no video; the message
             says which row. Also if there is no row at all.
     """
-    none = True
+    none, manifest = True, display_uri(uri)
     for where, row in iter_rows(uri, storage):
         none = False
-        yield from inputs_of(row, manifest=uri, where=where)
+        yield from inputs_of(row, manifest=manifest, where=where)
     if none:
-        raise SourceError(f"{display_uri(uri)} has no rows")
+        raise SourceError(f"{manifest} has no rows")
 
 
 def inputs_of(row: Mapping[str, Any], *, manifest: str, where: str) -> list[Input]:
     """The videos of a row, several where it names several spans of one.
 
+    Args:
+        manifest: its address as messages show it.
+        where: the row stands in it.
+
     Raises:
         SourceError: as :func:`read_manifest`.
     """
-    shown = display_uri(manifest)
     try:
-        return list(_inputs(row, shown.rpartition("/")[0] + "/"))
+        return list(_inputs(row, manifest.rpartition("/")[0] + "/"))
     except (SourceError, OpenError) as error:
-        raise SourceError(f"{shown}, {where}: {error}") from None
+        raise SourceError(f"{manifest}, {where}: {error}") from None
     except RecursionError:
-        raise SourceError(f"{shown}, {where}: nested too deeply") from None
+        raise SourceError(f"{manifest}, {where}: nested too deeply") from None
 
 
 def _inputs(row: Mapping[str, Any], folder: str) -> Iterator[Input]:
@@ -124,14 +127,13 @@ def _inputs(row: Mapping[str, Any], folder: str) -> Iterator[Input]:
     uri, segment = split_segment(_given_uri(column, row[column]))
     uri = _resolved(uri, folder)
     named = [Spanned(plain_fragment(segment), row)] if segment else spanned(row)
-    for fragment, own, is_one_of_many in named:
+    for each in named:
         others = {
             name: {"path": cell.get("path")} if _is_video(cell) else cell
-            for name, cell in own.items()
+            for name, cell in each.row.items()
             if name != column or (_is_video(cell) and cell["bytes"] and cell.get("path"))
         }
-        found = _input(uri, folder, fragment, others, is_one_of_many=is_one_of_many)
-        yield replace(found, row=own)
+        yield _input(uri, folder, each, others)
 
 
 def _uri_column(row: Mapping[str, Any]) -> str:
@@ -147,20 +149,19 @@ def _uri_column(row: Mapping[str, Any]) -> str:
     return min(named, key=lambda name: row[name] is None or isinstance(row[name], Mapping))
 
 
-def _input(
-    uri: str, folder: str, fragment: str, others: Mapping[str, Any], *, is_one_of_many: bool
-) -> Input:
+def _input(uri: str, folder: str, span: Spanned, others: Mapping[str, Any]) -> Input:
     columns = {name.strip().lower(): name for name in others}
     id_column = columns.get("video_id")
     video_id = _default_id(uri, folder) if id_column is None else _given_id(others[id_column])
-    if id_column is None or is_one_of_many:
-        video_id += fragment
+    if id_column is None or span.is_one_of_many:
+        video_id += span.fragment
     version = _plain(others[columns["version"]]) if "version" in columns else None
     return Input(
         video_id,
-        uri + fragment,
+        uri + span.fragment,
         metadata_json({name: others[name] for name in others if name != id_column}),
         None if version in (None, "") else str(version),
+        row=span.row,
     )
 
 

@@ -31,7 +31,7 @@ from schemas.errors import EmptyFileError, OpenError, SourceError
 from schemas.media import StorageOptions
 
 _BATCH_ROWS = 1024
-_MANY_ROWS = 1 << 16
+_MANY_ROWS = 1 << 14
 
 _LONGEST = 64 << 20
 """Characters of a line, a cell or an element at most."""
@@ -78,14 +78,13 @@ def iter_rows(uri: str, storage: StorageOptions) -> _Rows:
         yield from _parquet_rows(file, uri) if suffix == _PARQUET else _READERS[suffix](file)
 
 
-def iter_texts(
-    uri: str, storage: StorageOptions, *, only: frozenset[str]
+def iter_columns(
+    uri: str, storage: StorageOptions, *, wanted: Callable[[pa.Schema], bool]
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a Parquet table, many at a time; nothing of any other table.
 
     Args:
-        only: names in lower case; a table with a column besides, or whose columns are not all
-            text, has nothing to say either.
+        wanted: says of its columns whether it is to be read.
 
     Raises:
         SourceError: as :func:`iter_rows`.
@@ -95,13 +94,8 @@ def iter_texts(
         return
     with _explained(shown), open_range(uri, storage) as source, io.BufferedReader(source) as file:
         table = pq.ParquetFile(file)
-        names = [field.name.strip().lower() for field in table.schema_arrow]
-        if only.issuperset(names) and all(map(_is_text, table.schema_arrow.types)):
+        if wanted(table.schema_arrow):
             yield from table.iter_batches(batch_size=_MANY_ROWS)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return kind in (pa.string(), pa.large_string())
 
 
 @contextlib.contextmanager

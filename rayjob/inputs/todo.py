@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from actors.storage.uris import public_text, public_uri, split_segment
 from rayjob.ids import Earlier, IdMap, has_changed, has_moved, places, stamps
+from rayjob.ids.hashing import digests
 from rayjob.inputs.columns import Listed, table_of
 from rayjob.inputs.manifests import Input
 from rayjob.output.layout import run_folder
@@ -162,10 +163,11 @@ def unaccounted(store: TableStore, run_id: str, *, seen: IdMap, present: IdMap) 
     """
     count, examples = 0, list[str]()
     for entry in store.list(_folder(run_id), suffix=".parquet"):
-        ids = store.read_table(entry, ["video_id"]).column("video_id").to_pylist()
-        missing = np.flatnonzero((seen.find(ids) < 0) | (present.find(ids) < 0))
+        ids = store.read_table(entry, ["video_id"]).column("video_id")
+        keys = digests(ids)
+        missing = np.flatnonzero((seen.find_keys(keys) < 0) | (present.find_keys(keys) < 0))
         count += len(missing)
-        examples += [ids[index] for index in missing[: _EXAMPLES - len(examples)]]
+        examples += ids.take(missing[: _EXAMPLES - len(examples)]).to_pylist()
     return Unaccounted(count=count, examples=tuple(examples))
 
 

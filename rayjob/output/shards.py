@@ -136,12 +136,12 @@ class ShardSink:
                 self._publish()
 
     def _new_videos(self, results: pa.Table) -> pa.Table:
-        ids = results.column("video_id").to_pylist()
+        ids = results.column("video_id")
         wanted = _rows_per_video(results) > 0
         for index in np.flatnonzero(~wanted):
             logger.error("%s came back with neither a caption nor a failure", ids[index])
         present = np.flatnonzero(wanted)
-        wanted[present] = self.seen.add([ids[index] for index in present]) < 0
+        wanted[present] = self.seen.add(ids.take(present)) < 0
         # Nested columns take long to filter, and nearly always there is nothing to drop.
         return results if wanted.all() else results.filter(pa.array(wanted))
 

@@ -40,15 +40,18 @@ carries."""
 _TASKS_PER_ACTOR = 16
 """Tasks that an actor has at least over a run, so that none idles for long at its end."""
 
-_AHEAD = 3
-"""Videos in an engine's tasks, as a multiple of those that it works on at once. What is done waits
-for the slowest of its task: with as many as it works on, a third of them would be waiting."""
-
-_PARTS = 4
+_PARTS = 2
 """Tasks, at least, in which the videos come that an engine works on at once."""
 
-_LONG_PARTS = 20
-"""The same where the length of a video decides how much is decoded."""
+_AHEAD = 5
+_ENGINE_BYTES = 16 << 30
+"""Most that the tasks of an engine carry: videos, as a multiple of those that it works on at once,
+and decoded bytes. What is done waits for the slowest of its task: with no more videos than the
+engine works on, half of them would be waiting."""
+
+_LONG_PARTS, _LONG_AHEAD = 20, 2
+"""The same where the length of a video decides how much is decoded: fewer of them wait for each
+other."""
 
 _SOUND_SEC = 30
 """Sound of a clip, for what a task carries."""
@@ -90,19 +93,17 @@ def caption_graph(
         rows of ``schemas.blocks.PACKED``, for :func:`results`, in no particular order.
     """
     actors = max(pool.replicas, decode.actors if decode is not None else 1)
-    size = _videos_per_task(recipe.plan, in_flight=pool.videos_in_flight, share=videos // actors)
-    busy = -(-pool.videos_in_flight // size)
-    # A task of one video has none that waits for others.
-    calls = busy if size == 1 else _AHEAD * busy
-    _configure(pool_grows_at=busy / calls)
+    tasks = Tasks.of(recipe.plan, in_flight=pool.videos_in_flight, share=videos // actors)
+    calls = tasks.at_hand
+    _configure(pool_grows_at=tasks.busy / calls)
     return (
         _decoded(
-            _read(todo, store, batch_size=size),
+            _read(todo, store, batch_size=tasks.videos),
             recipe.plan,
             decode,
             monitor=monitor,
             budget=pool.settings.budget,
-            videos_per_task=size,
+            videos_per_task=tasks.videos,
         )
         # By default a fixed pool: engines take minutes to start, and a pool that grows by
         # load starts them when they are already needed.
@@ -130,23 +131,45 @@ def caption_graph(
     )
 
 
-def _videos_per_task(plan: SamplingPlan | None, *, in_flight: int, share: int) -> int:
-    """As many as there may be: few where they are large, or where the run is small.
+@dataclass(frozen=True, kw_only=True)
+class Tasks:
+    """In which portions an engine has its videos.
 
-    Args:
-        in_flight: videos that an engine works on at once.
-        share: videos of the run for each actor.
+    Attributes:
+        videos: of each.
+        busy: tasks that hold as many videos as the engine works on at once.
+        at_hand: tasks that the engine has.
     """
-    most = min(_VIDEOS_PER_TASK, in_flight // _PARTS, share // _TASKS_PER_ACTOR)
-    if plan is None:
-        return max(1, most)
-    if plan.num_frames is None:
-        most = min(most, in_flight // _LONG_PARTS)
-    else:
-        width, height = plan.stretch_to or (plan.max_pixels, 1)
-        clip = 3 * plan.num_frames * width * height + 4 * _SOUND_SEC * (plan.audio_rate or 0)
-        most = min(most, _TASK_BYTES // clip)
-    return max(1, most)
+
+    videos: int
+    busy: int
+    at_hand: int
+
+    @classmethod
+    def of(cls, plan: SamplingPlan | None, *, in_flight: int, share: int) -> Tasks:
+        """As large as may be: small where videos are large, or where the run is small.
+
+        Args:
+            plan: None for texts.
+            in_flight: videos that the engine works on at once.
+            share: videos of the run for each actor.
+        """
+        most, ahead, clip = in_flight // _PARTS, _AHEAD, 1
+        if plan is not None and plan.num_frames is None:
+            most, ahead = in_flight // _LONG_PARTS, _LONG_AHEAD
+        elif plan is not None:
+            width, height = plan.stretch_to or (plan.max_pixels, 1)
+            sound = 4 * _SOUND_SEC * (plan.audio_rate or 0)
+            clip = 3 * (plan.num_frames or 0) * width * height + sound
+        most = min(most, _VIDEOS_PER_TASK, _TASK_BYTES // clip, share // _TASKS_PER_ACTOR)
+        videos = max(1, most)
+        busy = -(-in_flight // videos)
+        at_hand = busy
+        if videos > 1:  # alone in its task, none waits for others
+            # One that starts early leaves the others their share.
+            room = min(ahead * busy, _ENGINE_BYTES // (videos * clip), share // videos)
+            at_hand = max(busy + 1, room)
+        return cls(videos=videos, busy=busy, at_hand=at_hand)
 
 
 def _decoded(

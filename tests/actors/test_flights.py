@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,3 +84,22 @@ async def test_who_is_cancelled_leaves_the_others_be(monitor: Monitor) -> None:
     first.cancel()
     await second
     assert first.cancelled()
+
+
+async def test_a_monitor_that_is_gone_is_heard_of_by_who_begins(
+    monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: str, **__: Any) -> None:
+        raise ConnectionError("the monitor is gone")
+
+    monkeypatch.setattr(monitor, "remote", fail)
+    monkeypatch.setattr(flights, "_PACE_SECONDS", 0.01)
+    unheard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: unheard.append(what))
+    told = of(monitor)
+    with pytest.raises(ConnectionError):
+        await told.begin("a")
+    told.end("a")
+    await asyncio.sleep(0.05)
+    gc.collect()
+    assert not unheard

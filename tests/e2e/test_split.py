@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rayjob.inputs.listing import iter_inputs, places_of
-from schemas.config import SourceConfig
 from schemas.media import StorageOptions
+from schemas.sources import SourceConfig
 from tests.support.films import Film, Shot, write
 from tests.support.jobs import read, split
 

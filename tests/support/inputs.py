@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from rayjob.inputs.listing import Input, iter_inputs
-from schemas.config import SourceConfig
 from schemas.errors import SourceError
 from schemas.media import StorageOptions
+from schemas.sources import SourceConfig
 
 
 def stream(

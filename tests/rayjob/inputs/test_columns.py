@@ -38,10 +38,11 @@ def both(manifest: str) -> tuple[pa.Table, pa.Table, int]:
         {"uri": PLAIN},
         {"URI ": PLAIN, "Video_ID": ["a", "b/c.mp4", "d=1"]},
         {"path": pa.array(PLAIN, pa.large_string())},
+        {"uri": PLAIN, "Topic": ["x", None, "é"], "n": [1, 2, None], "share": [0.5, None, 1.0]},
+        {"uri": PLAIN, "video_id": ["x", "y", "z"], "is new": [True, False, None]},
     ],
 )
 def test_plain_rows_come_in_tables(tmp_path: Path, columns: dict[str, Any]) -> None:
-    columns = {name: [*each, *each] if name == "uri" else each for name, each in columns.items()}
     expected, found, many = both(written(tmp_path, columns))
     assert found.equals(expected)
     assert found.schema == LISTED
@@ -82,8 +83,11 @@ def test_any_other_id_is_looked_at(tmp_path: Path, video_id: str) -> None:
 @pytest.mark.parametrize(
     "columns",
     [
-        {"uri": PLAIN, "topic": ["x", "y", "z"]},
+        {"uri": PLAIN, "version": ["x", "y", "z"]},
+        {"uri": PLAIN, "start": [1.0, 2.0, 3.0], "end": [4.0, 5.0, 6.0]},
         {"uri": PLAIN, "video_id": [1, 2, 3]},
+        {"uri": PLAIN, "tags": [["a"], [], None]},
+        {"uri": PLAIN, "topic": ["x", "y", "z"], "Topic ": ["x", "y", "z"]},
         {"uri": PLAIN, "path": PLAIN},
     ],
 )

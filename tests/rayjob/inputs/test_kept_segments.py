@@ -9,9 +9,9 @@ import pytest
 from actors.storage.places import Places
 from rayjob.inputs.listing import Input, iter_inputs, places_of
 from rayjob.output.store import TableStore
-from schemas.config import SourceConfig
 from schemas.errors import SourceError
 from schemas.media import StorageOptions
+from schemas.sources import SourceConfig
 from schemas.tables import SegmentRow, rows_of, splits_table
 from tests.support.outputs import open_store
 

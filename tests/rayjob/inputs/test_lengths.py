@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from rayjob.inputs.lengths import evenly
 from rayjob.inputs.manifests import Input
-from schemas.config import LengthsConfig
 from schemas.errors import SourceError
+from schemas.sources import LengthsConfig
 from tests.support.inputs import listed
 
 EDGES = (30, 60, 120, 180)

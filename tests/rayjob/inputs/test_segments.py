@@ -16,9 +16,9 @@ from rayjob.inputs.listing import iter_inputs, places_of
 from rayjob.inputs.manifests import Input
 from rayjob.inputs.todo import write_todo
 from rayjob.output.store import TableStore
-from schemas.config import SourceConfig
 from schemas.errors import SourceError
 from schemas.media import StorageOptions
+from schemas.sources import SourceConfig
 from tests.support.inputs import listed
 
 

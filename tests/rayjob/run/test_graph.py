@@ -14,7 +14,7 @@ import pytest
 
 from actors.stages import Decoder
 from actors.storage.places import Places
-from rayjob.run.graph import _videos_per_task, tasks_of
+from rayjob.run.graph import Tasks, tasks_of
 from schemas.blocks import INPUTS, packed, undecoded_table, unpacked, video_of
 from schemas.media import DecodeLimits, SamplingPlan, StorageOptions
 from tests.support.fault_proxy import FaultProxy
@@ -22,7 +22,8 @@ from tests.support.media import number_of, render
 
 RATE, SECONDS = 25, 60
 SHORT = SamplingPlan(num_frames=4, max_pixels=128 * 128)
-CLIP = SamplingPlan(num_frames=32, max_pixels=100_352, audio_rate=16_000)
+CLIP = SamplingPlan(num_frames=32, max_pixels=100_352, audio_rate=16_000)  # 11.6 MB
+LARGE = SamplingPlan(num_frames=64, stretch_to=(1280, 720))  # 177 MB
 HOUR = SamplingPlan(fps=1.0)
 
 
@@ -50,7 +51,7 @@ def decoders(monkeypatch: pytest.MonkeyPatch) -> Callable[[StorageOptions], Deco
     """Decoders outside of Ray."""
     place = SimpleNamespace(working=contextlib.nullcontext)
     monkeypatch.setattr("actors.stages.Place", lambda *_, **__: place)
-    monkeypatch.setattr(Decoder, "_tell_layers", lambda self: None)
+    monkeypatch.setattr("actors.stages.tell_layers", lambda *_: None)
     return lambda storage: Decoder(
         monitor=MagicMock(),
         plan=SamplingPlan(num_frames=1),
@@ -99,22 +100,29 @@ def test_a_file_with_500_segments_is_opened_at_most_20_times(
 
 
 @pytest.mark.parametrize(
-    ("plan", "in_flight", "share", "expected"),
+    ("plan", "in_flight", "share", "videos", "at_hand"),
     [
-        (SHORT, 320, 100_000, 64),
-        (None, 320, 100_000, 64),
-        (CLIP, 320, 100_000, 23),  # 11.6 MB each
+        (SHORT, 320, 100_000, 64, 25),
+        (None, 320, 100_000, 64, 25),
+        # Not more than 256 MB in a task and 16 GB in all of an engine's.
+        (CLIP, 320, 100_000, 23, 64),
+        (CLIP, 80, 100_000, 23, 20),
+        (LARGE, 80, 100_000, 1, 80),
         # The engine has several tasks at once.
-        (SHORT, 80, 100_000, 20),
-        (SHORT, 1, 100_000, 1),
+        (SHORT, 80, 100_000, 40, 10),
+        (SHORT, 1, 100_000, 1, 1),
         # Nobody knows how much is decoded of each.
-        (HOUR, 80, 100_000, 4),
+        (HOUR, 80, 100_000, 4, 40),
+        (HOUR, 20, 100_000, 1, 20),
         # In a small run every actor has its share.
-        (SHORT, 320, 160, 10),
-        (SHORT, 320, 3, 1),
+        (SHORT, 320, 160, 10, 33),
+        (SHORT, 80, 160, 10, 16),
+        (SHORT, 320, 3, 1, 320),
     ],
 )
-def test_a_task_is_as_large_as_it_may_be(
-    plan: SamplingPlan | None, in_flight: int, share: int, expected: int
+def test_tasks_are_as_large_as_they_may_be(
+    plan: SamplingPlan | None, in_flight: int, share: int, videos: int, at_hand: int
 ) -> None:
-    assert _videos_per_task(plan, in_flight=in_flight, share=share) == expected
+    tasks = Tasks.of(plan, in_flight=in_flight, share=share)
+    assert (tasks.videos, tasks.at_hand) == (videos, at_hand)
+    assert tasks.videos * tasks.busy >= in_flight

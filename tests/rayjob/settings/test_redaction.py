@@ -5,8 +5,9 @@ import yaml
 
 from rayjob.run import job
 from rayjob.settings.redaction import HIDDEN, shown_config
-from schemas.config import EngineConfig, FuseConfig, JobConfig, RecipeConfig, SourceConfig
+from schemas.config import EngineConfig, FuseConfig, JobConfig, RecipeConfig
 from schemas.media import StorageOptions
+from schemas.sources import SourceConfig
 
 SECRET = "hushhush"
 
