@@ -74,7 +74,12 @@ class Adapter:
             and info.data_parser.video_needs_metadata
             and _ONE_RATE.isdisjoint(architectures)
         )
-        options = info.supported_mm_processor_kwargs if info else {}
+        try:
+            options = info.supported_mm_processor_kwargs if info else {}
+        except AttributeError:
+            # vLLM 0.32 has processors of its own that do not tell what they take (InternVL's, in
+            # the vendor's format); none of them samples frames.
+            options = {}
         # The checkpoint's own processor may sample frames again. What is said of that with a
         # video is not heard by every model, so it is said to the processor too.
         self._may_sample = "do_sample_frames" in options.get("videos_kwargs", ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import socket
@@ -135,6 +136,13 @@ def load(settings: EngineSettings) -> Loaded:
         ModelError: vLLM cannot; says what to set, where that is known.
     """
     os.environ.update(settings.environment)
+    streams = str(settings.args.get("load_format")).startswith("runai_streamer")
+    if streams and importlib.util.find_spec("runai_model_streamer") is None:
+        raise ModelError(
+            "engine.load_format is runai_streamer, and runai-model-streamer is not installed on "
+            f"the node {socket.gethostname()}: install it, with its part for the storage, or leave "
+            "that setting at auto, for copies of the model on each node"
+        )
     # Imported late: the environment above must be set.
     from vllm import AsyncEngineArgs
 
@@ -194,8 +202,6 @@ _TOKEN = re.compile(r"\bhf_\w{4,}")
 _ADVICE = {
     "trust_remote_code": "The checkpoint brings code of its own. Set engine.trust_remote_code to "
     "run it, after a look at it",
-    "vllm[runai]": "Install runai-model-streamer where engines run, with its part for the storage, "
-    "or leave engine.load_format at auto: the model is then copied to each node",
     "derived max_model_len": "Lower engine.max_model_len (--context-length)",
 }
 """By what an error of vLLM says: what to do about it."""

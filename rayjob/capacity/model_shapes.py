@@ -227,7 +227,8 @@ def shape_of(
     missing = [key for key in needed if not isinstance(text.get(key), int)]
     if missing:
         raise ModelError(f"the model {name} cannot be sized: its config.json has no {missing[0]}")
-    if _OTHER_CACHES & text.keys() or len(set(text.get("layer_types") or ())) > 1:
+    kinds_of_layers = set(text.get("layer_types") or ())
+    if _OTHER_CACHES & text.keys() or len(kinds_of_layers) > 1 or _slides(text):
         raise ModelError(
             f"the model {name} cannot be sized: its layers do not all keep the keys and values of "
             "every token"
@@ -254,6 +255,16 @@ def shape_of(
         weight_bytes=weight_bytes,
         item_bytes=item_bytes,
     )
+
+
+def _slides(text: Mapping[str, Any]) -> bool:
+    """Whether layers look back less far than the context, whichever they are: Gemma 3 leaves that
+    to the code that reads its configuration.
+    """
+    window = text.get("sliding_window")
+    if not isinstance(window, int) or text.get("use_sliding_window") is False:
+        return False
+    return window < float(text.get("max_position_embeddings") or math.inf)
 
 
 def _bytes(dtype: str, item_bytes: int) -> int:

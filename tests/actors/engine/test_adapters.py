@@ -18,7 +18,7 @@ from schemas.media import Clip
 from schemas.recipe import Request
 from tests.support.models.engines import loaded
 from tests.support.models.families import SEEING, write_family
-from tests.support.models.others import gemma3
+from tests.support.models.others import gemma3, internvl_of_the_vendor
 from tests.support.models.qwen import qwen25_vl
 from tests.support.models.templates import of_strings
 
@@ -64,6 +64,16 @@ def test_a_single_frame_is_an_image(family: Callable[[str], Loaded], name: str) 
     assert len(prepared["mm_placeholders"]["image"]) == 1
 
 
+def test_internvl_in_the_vendors_format(tmp_path: Path) -> None:
+    """Its processor looks at the size of an image, which an array does not tell."""
+    model = loaded(internvl_of_the_vendor().write(tmp_path / "model"), trust_remote_code=True)
+    single, _ = rendered(model, Request(prompt="Tell.", clip=clip([0.0])))
+    assert len(single["mm_placeholders"]["image"]) == 1
+    several, _ = rendered(model, Request(prompt="Tell.", clip=clip(MOMENTS)))
+    (item,) = several["mm_kwargs"]["video"]
+    assert len(item["pixel_values_flat_video"].data) == len(MOMENTS)
+
+
 @pytest.mark.parametrize("name", [*SEEING, "Qwen3"])
 def test_a_system_message_stays_a_text(family: Callable[[str], Loaded], name: str) -> None:
     """GLM-4.1V's template prints what it is given of one, be it a list."""
@@ -83,6 +93,7 @@ FRAMES = {
     "InternVL3 and 3.5": 6,
     "LLaVA-OneVision": 6,
     "GLM-4.1V": 3,
+    "GLM-4.5V": 3,
 }
 
 

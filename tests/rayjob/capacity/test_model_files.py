@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.engine.loading import EngineSettings, load
 from rayjob.capacity.model_files import asking_hub, check_model, model_revision
 from rayjob.capacity.model_shapes import load_shape, model_config
 from rayjob.capacity.pool import engine_pool
@@ -92,6 +93,14 @@ def test_engines_copy_it_and_vllms_streamer_does_not(stored: str) -> None:
     assert pool.settings.local_model() == stored
     assert pool.settings.environment["AWS_ENDPOINT_URL"] == "http://s3.internal"
     assert pool.settings.environment["AWS_REGION"] == "eu-1"
+
+
+def test_a_streamer_that_is_not_installed() -> None:
+    streaming = EngineConfig(model="s3://bucket/model", load_format="runai_streamer")
+    settings = engine_pool(omni_engine(streaming), machines()).settings
+    assert isinstance(settings, EngineSettings)
+    with pytest.raises(ModelError, match="runai-model-streamer is not installed on the node"):
+        load(settings)
 
 
 @pytest.mark.parametrize(

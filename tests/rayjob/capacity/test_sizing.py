@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from schemas.config import EngineConfig
 from schemas.errors import ConfigError, ModelError
 from schemas.media import SamplingPlan
 from tests.support.engines import SILENT, machines, omni_engine
+from tests.support.models.checkpoint import Checkpoint
+from tests.support.models.others import gemma3
+from tests.support.models.qwen import gpt_oss, qwen25_vl, qwen35
 
 TINY = "models/tiny-omni"
 OMNI, QWEN_VL, MINICPM, QWEN = published_models()
@@ -119,6 +123,7 @@ def test_weights_that_change_while_they_are_loaded_cannot_be_sized() -> None:
         ({"num_kv_shared_layers": 10}, "do not all keep"),
         ({"layer_types": ["linear_attention"] * 3 + ["full_attention"]}, "do not all keep"),
         ({"layer_types": ["sliding_attention", "full_attention"]}, "do not all keep"),
+        ({"sliding_window": 1024}, "do not all keep"),
     ],
 )
 def test_models_that_cannot_be_sized_say_so(change: dict[str, Any], message: str) -> None:
@@ -319,3 +324,39 @@ def test_nothing_is_refused_where_the_memory_is_unknown() -> None:
     config = EngineConfig(model=QWEN, device="gpu", gpus_per_engine=0.25)
     pool = engine_pool(omni_engine(config, plan=SILENT), machines(1, type_="A100"))
     assert "kv_cache_memory_bytes" not in pool.settings.args
+
+
+@pytest.mark.parametrize(
+    ("family", "engine", "said"),
+    [
+        (gemma3, {}, "do not all keep"),
+        (qwen35, {}, "do not all keep"),
+        (gpt_oss, {}, "do not all keep"),
+        (qwen25_vl, {"vllm_args": {"quantization": "fp8"}}, "changes its weights"),
+    ],
+)
+def test_what_cannot_be_sized_is_said_and_runs_unsized(
+    family: Callable[[], Checkpoint],
+    engine: dict[str, Any],
+    said: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = family().write(tmp_path / "model")
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    args = pool_args(model=str(folder), gpus_per_engine=0.5, gpu_memory_gb=80, **engine)
+    assert "kv_cache_memory_bytes" not in args
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize(
+    "unused",
+    [
+        {"sliding_window": None},
+        {"sliding_window": 32_768, "use_sliding_window": False},
+        {"sliding_window": 131_072, "max_position_embeddings": 131_072},
+    ],
+)
+def test_a_window_that_is_not_in_use_is_sized(unused: dict[str, Any]) -> None:
+    shape = shape_of("m", published(QWEN) | unused, tensors=[], dtype="auto")
+    assert shape.kv_bytes_per_token() == load_shape(QWEN).kv_bytes_per_token()

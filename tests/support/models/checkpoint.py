@@ -55,6 +55,7 @@ class Checkpoint:
             name of its field ends in ``_id``, ``_ids`` or ``_index``.
         tokenizer: further fields of ``tokenizer_config.json``.
         files: further files by name, as JSON.
+        code: modules that the checkpoint brings along, by name.
     """
 
     control: Sequence[str]
@@ -62,6 +63,7 @@ class Checkpoint:
     config: Mapping[str, Any]
     tokenizer: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> Path:
         """Write it as a checkpoint folder, for ``load_format: dummy``."""
@@ -92,6 +94,8 @@ class Checkpoint:
         (folder / "chat_template.jinja").write_text(self.template)
         for name, content in self.files.items():
             _dump(folder / name, content)
+        for name, text in self.code.items():
+            (folder / name).write_text(text)
         return folder
 
 

@@ -8,7 +8,14 @@ from functools import partial
 from pathlib import Path
 
 from tests.support.models.checkpoint import TEXT, Checkpoint
-from tests.support.models.others import gemma3, glm41v, internvl, llava_onevision
+from tests.support.models.others import (
+    gemma3,
+    glm41v,
+    glm45v,
+    internvl,
+    llava_onevision,
+    mistral3,
+)
 from tests.support.models.qwen import (
     CHAT,
     gpt_oss,
@@ -48,6 +55,8 @@ SEEING: dict[str, Callable[[], Checkpoint]] = {
     "LLaVA-OneVision": llava_onevision,
     "Gemma 3": gemma3,
     "GLM-4.1V": glm41v,
+    "GLM-4.5V": glm45v,
+    "Mistral 3": mistral3,
 }
 
 TEXTS: dict[str, Callable[[], Checkpoint]] = {

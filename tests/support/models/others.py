@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from tests.support.models.checkpoint import (
@@ -83,6 +84,75 @@ def internvl() -> Checkpoint:
                 "processor_class": "InternVLProcessor",
             },
         },
+    )
+
+
+def internvl_of_the_vendor() -> Checkpoint:
+    """The same in the vendor's format, whose configuration is code that comes along."""
+    plain = internvl()
+    code = """
+from transformers import PretrainedConfig, Qwen2Config
+
+
+class VisionConfig(PretrainedConfig):
+    model_type = "intern_vit_6b"
+
+
+class ChatConfig(PretrainedConfig):
+    model_type = "internvl_chat"
+
+    def __init__(self, vision_config=None, llm_config=None, **more):
+        super().__init__(**more)
+        self.vision_config = VisionConfig(**(vision_config or {}))
+        self.llm_config = Qwen2Config(**(llm_config or {}))
+"""
+    return dataclasses.replace(
+        plain,
+        control=(*plain.control, "<|video_pad|>"),
+        template=of_parts(image="<image>\n", video="<video>\n"),
+        config={
+            "architectures": ["InternVLChatModel"],
+            "auto_map": {"AutoConfig": "configuration_own.ChatConfig"},
+            "model_type": "internvl_chat",
+            "downsample_ratio": 0.5,
+            "dynamic_image_size": True,
+            "force_image_size": 448,
+            "max_dynamic_patch": 12,
+            "min_dynamic_patch": 1,
+            "ps_version": "v2",
+            "select_layer": -1,
+            "use_thumbnail": True,
+            "torch_dtype": "bfloat16",
+            "llm_config": {**_QWEN2_TEXT, "rope_theta": 1e6},
+            "vision_config": {
+                **VISION,
+                "model_type": "intern_vit_6b",
+                "architectures": ["InternVisionModel"],
+                "image_size": 448,
+                "patch_size": 14,
+                "num_channels": 3,
+                "qkv_bias": True,
+                "qk_normalization": False,
+                "norm_type": "layer_norm",
+                "layer_norm_eps": 1e-6,
+                "hidden_act": "gelu",
+            },
+        },
+        tokenizer={},
+        files={
+            "preprocessor_config.json": {
+                "crop_size": 448,
+                "do_center_crop": True,
+                "do_normalize": True,
+                "do_resize": True,
+                "feature_extractor_type": "CLIPFeatureExtractor",
+                "image_mean": [0.485, 0.456, 0.406],
+                "image_std": [0.229, 0.224, 0.225],
+                "resample": 3,
+                "size": 448,
+            }
+        },
+        code={"configuration_own.py": code.lstrip()},
     )
 
 
@@ -302,6 +372,124 @@ def glm41v() -> Checkpoint:
                 "fps": 2,
                 "max_duration": 300,
                 "do_sample_frames": True,
+            },
+        },
+    )
+
+
+def glm45v() -> Checkpoint:
+    """GLM-4.5V: the same with experts, a switch for thinking, and a plain system message."""
+    plain = glm41v()
+    silent = (
+        "{{ '\n<think></think>' if enable_thinking is defined and not enable_thinking else '' }}"
+    )
+    answer = "{{ '<|assistant|>' }}"
+    template = of_parts(
+        first="[gMASK]<sop>",
+        begin="<|{role}|>\n",
+        end="",
+        image="<|begin_of_image|><|image|><|end_of_image|>",
+        video="<|begin_of_video|><|video|><|end_of_video|>",
+        answer="<|assistant|>",
+    ).replace(answer, answer + silent)
+    text = {
+        **plain.config["text_config"],
+        "model_type": "glm4v_moe_text",
+        "head_dim": 32,
+        "moe_intermediate_size": 64,
+        "n_routed_experts": 4,
+        "n_shared_experts": 1,
+        "num_experts_per_tok": 2,
+        "n_group": 1,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+        "routed_scaling_factor": 1.0,
+        "norm_topk_prob": True,
+    }
+    return dataclasses.replace(
+        plain,
+        template=template,
+        config={
+            **plain.config,
+            "architectures": ["Glm4vMoeForConditionalGeneration"],
+            "model_type": "glm4v_moe",
+            "text_config": text,
+            "vision_config": {**plain.config["vision_config"], "model_type": "glm4v_moe_vision"},
+        },
+    )
+
+
+def mistral3() -> Checkpoint:
+    """Mistral Small 3.1 in the format of transformers, which takes images alone."""
+    control = (
+        "<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]",
+        "[IMG]", "[IMG_BREAK]", "[IMG_END]", "<pad>",
+    )  # fmt: skip
+    return Checkpoint(
+        control=control,
+        template=(
+            "{{- '<s>' -}}{%- for message in messages -%}"
+            "{%- if message.role == 'system' -%}{{- '[SYSTEM_PROMPT]' -}}"
+            "{%- if message.content is string -%}{{- message.content -}}"
+            "{%- else -%}{{- message.content[0].text -}}{%- endif -%}{{- '[/SYSTEM_PROMPT]' -}}"
+            "{%- else -%}{{- '[INST]' -}}"
+            "{%- if message.content is string -%}{{- message.content -}}{%- else -%}"
+            "{%- for part in message.content -%}"
+            "{%- if part.type == 'text' -%}{{- part.text -}}"
+            "{%- elif part.type in ('image', 'image_url') -%}{{- '[IMG]' -}}{%- endif -%}"
+            "{%- endfor -%}{%- endif -%}{{- '[/INST]' -}}{%- endif -%}{%- endfor -%}"
+        ),
+        config={
+            "architectures": ["Mistral3ForConditionalGeneration"],
+            "model_type": "mistral3",
+            "image_token_index": "[IMG]",
+            "multimodal_projector_bias": False,
+            "projector_hidden_act": "gelu",
+            "spatial_merge_size": 2,
+            "vision_feature_layer": -1,
+            "torch_dtype": "bfloat16",
+            "text_config": {
+                **TEXT,
+                "model_type": "mistral",
+                "head_dim": 32,
+                "rope_theta": 1e9,
+                "sliding_window": None,
+            },
+            "vision_config": {
+                **VISION,
+                "model_type": "pixtral",
+                "head_dim": 32,
+                "hidden_act": "silu",
+                "image_size": 1540,
+                "patch_size": 14,
+                "num_channels": 3,
+                "rope_theta": 10_000.0,
+            },
+        },
+        tokenizer={
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "pad_token": "<pad>",
+            "unk_token": "<unk>",
+        },
+        files={
+            "preprocessor_config.json": {
+                **_RESIZED,
+                "image_mean": CLIP_MEAN,
+                "image_std": CLIP_STD,
+                "image_processor_type": "PixtralImageProcessor",
+                "patch_size": 14,
+                "processor_class": "PixtralProcessor",
+                "size": {"longest_edge": 1540},
+            },
+            "processor_config.json": {
+                "image_break_token": "[IMG_BREAK]",
+                "image_end_token": "[IMG_END]",
+                "image_token": "[IMG]",
+                "patch_size": 14,
+                "processor_class": "PixtralProcessor",
+                "spatial_merge_size": 2,
             },
         },
     )
