@@ -15,7 +15,8 @@ from actors.engine.script import Script
 from schemas.errors import ModelError
 from tests.support.models.checkpoint import Checkpoint
 from tests.support.models.engines import loaded
-from tests.support.models.others import gemma3, glm41v, internvl, llava_onevision
+from tests.support.models.glm import glm41v
+from tests.support.models.others import gemma3, internvl, llava_onevision
 from tests.support.models.qwen import qwen3_omni, qwen3_text, qwen3_vl, qwen25_vl
 
 SCRIPT = Script(

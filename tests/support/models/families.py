@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from tests.support.models.checkpoint import TEXT, Checkpoint
+from tests.support.models.glm import glm41v, glm45v
 from tests.support.models.others import (
     gemma3,
-    glm41v,
-    glm45v,
     internvl,
     llava_onevision,
     mistral3,
