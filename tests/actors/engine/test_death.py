@@ -12,6 +12,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from actors.engine.stats import EngineStats
 from actors.engine.vllm_engine import VllmEngine
+from actors.flights import Flights
 from actors.gate import Gate
 from actors.metrics import CaptionMetrics
 from actors.monitor import Standing
@@ -113,8 +114,7 @@ EngineDeadErrorOfAnother.__name__ = "EngineDeadError"
 )
 def test_the_replica_ends_with_its_engine(leaving: None, error: Exception, ends: bool) -> None:
     captioner = Captioner.__new__(Captioner)
-    captioner._recipe, captioner._monitor = Raising(error), Remote()
-    captioner._node_id, captioner._engine_id = "n", "e"
+    captioner._recipe = Raising(error)
     captioner._replica = replica(Replica, dead_engine())
     values = {"video_id": "a", "uri": "/a", "attempts": 0}
     row = dict.fromkeys(INPUTS.names) | values
@@ -122,7 +122,8 @@ def test_the_replica_ends_with_its_engine(leaving: None, error: Exception, ends:
     assert batch.schema.equals(DECODED)
 
     async def caption() -> None:
-        captioner._gate = Gate()
+        captioner._gate = Gate(1)
+        captioner._flights = Flights(Remote(), engine_id="e", node_id="n")
         await captioner._caption(batch, 0, row, Standing())
 
     with pytest.raises(Died if ends else EngineDeadErrorOfAnother):
