@@ -160,7 +160,9 @@ def test_a_run_that_was_suspended_knows_it_lost(local: TableStore) -> None:
     with RunLock(local, "next", ttl=1.0) as lock:
         os.kill(process.pid, signal.SIGCONT)
         message = messages.get(timeout=30)
-        assert "lost its lock" in message and "sign of life" in message
+        assert "lost its lock" in message
+        # The second where the heartbeat itself was under way.
+        assert "sign of life" in message or "heartbeat came too late" in message
         process.join()
         time.sleep(0.5)
         lock.check()  # the one that woke up did not disturb the new owner
