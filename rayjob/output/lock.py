@@ -220,9 +220,10 @@ class RunLock:
                     logger.info("removing the lock of a run that is dead: %s", _who(holder))
                     self._store.delete(entry.path)
                     continue
-                if holder.owner and (dead is False or moved):
-                    raise self._locked(holder)
-                if not holder.owner and entry.path < self._path:
+                # Of contenders the first goes before, if it lives: one that died in this moment
+                # must not hold up the next run.
+                goes_before = holder.owner or entry.path < self._path
+                if goes_before and (dead is False or moved):
                     raise self._locked(holder)
                 undecided.append(holder)
             if undecided:

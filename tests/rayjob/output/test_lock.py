@@ -320,6 +320,35 @@ def take_turns(root: str, seconds: float, answers: Any) -> None:
     answers.put(turns)
 
 
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_contender_elsewhere_goes_before_if_it_lives(local: TableStore, lives: bool) -> None:
+    """One that was killed while it contended does not hold up the next run for long."""
+    first = from_elsewhere(RunLock(local, "first", ttl=0.5))
+    first._put()
+    end = threading.Event()
+
+    def go_on() -> None:
+        while not end.wait(0.2):
+            first._put()
+
+    thread = threading.Thread(target=go_on)
+    if lives:
+        thread.start()
+    try:
+        second = RunLock(local, "second", ttl=0.5)
+        if lives:
+            with pytest.raises(OutputLockedError, match="in use by run first"):
+                second.acquire()
+        else:
+            with second:
+                second.check()
+                assert len(files(local, LOCKS)) == 1
+    finally:
+        end.set()
+        if lives:
+            thread.join()
+
+
 def test_never_two_owners_at_once(local: TableStore) -> None:
     answers = children.Queue()
     processes = [child(take_turns, local.root, 2.0, answers) for _ in range(CONTENDERS)]
