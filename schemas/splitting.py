@@ -12,6 +12,7 @@ from schemas.sources import SourceConfig
 
 SCORES = (
     "cut_score", "motion", "sharpness", "luminance", "black", "still", "text_area", "audio_rms",
+    "speech_share",
 )  # fmt: skip
 """Columns of ``segments`` that a filter may be about."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 from ray.data import Dataset
 
+from actors.splitting.extras import EXTRAS, is_measured
 from actors.storage.uris import local_path
 from rayjob.capacity.cluster import Resources
 from rayjob.capacity.pool import EnginePool
@@ -87,13 +88,15 @@ class PreparedSplit(Work):
 
 
 def prepare_split(config: SplitConfig) -> PreparedSplit:
-    """Check local inputs, PySceneDetect and output.
+    """Check local inputs, what has to be installed, and the output.
 
     Raises:
         UsageError: one of them is wrong.
     """
     if importlib.util.find_spec("scenedetect") is None:
         raise ConfigError("rayjob split takes PySceneDetect: pip install 'rayjob[split]'")
+    for score in EXTRAS:
+        is_measured(score, config.filters)
     for place in config.input:
         if local_path(place) is not None:
             next(iter(iter_inputs([place], source=config.source, storage=config.storage)), None)
