@@ -20,6 +20,7 @@ from rayjob.counts import counted
 from rayjob.inputs.columns import Listed
 from rayjob.inputs.listing import iter_inputs, iter_listed, places_of
 from rayjob.inputs.manifests import Input
+from rayjob.output.caption_scores import CaptionScores
 from rayjob.output.duplicates import Duplicates
 from rayjob.output.layout import ResultTables
 from rayjob.output.ledger import Ledger
@@ -35,6 +36,7 @@ class PreparedSplit(Work):
     """A split that could start."""
 
     config: SplitConfig
+    caption_scores: CaptionScores
 
     def inputs(self) -> Iterable[Input]:
         """List the videos, done or not. Raises as :meth:`Work.inputs`."""
@@ -81,14 +83,15 @@ class PreparedSplit(Work):
         return counted(decode.actors, "split actor")
 
     def results(self, dataset: Dataset) -> Iterator[pa.Table]:
-        """What the graph makes, with duplicates of what is there marked."""
-        made = results(dataset)
+        """What the graph makes, without what captions speak against and what is there already."""
+        made = self.caption_scores.marked(results(dataset))
         bits = self.config.duplicate_bits
         return made if bits is None else Duplicates(self.store, self.tables, bits).marked(made)
 
 
 def prepare_split(config: SplitConfig) -> PreparedSplit:
-    """Check local inputs, what has to be installed, and the output.
+    """Check local inputs, what has to be installed, and the output; read the captions that filters
+    are about.
 
     Raises:
         UsageError: one of them is wrong.
@@ -109,6 +112,7 @@ def prepare_split(config: SplitConfig) -> PreparedSplit:
         config=config,
         name=config.name,
         settings_hash=_settings_hash(config),
+        caption_scores=CaptionScores(store, config.filters),
         store=store,
         tables=tables,
         ledger=Ledger(store, tables=tables),
