@@ -55,6 +55,8 @@ class CutConfig(Settings):
     """Least difference at a cut, in hue, saturation and brightness, of 255."""
     flash_sec: PositiveFloat = 0.5
     """A picture that is back after so long, in seconds, was not cut away from: a flash."""
+    fades: bool = True
+    """A fade through black from one scene to another is a cut, in the middle of the black."""
 
 
 class SplitConfig(RunConfig):

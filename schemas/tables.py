@@ -162,8 +162,8 @@ class SegmentRow:
     end_sec: Annotated[float, "time of the first frame that is not in it, or the video's end"]
     cut_score: Annotated[
         float | None,
-        "mean difference of its first frame from the one before, from 0 to 1; null where no cut "
-        "begins it",
+        "mean difference of its first frame from the one before, from 0 to 1, or at a fade of the "
+        "scenes on both sides; null where no cut begins it",
     ] = None
     motion: Annotated[
         float | None, "speed of the picture's content, in widths of the picture per second"

@@ -17,6 +17,7 @@ from actors.decoding.extent import is_past_end
 from actors.room import Place
 from actors.splitting.cuts import Cut, CutFinder
 from actors.splitting.extras import is_measured
+from actors.splitting.fades import FadeFinder
 from actors.splitting.scores import Watcher
 from actors.stages import decoded_row, failure_of, tell_layers
 from actors.storage.places import Places
@@ -138,6 +139,7 @@ def split(
         fps=config.cuts.fps, change=config.cuts.change, max_pixels=PIXELS, audio_rate=_SOUND_RATE
     )
     finder: CutFinder | None = None
+    fades: FadeFinder | None = None
     watcher = Watcher(0.9 / config.cuts.fps, detectors.speech)
     warnings: dict[str, None] = {}
     begin = at = whole.begin
@@ -153,8 +155,10 @@ def split(
         if not video.info.has_video:
             raise NoMediaStreamError("the file has no picture, and cannot be split by it")
         finder = finder or CutFinder(config.cuts, video.info.fps)
+        fades = fades or FadeFinder(video.info.fps)
         for moment, frame in zip(video.timestamps.tolist(), video.frames, strict=True):
             finder.add(at - begin + moment, frame)
+            fades.add(at - begin + moment, frame)
             watcher.look(at - begin + moment, frame)
         if video.audio is not None:
             watcher.listen(at - begin, video.audio, video.audio_rate)
@@ -163,8 +167,11 @@ def split(
         at = at + length if is_last else end
         if is_last:
             break
-    assert finder is not None
+    assert finder is not None and fades is not None
     finder.finish()
+    cuts = finder.cuts
+    if config.cuts.fades:
+        cuts = sorted(cuts + fades.cuts(cuts))
     seconds = at - begin
     columns = {
         "video_id": row["video_id"],
@@ -175,7 +182,7 @@ def split(
         "warnings": list(warnings),
     }
     made = []
-    for index, (first, last) in enumerate(itertools.pairwise(bounds(finder.cuts, seconds, config))):
+    for index, (first, last) in enumerate(itertools.pairwise(bounds(cuts, seconds, config))):
         scores = watcher.scores(first.time, last.time)
         told = {
             "cut_score": first.score or None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,9 @@ _BREATH = 0.02
 Join = Literal["cut", "dissolve", "fade"]
 _JOIN_FRAMES = {"cut": 0, "dissolve": 12, "fade": 10}
 
+_BLACK_FROM = {"dissolve": 5, "fade": -2}
+"""How many frames after its begin a dark shot is black, and before its end as well."""
+
 Image = npt.NDArray[np.uint8]
 
 
@@ -60,6 +64,10 @@ class Shot:
     join: Join = "cut"
     loud: float = 0.25
     voiced: bool = False
+
+    @property
+    def is_dark(self) -> bool:
+        return self.light < 0.1
 
     def images(self, first: int = 0, stop: int | None = None) -> list[Image]:
         """Frames of it, also of before its begin and behind its end."""
@@ -133,6 +141,21 @@ class Film:
         """Times of the first frames behind cuts, in seconds."""
         return [piece.first / FPS for piece in self.pieces[1:]]
 
+    @property
+    def fades(self) -> list[float]:
+        """The middles of the black between shots that come and go softly, in seconds."""
+        found = []
+        begins = itertools.accumulate((shot.frames for shot in self.shots), initial=0)
+        for begin, (before, shot) in zip(
+            [*begins][1:], itertools.pairwise(self.shots), strict=False
+        ):
+            if shot.is_dark and "cut" not in (before.join, shot.join) and shot != self.shots[-1]:
+                late, early = _BLACK_FROM[before.join], _BLACK_FROM[shot.join]
+                found.append(begin + (late + shot.frames - early) / 2)
+            elif before.join == "fade" and not before.is_dark and not shot.is_dark:
+                found.append(begin)
+        return [frame / FPS for frame in found]
+
     def encoded(
         self, *, width: int = WIDTH, height: int = HEIGHT, crf: int = 20, gop: int = 48
     ) -> bytes:
@@ -202,7 +225,7 @@ def film(number: int) -> Film:
     for place in range(int(rng.integers(3, 6))):
         frames = int(rng.integers(36, 72))
         kind = ("plain", "still", "blurred", "flash", "dark", "plain")[int(rng.integers(6))]
-        if kind == "dark" and shots and shots[-1].light < 0.1:
+        if kind == "dark" and shots and shots[-1].is_dark:
             kind = "plain"  # nobody sees a cut from black to black
         shots.append(
             Shot(
