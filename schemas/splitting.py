@@ -7,22 +7,29 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from schemas.config import INPUT, DecodeConfig, RunConfig, RunId
-from schemas.settings import Flag, Settings
+from schemas.settings import Flag, Settings, Unset
 from schemas.sources import SourceConfig
 
 SCORES = (
     "cut_score", "motion", "sharpness", "luminance", "black", "still", "text_area", "audio_rms",
+    "speech_share",
 )  # fmt: skip
 """Columns of ``segments`` that a filter may be about."""
 
 
 class Range(Settings):
-    """What a score has to be. A score that is not known passes."""
+    """What a score has to be: a column of the table, or what captions of the segments say. A score
+    that is not known passes.
+    """
 
     min: float | None = None
     """Least."""
     max: float | None = None
     """Most."""
+    caption: Annotated[RunId | None, Unset("the column of the filter's name")] = None
+    """Name of a captioning of this split's segments, in the same output, that gives the score."""
+    field: Annotated[str | None, Unset("the caption is a number")] = None
+    """Of captions that are JSON objects, the field that holds the score."""
 
     def refusal(self, name: str, score: float | None) -> str | None:
         """Why a score does not pass; None where it does."""
@@ -48,6 +55,8 @@ class CutConfig(Settings):
     """Least difference at a cut, in hue, saturation and brightness, of 255."""
     flash_sec: PositiveFloat = 0.5
     """A picture that is back after so long, in seconds, was not cut away from: a flash."""
+    fades: bool = True
+    """A fade through black from one scene to another is a cut, in the middle of the black."""
 
 
 class SplitConfig(RunConfig):
@@ -63,7 +72,8 @@ class SplitConfig(RunConfig):
     """Longest segment, in seconds; what is longer between two cuts is divided evenly."""
     cuts: CutConfig = CutConfig()
     filters: dict[str, Range] = Field(default_factory=dict)
-    """What scores have to be, such as {black: {max: 0.5}, motion: {min: 0.005}}."""
+    """What scores have to be, such as {black: {max: 0.5}, motion: {min: 0.005}}. Other names are
+    those of filters on captions, such as {quality: {caption: quality, field: score, min: 3}}."""
     duplicate_bits: int | None = Field(default=12, ge=0, le=20)
     """Bits of 64 in which each of three frames of a segment may differ from those of another
     video's segment that it is a duplicate of; null does not look for duplicates."""
@@ -73,8 +83,16 @@ class SplitConfig(RunConfig):
     @field_validator("filters")
     @classmethod
     def _are_scores(cls, value: dict[str, Range]) -> dict[str, Range]:
-        if unknown := sorted(set(value) - set(SCORES)):
-            raise ValueError(f"no score is named {unknown[0]}; there are {', '.join(SCORES)}")
+        for name, wanted in value.items():
+            if (name in SCORES) != (wanted.caption is None):
+                raise ValueError(
+                    f"{name} is a score of its own: name a filter on captions otherwise"
+                    if name in SCORES
+                    else f"no score is named {name}; there are {', '.join(SCORES)}, and with "
+                    "caption: NAME what captions say"
+                )
+            if wanted.field is not None and wanted.caption is None:
+                raise ValueError(f"{name}: field goes with caption")
         return value
 
     @model_validator(mode="after")

@@ -162,8 +162,8 @@ class SegmentRow:
     end_sec: Annotated[float, "time of the first frame that is not in it, or the video's end"]
     cut_score: Annotated[
         float | None,
-        "mean difference of its first frame from the one before, from 0 to 1; null where no cut "
-        "begins it",
+        "mean difference of its first frame from the one before, from 0 to 1, or at a fade of the "
+        "scenes on both sides; null where no cut begins it",
     ] = None
     motion: Annotated[
         float | None, "speed of the picture's content, in widths of the picture per second"
@@ -175,10 +175,17 @@ class SegmentRow:
     black: Annotated[float | None, "share of its frames that are black"] = None
     still: Annotated[float | None, "share of its time in which nothing moves"] = None
     text_area: Annotated[
-        float | None, "share of its middle frame that text covers; null without a text detector"
+        float | None,
+        "share of the picture that lines of text cover, mean of three frames; null without the "
+        "extra `split-text`",
     ] = None
     audio_rms: Annotated[
         float | None, "root mean square of its sound, of full scale 1; null without sound"
+    ] = None
+    speech_share: Annotated[
+        float | None,
+        "share of its time in which somebody speaks; null without sound or the extra "
+        "`split-speech`",
     ] = None
     phash: Annotated[
         str | None,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from actors.splitting.speech import SpeechDetector
 
 Floats = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
@@ -20,6 +25,9 @@ STILL = 1.0 / 255
 
 SOUND_SEC = 0.01
 """Length of the pieces whose energy is kept."""
+
+SPEECH_SEC = 0.032
+"""Length of the pieces that are speech or not, as Silero's detector takes them."""
 
 _THUMBNAIL = 32
 _HASHED_AT = (1 / 6, 1 / 2, 5 / 6)
@@ -37,6 +45,7 @@ class Scores:
     black: float | None = None
     still: float | None = None
     audio_rms: float | None = None
+    speech_share: float | None = None
     phash: str | None = None
 
 
@@ -45,15 +54,18 @@ class Watcher:
 
     Args:
         step: least time between frames that are measured, in seconds.
+        speech: what tells speech, in sound of 16 kHz; None where nothing does.
     """
 
-    def __init__(self, step: float) -> None:
+    def __init__(self, step: float, speech: SpeechDetector | None = None) -> None:
         self._step = step
         self._times: list[float] = []
         self._rows: list[tuple[float, ...]] = []  # brightness, sharpness, change and speed since
         self._thumbnails: list[Image] = []
         self._last: Image | None = None
-        self._energy: list[Floats] = []
+        self._energy = _Sound(SOUND_SEC)
+        self._speech = speech
+        self._spoken = _Sound(SPEECH_SEC)
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
 
     def look(self, time: float, image: Image) -> None:
@@ -78,44 +90,67 @@ class Watcher:
         """Measure the sound from a moment on, float32 of shape (N,); between it and what was heard
         before there is silence.
         """
-        silent = round(time / SOUND_SEC) - sum(map(len, self._energy))
-        self._energy.append(np.zeros(max(0, silent)))
         size = round(rate * SOUND_SEC)
         whole = np.pad(sound, (0, -len(sound) % size)).reshape(-1, size)
-        self._energy.append(np.mean(np.square(whole, dtype=np.float64), axis=1))
+        self._energy.add(time, np.mean(np.square(whole, dtype=np.float64), axis=1))
+        if self._speech is not None:
+            self._spoken.add(time, self._speech.spoken(sound))
 
     def scores(self, begin: float, end: float) -> Scores:
         """Of the segment from ``begin`` up to, and without, ``end``, in seconds."""
         times = np.asarray(self._times)
         inside = np.flatnonzero((times >= begin) & (times < end))
-        heard = self._rms(begin, end)
+        energy = self._energy.mean(begin, end)
+        heard = Scores(
+            audio_rms=None if energy is None else math.sqrt(energy),
+            speech_share=self._spoken.mean(begin, end),
+        )
         if not len(inside):
-            return Scores(audio_rms=heard)
+            return heard
         brightness, sharpness, change, speed = np.asarray(self._rows)[inside].T
         # The first frame's change is from the segment before.
         moves = len(inside) > 1
-        return Scores(
+        return replace(
+            heard,
             motion=float(speed[1:].mean()) if moves else None,
             sharpness=float(sharpness.mean()),
             luminance=float(brightness.mean()),
             black=float(np.mean(brightness < BLACK)),
             still=float(np.mean(change[1:] < STILL)) if moves else None,
-            audio_rms=heard,
             phash=self._phash(inside),
         )
-
-    def _rms(self, begin: float, end: float) -> float | None:
-        if not self._energy:
-            return None
-        energy = np.concatenate(self._energy)
-        self._energy = [energy]
-        part = energy[round(begin / SOUND_SEC) : round(end / SOUND_SEC)]
-        return float(np.sqrt(part.mean())) if len(part) else None
 
     def _phash(self, inside: npt.NDArray[np.intp]) -> str | None:
         places = (inside[int(len(inside) * share)] for share in _HASHED_AT)
         hashes = [phash(self._thumbnails[place]) for place in places]
         return None if None in hashes else "".join(f"{each:016x}" for each in hashes)
+
+
+class _Sound:
+    """A number for each piece of the sound, one after the other.
+
+    Args:
+        width: of a piece, in seconds.
+    """
+
+    def __init__(self, width: float) -> None:
+        self._width = width
+        self._pieces: list[Floats] = []
+
+    def add(self, time: float, numbers: Floats) -> None:
+        """Those of the pieces from a moment on, shape (N,); of what nothing was said about before
+        it is 0.
+        """
+        silent = round(time / self._width) - sum(map(len, self._pieces))
+        self._pieces += [np.zeros(max(0, silent)), numbers]
+
+    def mean(self, begin: float, end: float) -> float | None:
+        """Over the pieces between two moments; None where there are none."""
+        if not self._pieces:
+            return None
+        self._pieces = [np.concatenate(self._pieces)]
+        part = self._pieces[0][round(begin / self._width) : round(end / self._width)]
+        return float(part.mean()) if len(part) else None
 
 
 def thumbnail(grey: Image) -> Image:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import pyarrow as pa
@@ -15,6 +16,8 @@ from actors.confinement.sandbox import DecodeSandbox
 from actors.decoding.extent import is_past_end
 from actors.room import Place
 from actors.splitting.cuts import Cut, CutFinder
+from actors.splitting.extras import is_measured
+from actors.splitting.fades import FadeFinder
 from actors.splitting.scores import Watcher
 from actors.stages import decoded_row, failure_of, tell_layers
 from actors.storage.places import Places
@@ -26,6 +29,10 @@ from schemas.media import WHOLE, DecodeLimits, SamplingPlan, StorageOptions
 from schemas.splitting import SplitConfig
 from schemas.tables import SPLITS, SegmentRow, splits_table
 
+if TYPE_CHECKING:
+    from actors.splitting.speech import SpeechDetector
+    from actors.splitting.text import TextDetector
+
 logger = logging.getLogger(__name__)
 
 SPAN_SEC = 120.0
@@ -34,7 +41,32 @@ SPAN_SEC = 120.0
 PIXELS = 14_400
 """Of a frame that is looked at: 160 by 90."""
 
-_SOUND_RATE = 8_000
+READ_PIXELS = 230_400
+"""Of a frame in which text is looked for: 640 by 360, where subtitles are a dozen pixels high."""
+
+_SOUND_RATE = 16_000
+
+
+@dataclass(frozen=True)
+class Detectors:
+    """What measures the scores that take an extra; None for what is not measured."""
+
+    text: TextDetector | None = None
+    speech: SpeechDetector | None = None
+
+    @classmethod
+    def installed(cls, config: SplitConfig) -> Detectors:
+        """Those of the extras that are there. Raises as :func:`is_measured`."""
+        text = speech = None
+        if is_measured("text_area", config.filters):
+            from actors.splitting.text import TextDetector
+
+            text = TextDetector()
+        if is_measured("speech_share", config.filters):
+            from actors.splitting.speech import SpeechDetector
+
+            speech = SpeechDetector()
+        return cls(text, speech)
 
 
 class Splitter:
@@ -61,6 +93,7 @@ class Splitter:
         self._told = False
         self._place = Place(monitor, kind=cpu_kind)
         self._config = config
+        self._detectors = Detectors.installed(config)
         self._places = places
         self._sandbox = DecodeSandbox(limits, storage)
 
@@ -74,7 +107,7 @@ class Splitter:
     def _result(self, row: dict[str, Any]) -> pa.Table:
         try:
             self._places.check(file_of(row["uri"]))
-            segments = split(self._sandbox, row, self._config)
+            segments = split(self._sandbox, row, self._config, self._detectors)
         except Exception as error:
             if not isinstance(error, VideoError):
                 logger.exception("unforeseen error while splitting %r", row["video_id"])
@@ -87,7 +120,12 @@ class Splitter:
         return splits_table(row["video_id"], segments=segments)
 
 
-def split(sandbox: DecodeSandbox, row: dict[str, Any], config: SplitConfig) -> list[SegmentRow]:
+def split(
+    sandbox: DecodeSandbox,
+    row: dict[str, Any],
+    config: SplitConfig,
+    detectors: Detectors = Detectors(),
+) -> list[SegmentRow]:
     """The segments of an input, or of the part of a file that it is.
 
     Args:
@@ -101,7 +139,8 @@ def split(sandbox: DecodeSandbox, row: dict[str, Any], config: SplitConfig) -> l
         fps=config.cuts.fps, change=config.cuts.change, max_pixels=PIXELS, audio_rate=_SOUND_RATE
     )
     finder: CutFinder | None = None
-    watcher = Watcher(0.9 / config.cuts.fps)
+    fades: FadeFinder | None = None
+    watcher = Watcher(0.9 / config.cuts.fps, detectors.speech)
     warnings: dict[str, None] = {}
     begin = at = whole.begin
     while whole.end is None or at < whole.end:
@@ -116,8 +155,10 @@ def split(sandbox: DecodeSandbox, row: dict[str, Any], config: SplitConfig) -> l
         if not video.info.has_video:
             raise NoMediaStreamError("the file has no picture, and cannot be split by it")
         finder = finder or CutFinder(config.cuts, video.info.fps)
+        fades = fades or FadeFinder(video.info.fps)
         for moment, frame in zip(video.timestamps.tolist(), video.frames, strict=True):
             finder.add(at - begin + moment, frame)
+            fades.add(at - begin + moment, frame)
             watcher.look(at - begin + moment, frame)
         if video.audio is not None:
             watcher.listen(at - begin, video.audio, video.audio_rate)
@@ -126,8 +167,11 @@ def split(sandbox: DecodeSandbox, row: dict[str, Any], config: SplitConfig) -> l
         at = at + length if is_last else end
         if is_last:
             break
-    assert finder is not None
+    assert finder is not None and fades is not None
     finder.finish()
+    cuts = finder.cuts
+    if config.cuts.fades:
+        cuts = sorted(cuts + fades.cuts(cuts))
     seconds = at - begin
     columns = {
         "video_id": row["video_id"],
@@ -138,9 +182,14 @@ def split(sandbox: DecodeSandbox, row: dict[str, Any], config: SplitConfig) -> l
         "warnings": list(warnings),
     }
     made = []
-    for index, (first, last) in enumerate(itertools.pairwise(bounds(finder.cuts, seconds, config))):
+    for index, (first, last) in enumerate(itertools.pairwise(bounds(cuts, seconds, config))):
         scores = watcher.scores(first.time, last.time)
-        told = {"cut_score": first.score or None, **asdict(scores)}
+        told = {
+            "cut_score": first.score or None,
+            "text_area": detectors.text
+            and _text_area(sandbox, file, begin + first.time, begin + last.time, detectors.text),
+            **asdict(scores),
+        }
         reason = refusal(told, last.time - first.time, config)
         made.append(
             SegmentRow(
@@ -154,6 +203,21 @@ def split(sandbox: DecodeSandbox, row: dict[str, Any], config: SplitConfig) -> l
             )
         )
     return made
+
+
+def _text_area(
+    sandbox: DecodeSandbox, file: str, begin: float, end: float, detector: TextDetector
+) -> float | None:
+    """Mean of three frames of a segment, which are decoded once more, large enough to be read; None
+    where there are none.
+    """
+    edge = (end - begin) / 6
+    plan = SamplingPlan(num_frames=3, max_pixels=READ_PIXELS)
+    try:
+        video = video_of(decoded_row(sandbox, file + fragment_of(begin + edge, end - edge), plan))
+    except SegmentError:
+        return None
+    return fmean(map(detector.area, video.frames))
 
 
 _SHORT_SEC = 1e-3

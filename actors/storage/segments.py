@@ -57,6 +57,11 @@ def fragment_of(begin: float | str | None, end: float | str | None) -> str:
     return f"#t={written[0] or '0'}" + (f",{written[1]}" if written[1] else "")
 
 
+def part_of(video_id: str, begin: float, end: float) -> str:
+    """The id of a part of a video, given the id of the video or of another part of it."""
+    return split_segment(video_id)[0] + fragment_of(begin, end)
+
+
 def plain_fragment(fragment: str) -> str:
     """A fragment of an address in the form that :func:`fragment_of` gives it."""
     if not fragment:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from actors.storage.segments import fragment_of
+from actors.storage.segments import fragment_of, part_of
 from actors.storage.uris import local_path, split_segment
 from rayjob.inputs.manifests import Input
 from rayjob.output.commits import shards
@@ -56,10 +56,10 @@ def _rows(where: str, storage: StorageOptions) -> Iterator[dict[str, Any]] | Non
 
 
 def _input(row: dict[str, Any]) -> Input:
-    span = fragment_of(row["start_sec"], row["end_sec"])
+    begin, end = row["start_sec"], row["end_sec"]
     return Input(
-        split_segment(row["video_id"])[0] + span,
-        row["uri"] + span,
+        part_of(row["video_id"], begin, end),
+        row["uri"] + fragment_of(begin, end),
         metadata=row["metadata"],
         source_version=row["source_version"],
     )

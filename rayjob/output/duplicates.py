@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from actors.storage.segments import fragment_of
-from actors.storage.uris import split_segment
+from actors.storage.segments import part_of
 from rayjob.output.commits import shards
 from rayjob.output.layout import ResultTables
+from rayjob.output.rejecting import rejecting
 from rayjob.output.store import TableStore
-from schemas.tables import SPLITS
 
 _COLUMNS = ["video_id", "start_sec", "end_sec", "phash", "duplicate_of"]
 _HASHES = 3
@@ -52,20 +51,12 @@ class Duplicates:
         """The same tables of :data:`schemas.tables.SPLITS`, with ``duplicate_of`` filled in; such
         segments are not kept.
         """
-        for table in results:
-            rows = table.to_pylist()
-            segments = [segment for row in rows for segment in row["segments"]]
-            found = [self._find(segment) for segment in segments]
-            for segment, original in zip(segments, found, strict=True):
-                if original is not None:
-                    why = [segment["reason"], f"shows what {original} shows"]
-                    segment |= {
-                        "duplicate_of": original,
-                        "kept": False,
-                        "reason": "; ".join(filter(None, why)),
-                    }
-                self._add(segment)
-            yield pa.Table.from_pylist(rows, schema=SPLITS) if any(found) else table
+        return rejecting(results, self._reason)
+
+    def _reason(self, segment: dict[str, Any]) -> str | None:
+        original = segment["duplicate_of"] = self._find(segment)
+        self._add(segment)
+        return None if original is None else f"shows what {original} shows"
 
     def _find(self, segment: dict[str, Any]) -> str | None:
         if segment["phash"] is None or not self._ids:
@@ -89,8 +80,7 @@ class Duplicates:
         self._hashes[at] = _numbers(segment["phash"])
         self._seconds[at] = segment["end_sec"] - segment["start_sec"]
         self._videos.append(segment["video_id"])
-        span = fragment_of(segment["start_sec"], segment["end_sec"])
-        self._ids.append(split_segment(segment["video_id"])[0] + span)
+        self._ids.append(part_of(segment["video_id"], segment["start_sec"], segment["end_sec"]))
 
 
 def _numbers(phash: str) -> npt.NDArray[np.uint64]:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 from ray.data import Dataset
 
+from actors.splitting.extras import EXTRAS, is_measured
 from actors.storage.uris import local_path
 from rayjob.capacity.cluster import Resources
 from rayjob.capacity.pool import EnginePool
@@ -19,6 +20,7 @@ from rayjob.counts import counted
 from rayjob.inputs.columns import Listed
 from rayjob.inputs.listing import iter_inputs, iter_listed, places_of
 from rayjob.inputs.manifests import Input
+from rayjob.output.caption_scores import CaptionScores
 from rayjob.output.duplicates import Duplicates
 from rayjob.output.layout import ResultTables
 from rayjob.output.ledger import Ledger
@@ -34,6 +36,7 @@ class PreparedSplit(Work):
     """A split that could start."""
 
     config: SplitConfig
+    caption_scores: CaptionScores
 
     def inputs(self) -> Iterable[Input]:
         """List the videos, done or not. Raises as :meth:`Work.inputs`."""
@@ -80,20 +83,23 @@ class PreparedSplit(Work):
         return counted(decode.actors, "split actor")
 
     def results(self, dataset: Dataset) -> Iterator[pa.Table]:
-        """What the graph makes, with duplicates of what is there marked."""
-        made = results(dataset)
+        """What the graph makes, without what captions speak against and what is there already."""
+        made = self.caption_scores.marked(results(dataset))
         bits = self.config.duplicate_bits
         return made if bits is None else Duplicates(self.store, self.tables, bits).marked(made)
 
 
 def prepare_split(config: SplitConfig) -> PreparedSplit:
-    """Check local inputs, PySceneDetect and output.
+    """Check local inputs, what has to be installed, and the output; read the captions that filters
+    are about.
 
     Raises:
         UsageError: one of them is wrong.
     """
     if importlib.util.find_spec("scenedetect") is None:
         raise ConfigError("rayjob split takes PySceneDetect: pip install 'rayjob[split]'")
+    for score in EXTRAS:
+        is_measured(score, config.filters)
     for place in config.input:
         if local_path(place) is not None:
             next(iter(iter_inputs([place], source=config.source, storage=config.storage)), None)
@@ -106,6 +112,7 @@ def prepare_split(config: SplitConfig) -> PreparedSplit:
         config=config,
         name=config.name,
         settings_hash=_settings_hash(config),
+        caption_scores=CaptionScores(store, config.filters),
         store=store,
         tables=tables,
         ledger=Ledger(store, tables=tables),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,23 @@ FPS = 24
 WIDTH, HEIGHT = 192, 108
 SOUND_RATE = 16_000
 
+_VOWELS = np.array(
+    [(730, 1090, 2440), (530, 1840, 2480), (270, 2290, 3010), (530, 1840, 2480), (300, 870, 2240)]
+)
+"""The lowest three resonances of a man's a, e, i, e and u, in Hz, after Peterson and Barney."""
+
+_WIDTHS = (80, 90, 120)
+_SYLLABLES = 4
+"""In a second."""
+
+_BREATH = 0.02
+"""Of a pulse."""
+
 Join = Literal["cut", "dissolve", "fade"]
 _JOIN_FRAMES = {"cut": 0, "dissolve": 12, "fade": 10}
+
+_BLACK_FROM = {"dissolve": 5, "fade": -2}
+"""How many frames after its begin a dark shot is black, and before its end as well."""
 
 Image = npt.NDArray[np.uint8]
 
@@ -36,6 +52,7 @@ class Shot:
         flash: frame at which it goes white for two frames; None for none.
         join: how the next shot comes.
         loud: amplitude of its tone.
+        voiced: whether it has a voice instead.
     """
 
     frames: int
@@ -46,6 +63,11 @@ class Shot:
     flash: int | None = None
     join: Join = "cut"
     loud: float = 0.25
+    voiced: bool = False
+
+    @property
+    def is_dark(self) -> bool:
+        return self.light < 0.1
 
     def images(self, first: int = 0, stop: int | None = None) -> list[Image]:
         """Frames of it, also of before its begin and behind its end."""
@@ -119,6 +141,21 @@ class Film:
         """Times of the first frames behind cuts, in seconds."""
         return [piece.first / FPS for piece in self.pieces[1:]]
 
+    @property
+    def fades(self) -> list[float]:
+        """The middles of the black between shots that come and go softly, in seconds."""
+        found = []
+        begins = itertools.accumulate((shot.frames for shot in self.shots), initial=0)
+        for begin, (before, shot) in zip(
+            [*begins][1:], itertools.pairwise(self.shots), strict=False
+        ):
+            if shot.is_dark and "cut" not in (before.join, shot.join) and shot != self.shots[-1]:
+                late, early = _BLACK_FROM[before.join], _BLACK_FROM[shot.join]
+                found.append(begin + (late + shot.frames - early) / 2)
+            elif before.join == "fade" and not before.is_dark and not shot.is_dark:
+                found.append(begin)
+        return [frame / FPS for frame in found]
+
     def encoded(
         self, *, width: int = WIDTH, height: int = HEIGHT, crf: int = 20, gop: int = 48
     ) -> bytes:
@@ -140,15 +177,45 @@ class Film:
         return file.getvalue()
 
     def sound(self) -> npt.NDArray[np.float32]:
-        loud = np.concatenate(
-            [np.full(shot.frames * SOUND_RATE // FPS, shot.loud) for shot in self.shots]
-        )
-        tone = np.sin(2 * math.pi * 440 * np.arange(len(loud)) / SOUND_RATE)
-        return (loud * tone).astype(np.float32)
+        counts = [shot.frames * SOUND_RATE // FPS for shot in self.shots]
+        tone = np.sin(2 * math.pi * 440 * np.arange(sum(counts)) / SOUND_RATE)
+        for shot, count, end in zip(self.shots, counts, np.cumsum(counts), strict=True):
+            part = tone[end - count : end]
+            part[:] = shot.loud * (voice(count / SOUND_RATE) if shot.voiced else part)
+        return tone.astype(np.float32)
 
 
 def _scaled(image: Image, light: float) -> Image:
     return (image * light).astype(np.uint8)
+
+
+def voice(seconds: float) -> npt.NDArray[np.float32]:
+    """Vowels: pulses through the resonances of a mouth, of an amplitude of 1, shape (N,)."""
+    times = np.arange(round(seconds * SOUND_RATE)) / SOUND_RATE
+    at = (times * _SYLLABLES).astype(int)
+    vowels = _VOWELS[np.arange(at.max() + 1) % len(_VOWELS)]
+    come = np.clip(times * _SYLLABLES % 1 * 4, 0, 1)[:, None]
+    resonances = vowels[at] * come + vowels[np.maximum(at - 1, 0)] * (1 - come)
+    pitch = 120 * (1 + 0.15 * np.sin(2 * np.pi * 0.7 * times))
+    sound = np.diff(np.floor(np.cumsum(pitch) / SOUND_RATE), prepend=0)
+    sound += _BREATH * np.random.default_rng(0).normal(size=len(sound))
+    for resonance, width in zip(resonances.T, _WIDTHS, strict=True):
+        sound = _through(sound, resonance / SOUND_RATE, width / SOUND_RATE)
+    sound *= np.clip(1.5 * np.sin(np.pi * (times * _SYLLABLES % 1)), 0, 1)
+    return (sound / np.abs(sound).max()).astype(np.float32)
+
+
+def _through(
+    sound: npt.NDArray[np.float64], frequencies: npt.NDArray[np.float64], width: float
+) -> npt.NDArray[np.float64]:
+    """A resonance of two poles, after Klatt; frequency and width are shares of the rate."""
+    decay = np.exp(-np.pi * width)
+    turn = 2 * decay * np.cos(2 * np.pi * frequencies)
+    heard = np.zeros(len(sound) + 2)
+    for at, (given, back) in enumerate(zip(sound, turn, strict=True)):
+        gain = 1 - back + decay**2
+        heard[at + 2] = gain * given + back * heard[at + 1] - decay**2 * heard[at]
+    return heard[2:]
 
 
 def film(number: int) -> Film:
@@ -158,7 +225,7 @@ def film(number: int) -> Film:
     for place in range(int(rng.integers(3, 6))):
         frames = int(rng.integers(36, 72))
         kind = ("plain", "still", "blurred", "flash", "dark", "plain")[int(rng.integers(6))]
-        if kind == "dark" and shots and shots[-1].light < 0.1:
+        if kind == "dark" and shots and shots[-1].is_dark:
             kind = "plain"  # nobody sees a cut from black to black
         shots.append(
             Shot(

@@ -22,6 +22,10 @@ from schemas.tables import SegmentRow, rows_of, splits_table
 from tests.support.films import FPS, WIDTH, Film, Piece, Shot, film, write
 
 FRAME = 1 / FPS
+WITHOUT_FADES = {"fades": False}
+FADE = 1.1 * FRAME
+"""Error of a fade's middle."""
+
 EVERY_FIFTH = 5
 """Film that is planted a second time, smaller, worse and with other key frames."""
 
@@ -50,9 +54,14 @@ def test_cuts_scores_and_duplicates_are_those_that_were_rendered(
     duplicates = Duplicates(store, ResultTables.of_split("split"), bits=12)
     for number in range(count):
         made = film(number)
-        rows = segments(sandbox, write(tmp_path, f"{number}.mp4", made.encoded()), f"{number}.mp4")
+        uri = write(tmp_path, f"{number}.mp4", made.encoded())
+        rows = segments(sandbox, uri, f"{number}.mp4", cuts=WITHOUT_FADES)
         cuts = [row.start_sec for row in rows[1:]]
-        right = [cut for cut in made.cuts if any(abs(cut - each) < FRAME / 10 for each in cuts)]
+        faded = sorted({row.start_sec for row in segments(sandbox, uri)[1:]} - set(cuts))
+        assert faded == pytest.approx(made.fades, abs=FADE)
+        right = right = [
+            cut for cut in made.cuts if any(abs(cut - each) < FRAME / 10 for each in cuts)
+        ]
         found, missed = found + len(right), missed + len(made.cuts) - len(right)
         invented += len(cuts) - len(right)
         flashes += sum(abs(cut - each) < 4 * FRAME for each in flashed(made) for cut in cuts)
@@ -65,7 +74,7 @@ def test_cuts_scores_and_duplicates_are_those_that_were_rendered(
             again = write(
                 tmp_path, f"copy{number}.mp4", made.encoded(width=160, height=90, crf=30, gop=12)
             )
-            copies = segments(sandbox, again, f"copy of {number}.mp4")
+            copies = segments(sandbox, again, f"copy of {number}.mp4", cuts=WITHOUT_FADES)
             (table,) = duplicates.marked([splits_table(f"copy of {number}.mp4", segments=copies)])
             for row in rows_of(table).to_pylist():
                 if row["phash"] is not None:
