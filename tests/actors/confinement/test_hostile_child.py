@@ -61,7 +61,7 @@ def test_a_child_that_reads_without_end(monkeypatch: pytest.MonkeyPatch, good: P
         "sys.stdin.readline(); sys.stdin.readline()\n"
         f"while True: os.write(1, {SPAN_ASKED.format(0, 1000)}); sys.stdin.buffer.read(9)",
     )
-    monkeypatch.setattr("actors.confinement.sandbox.most_read", lambda size: 3 * size)
+    monkeypatch.setattr("actors.confinement.process.most_read", lambda size: 3 * size)
     with DecodeSandbox(DecodeLimits(), StorageOptions()) as sandbox:
         with pytest.raises(MediaLimitError, match="reads more than"):
             sandbox.decode(str(good), PLAN)
