@@ -17,6 +17,7 @@ from actors.decoding.probe import BAD_DATA, Source, drain
 from actors.decoding.reading import Ints
 from actors.decoding.sample_index import SampleTable
 from actors.decoding.schedule import MARGIN_PACKETS
+from actors.decoding.streams import crop_of
 from schemas.errors import MediaLimitError
 
 _PICTURE = ("h264", "hevc", "av1", "vp9")
@@ -43,7 +44,8 @@ def copied_packets(source: Source, part: Part, most_bytes: int) -> Copies:
     # By their numbers: the streams themselves are others once the file was opened again.
     streams: list[int] = []
     if source.video is not None:
-        if source.video.codec_context.codec.canonical_name not in _PICTURE:
+        codec = source.video.codec_context.codec.canonical_name
+        if codec not in _PICTURE or crop_of(source.container, source.video.index) is not None:
             return {}
         streams.append(source.video.index)
     elif not part.is_whole:
@@ -51,6 +53,8 @@ def copied_packets(source: Source, part: Part, most_bytes: int) -> Copies:
     audio = source.audio if part.is_whole else None
     if audio is not None and audio.codec_context.codec.canonical_name in _SOUND:
         streams.append(audio.index)
+    if not streams:
+        return {}
     for _ in _ways_to(source, part, streams):
         copies = _read(source, part, streams, most_bytes)
         if copies is not None:
@@ -100,11 +104,12 @@ def _read(source: Source, part: Part, streams: list[int], most_bytes: int) -> Co
     for packet in source.packets(*(source.container.streams[index] for index in streams)):
         if not packet.size:
             continue
-        if packet.pts is None or packet.dts is None or packet.is_corrupt:
+        if packet.pts is None or packet.is_corrupt:
             return None
         kept = copies[packet.stream_index]
         time = float(packet.pts * packet.time_base) - part.start - part.begin
-        if kept and packet.dts <= (kept[-1].dts or 0):
+        before = kept[-1].dts if kept else None
+        if before is not None and (packet.dts is None or packet.dts <= before):
             return None
         if video is None or packet.stream_index != video.index:
             if packet.is_discard and time >= 0:
@@ -118,20 +123,33 @@ def _read(source: Source, part: Part, streams: list[int], most_bytes: int) -> Co
                 return None  # it refers to what was before the part
             if not kept and not _stands_alone(source, source.video, packet):
                 return None
-            decoded = float(packet.dts * packet.time_base) - part.start
             if part.begin + time >= until:
                 ended = True
-            elif ended:
-                return None  # it refers to what is behind the part
-            if decoded >= until:
-                break
-            if ended:
+                if packet.dts is None or packet.dts * packet.time_base - part.start >= until:
+                    break
                 continue
+            if ended:
+                return None  # it refers to what is behind the part
         kept.append(packet)
         used += packet.size
         if used > most_bytes:
-            raise MediaLimitError(f"the clip is larger than {most_bytes >> 20} MB")
-    return copies if all(copies.values()) else None
+            raise MediaLimitError(f"the clip is larger than {most_bytes / 1e6:g} MB")
+    return copies if all(map(_timed, copies.values())) else None
+
+
+def _timed(packets: list[Packet[Any]]) -> bool:
+    """Say when the first packets are decoded where FFmpeg does not, as of Matroska, whose frames
+    wait for those that are decoded later; False where that cannot be said.
+    """
+    known = next((at for at, packet in enumerate(packets) if packet.dts is not None), None)
+    if known is None:
+        return False
+    for packet, later in zip(packets[:known][::-1], packets[1 : known + 1][::-1], strict=True):
+        assert packet.pts is not None and later.dts is not None
+        packet.dts = later.dts - max(1, packet.duration or 0)
+        if packet.dts > packet.pts:
+            return False
+    return True
 
 
 def _stands_alone(source: Source, video: VideoStream | None, packet: Packet[Any]) -> bool:

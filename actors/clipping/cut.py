@@ -41,13 +41,11 @@ def cut(file: VideoFile, segment: Segment, most_bytes: int) -> bytes:
     target = _Target(most_bytes)
     with file.errors_told():
         part = file.locate(segment)
-        try:
-            with av.open(target, "w", format="mp4") as output:
-                packets = heapq.merge(*_tracks(file, part, output, most_bytes), key=_moment)
-                for packet in packets:
-                    output.mux(packet)
-        finally:
-            target.check()
+        with av.open(target, "w", format="mp4") as output:
+            for packet in heapq.merge(*_tracks(file, part, output, most_bytes), key=_moment):
+                output.mux(packet)
+                target.check()
+        target.check()
     return target.getvalue()
 
 
@@ -96,4 +94,4 @@ class _Target(io.BytesIO):
     def check(self) -> None:
         """Raise MediaLimitError where not all had room."""
         if self._is_full:
-            raise MediaLimitError(f"the clip is larger than {self._most_bytes >> 20} MB")
+            raise MediaLimitError(f"the clip is larger than {self._most_bytes / 1e6:g} MB")
