@@ -98,8 +98,9 @@ def _webdataset(config: ExportConfig, selection: Selection, tally: Tally) -> str
     left_out = webdataset.write(
         _rows(selection, tally), folder, config.webdataset, config.storage, name=selection.name
     )
-    for reason, count in left_out.items():
-        logger.warning("%s left out: %s", counted(count, "caption"), reason)
+    if left_out:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+        logger.warning("%s left out: %s", counted(sum(left_out.values()), "caption"), reasons)
     return folder.url
 
 

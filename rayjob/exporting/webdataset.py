@@ -107,7 +107,7 @@ def write(
         name: of the captions.
 
     Returns:
-        How many captions were left out, by the class of the error.
+        How many captions were left out, by the class of the error, the most frequent first.
 
     Raises:
         SourceError: all were.
@@ -140,7 +140,7 @@ def write(
             store.write_lines(f"{folder.generation}/left_out.jsonl", lines)
     text = json.dumps(index, ensure_ascii=False, indent=1).encode()
     folder.publish(lambda: store.write_bytes("index.json", text))
-    return left_out.reasons
+    return dict(left_out.reasons.most_common())
 
 
 class _Ahead:
