@@ -21,7 +21,7 @@ from actors.decoding.streams import crop_of
 from schemas.errors import MediaLimitError
 
 _PICTURE = ("h264", "hevc", "av1", "vp9")
-_SOUND = ("aac", "mp3", "opus", "ac3", "eac3", "flac", "alac")
+_SOUND = ("aac", "mp3", "ac3", "eac3", "flac", "alac")
 """Codecs that MP4 holds and that whoever reads it knows."""
 
 Copies = dict[int, "list[Packet[Any]]"]

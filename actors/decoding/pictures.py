@@ -72,7 +72,14 @@ def decode_pictures(
         crop=crop_of(source.container, video.index),
         quick=plan.change is not None,
     )
-    moments, targets, until = _targets(plan, schedule, span)
+    if span is None:
+        targets = moments = target_times(plan, schedule.timeline)
+        until = math.inf
+    else:
+        rounding = schedule.rounding
+        until = span[1] - rounding
+        moments = span_times(plan, schedule.timeline, span[1] - span[0])
+        targets = np.minimum(span[0] + moments + rounding, max(span[0], until - rounding))
     room = schedule.timeline.count if targets is None else len(targets)
     store = FramePacker() if plan.compress else _Images(room if plan.change is None else _FEW)
     times: list[float] = []
@@ -117,37 +124,17 @@ def frames_of(
     Args:
         span: as :func:`decode_pictures`: the first frame is the one shown at its begin.
     """
-    _, targets, until = _targets(_EVERY, schedule, span)
-    runs = schedule.runs(targets)
-    if runs:
-        # Also what is between the moments at which frames would be due, were they even.
-        times = tuple(time for run in runs for time in run.targets)
-        runs = [replace(runs[0], stop=runs[-1].stop, targets=times)]
-    return _wanted(source, schedule, targets, runs, until, frames_from)
-
-
-Moments = npt.NDArray[np.float64] | None
-
-
-def _targets(
-    plan: SamplingPlan, schedule: Schedule, span: tuple[float, float] | None
-) -> tuple[Moments, Moments, float]:
-    """The moments that a plan shows, in seconds from the begin of a span and from the first frame,
-    None for every frame once; and the time from which on no frame is due.
-    """
     if span is None:
-        moments = target_times(plan, schedule.timeline)
-        return moments, moments, math.inf
-    rounding = schedule.rounding
-    until = span[1] - rounding
-    moments = span_times(plan, schedule.timeline, span[1] - span[0])
-    targets = np.minimum(span[0] + moments + rounding, max(span[0], until - rounding))
-    return moments, targets, until
+        return _from_start(source, schedule)
+    begin, until = span[0] + schedule.rounding, span[1] - schedule.rounding
+    ends = np.array([begin, max(begin, until)])
+    runs = schedule.runs(ends)
+    if runs:
+        runs = [replace(runs[0], stop=runs[-1].stop, targets=tuple(ends.tolist()))]
+    return _wanted(source, schedule, ends, runs, until, frames_from)
 
 
 _FEW = 256
-_EVERY = SamplingPlan(fps=1e6)
-"""At a rate above that of any video."""
 
 
 class _Images:
@@ -181,7 +168,7 @@ class _Images:
 def _wanted(
     source: Source,
     schedule: Schedule,
-    targets: Moments,
+    targets: npt.NDArray[np.float64] | None,
     runs: list[Run],
     until: float,
     pick: Pick,

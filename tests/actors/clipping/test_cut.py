@@ -25,7 +25,7 @@ from schemas.media import (
     Segment,
     StorageOptions,
 )
-from tests.support.media import Sound, loudness, number_of, numbers_of, render
+from tests.support.media import Sound, loudness, number_of, numbered, numbers_of, render
 
 RATE = 16_000
 BURST = Sound(seconds=10, bursts=[(3, 3.1)], layout="stereo")
@@ -185,6 +185,31 @@ def test_uneven_frames_keep_their_times(folder: Path) -> None:
     assert is_copy(copied, path)
     assert [number for _, number in frames(copied)] == [2, 3]
     assert (seconds(anew), seconds(copied)) == pytest.approx((0.7, 1.0), abs=1e-3)
+
+
+@pytest.mark.parametrize("start", [0.0, 600.0])
+def test_the_second_of_two_joined_recordings(folder: Path, start: float) -> None:
+    """Its clock begins again, or far ahead; the burst is 1 s after its first frame."""
+    parts = [
+        render(
+            folder / f"{first}-{at}.ts", count=100, start=at, image=lambda n: numbered(n + first),  # noqa: B023
+            sounds=[Sound(seconds=4, start=at, bursts=[(1, 2)])],
+        )
+        for first, at in ((0, 0.0), (100, start))
+    ]  # fmt: skip
+    path = folder / f"joined-{start}.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    segment = Segment(4.6, 6.4)
+    data = clip(path, segment)
+    assert [number for _, number in frames(data)] == [*range(115, 160)]
+    with open_range(str(path), StorageOptions()) as reader:
+        shown = decode(
+            reader, SamplingPlan(fps=5, audio_rate=RATE), DecodeLimits(), segment=segment
+        )
+    for audio in (decoded(data).audio, shown.audio):
+        assert audio is not None
+        loud = np.flatnonzero(abs(audio) > 0.2) / RATE
+        assert (loud[0], loud[-1]) == pytest.approx((0.4, 1.4), abs=0.03)
 
 
 def test_a_turned_picture_stays_upright(folder: Path) -> None:

@@ -19,6 +19,7 @@ import webdataset
 
 from rayjob.output.store import TableStore
 from schemas.tables import CaptionRow
+from tests.actors.confinement.test_sandbox import with_child
 from tests.rayjob.exporting.test_export import export, exported, fill
 from tests.support.jobs import ROOT
 from tests.support.media import Sound, number_of, render
@@ -130,6 +131,27 @@ def test_what_cannot_be_cut_is_told(
     ]  # fmt: skip
     assert "not a media file" in told[0]["message"]
     assert "2 captions left out: 1 NotAVideoError, 1 NotFoundError" in caplog.text
+
+
+def test_a_file_that_takes_its_process_down_fails_alone(
+    store: TableStore, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_child(
+        monkeypatch,
+        "import signal\n"
+        "from actors.confinement import child\n"
+        "made = child._Server._reader\n"
+        "def reader(server, request):\n"
+        "    if request['name'] == 'c.mp4': signal.raise_signal(signal.SIGSEGV)\n"
+        "    return made(server, request)\n"
+        "child._Server._reader = reader\n"
+        "child.main()",
+    )
+    rows = [row(films / "c.mp4", sample=number) for number in range(2)]
+    fill(store, [row(films / "a.mp4"), *rows, row(films / "b.mkv")])
+    exported(store, "webdataset", tmp_path / "set", "--workers", "1")
+    index = json.loads((tmp_path / "set" / "index.json").read_text())
+    assert (index["clips"], index["left_out"]) == (2, {"DecoderCrashedError": 2})
 
 
 def test_where_nothing_can_be_cut_the_old_export_stays(
