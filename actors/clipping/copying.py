@@ -121,7 +121,7 @@ def _read(source: Source, part: Part, streams: list[int], most_bytes: int) -> Co
                 return None
             if kept and time <= -rounding:
                 return None  # it refers to what was before the part
-            if not kept and not _stands_alone(source, source.video, packet):
+            if not kept and not _stands_alone(video, packet):
                 return None
             if part.begin + time >= until:
                 ended = True
@@ -152,9 +152,8 @@ def _timed(packets: list[Packet[Any]]) -> bool:
     return True
 
 
-def _stands_alone(source: Source, video: VideoStream | None, packet: Packet[Any]) -> bool:
+def _stands_alone(video: VideoStream, packet: Packet[Any]) -> bool:
     """Whether a packet that is marked as a key frame is one."""
-    assert video is not None
     decoder = video.codec_context
     try:
         frames = [frame for each in (packet, drain(video)) for frame in decoder.decode(each)]

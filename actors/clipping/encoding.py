@@ -64,7 +64,8 @@ def encode_picture(
     first = next(images, None)
     if first is None:
         raise CorruptMediaError("no frame of the picture can be decoded")
-    rate = Fraction(schedule.timeline.rate).limit_denominator(1001)
+    # Only a hint: each frame bears its own time.
+    rate = max(Fraction(1), Fraction(schedule.timeline.rate).limit_denominator(1001))
     stream = output.add_stream("libx264", rate=rate, options=_OPTIONS)
     assert isinstance(stream, VideoStream)
     stream.height, stream.width = first[1].shape[:2]

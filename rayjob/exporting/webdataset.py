@@ -50,7 +50,7 @@ class WebDatasetOptions(Settings):
     clip_mb: Annotated[int, Flag("--clip-mb")] = Field(default=256, gt=0, le=1000)
     """Size of a clip at most, in 10^6 bytes; a larger one is left out."""
     workers: Annotated[PositiveInt | None, Flag("--workers"), Unset("one for each core")] = None
-    """Clips cut at a time, each by a process of its own."""
+    """Clips cut at a time, each by a process of its own; as many that are done wait in memory."""
     limits: DecodeLimits = DecodeLimits()
 
 
