@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
@@ -11,18 +12,21 @@ from pydantic import Field
 from rich.console import Console
 
 from rayjob.counts import counted
-from rayjob.exporting import conversations, hub, spreadsheet
+from rayjob.exporting import conversations, hub, spreadsheet, webdataset
 from rayjob.exporting.card import export_card
 from rayjob.exporting.destination import File, Folder
 from rayjob.exporting.selection import ROWS, Selection, select
 from rayjob.exporting.tally import Tally
+from rayjob.exporting.webdataset import WebDatasetOptions
 from rayjob.output.store import TableStore
 from rayjob.settings.flags import settings_command
 from schemas.errors import SourceError, UsageError
 from schemas.media import StorageOptions
 from schemas.settings import Flag, Settings, Unset
 
-Format = Literal["jsonl", "csv", "hf", "lance"]
+logger = logging.getLogger(__name__)
+
+Format = Literal["jsonl", "csv", "hf", "webdataset", "lance"]
 
 
 class ExportConfig(Settings):
@@ -34,14 +38,15 @@ class ExportConfig(Settings):
     """A file for jsonl and csv, else a folder; local or on S3. An earlier export there is replaced
     when this one is complete."""
     format: Annotated[Format, Flag("--format", "-f")]
-    """Messages for instruction tuning, SkyCaptioner's CSV, a folder for `load_dataset`, or a table
-    of Lance."""
+    """Messages for instruction tuning, SkyCaptioner's CSV, a folder for `load_dataset`, tar shards
+    of clips and captions, or a table of Lance."""
     name: Annotated[str | None, Flag("--name"), Unset("the only one")] = None
     """Captioning or fusion whose captions to take."""
     where: Annotated[str | None, Flag("--where", metavar="SQL")] = None
     """Condition on the columns of the table, in DuckDB's SQL."""
     any_status: Annotated[bool, Flag("--any-status")] = False
     """Take captions too that are cut off or break a rule."""
+    webdataset: WebDatasetOptions = WebDatasetOptions()
     storage: StorageOptions = StorageOptions()
 
 
@@ -88,6 +93,17 @@ def _hf(config: ExportConfig, selection: Selection, tally: Tally) -> str:
     return folder.url
 
 
+def _webdataset(config: ExportConfig, selection: Selection, tally: Tally) -> str:
+    folder = Folder(config.output, config.storage, data="data")
+    left_out = webdataset.write(
+        _rows(selection, tally), folder, config.webdataset, config.storage, name=selection.name
+    )
+    if left_out:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+        logger.warning("%s left out: %s", counted(sum(left_out.values()), "caption"), reasons)
+    return folder.url
+
+
 def _lance(config: ExportConfig, selection: Selection, tally: Tally) -> str:
     try:
         import lance
@@ -113,6 +129,7 @@ _WRITERS: dict[Format, Callable[[ExportConfig, Selection, Tally], str]] = {
     "jsonl": _jsonl,
     "csv": _csv,
     "hf": _hf,
+    "webdataset": _webdataset,
     "lance": _lance,
 }
 

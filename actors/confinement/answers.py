@@ -1,5 +1,5 @@
 """What the decoding process says: which bytes of the file it needs, and in the end a row of
-``schemas.blocks.VIDEO``, or an error.
+``schemas.blocks.VIDEO``, a clip as the bytes of an MP4 file, or an error.
 
 All that it says is a kind, a length, and that many bytes. The process may be in the hands of a
 hostile file, so its parent takes nothing on trust: a length is compared with what the plan and the
@@ -34,7 +34,7 @@ from schemas.media import (
 )
 
 HEADER = struct.Struct("<cQ")
-READY, ROW, ERROR, BYTES = b"+", b"R", b"E", b"B"
+READY, ROW, CLIP, ERROR, BYTES = b"+", b"R", b"C", b"E", b"B"
 DATA, NO_DATA = b"D", b"N"
 """What the parent says to BYTES: that the range is in the shared window, or cannot be had. As many
 bytes as it announces lie at the window's start; nothing follows in the pipe."""
@@ -211,6 +211,19 @@ def checked_row(payload: pa.Buffer, plan: SamplingPlan) -> pa.RecordBatch:
     except (pa.ArrowException, OSError, StopIteration, ValueError, TypeError) as error:
         raise _nonsense(error) from None
     return row
+
+
+def checked_clip(payload: pa.Buffer) -> bytes:
+    """Return the bytes of an MP4 file. Whether it plays is for those to find out who open it, as of
+    any file of strangers.
+
+    Raises:
+        DecoderFaultError: it does not begin as one.
+    """
+    clip: bytes = payload.to_pybytes()
+    if clip[4:8] != b"ftyp":
+        raise _nonsense(ValueError("a clip that is not MP4"))
+    return clip
 
 
 def _nonsense(problem: Exception) -> DecoderFaultError:

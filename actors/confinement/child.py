@@ -1,4 +1,4 @@
-"""The decoding process: asks its parent for a file's bytes, answers with a row or an error.
+"""The decoding process: asks its parent for a file's bytes, answers with a row, a clip or an error.
 
 It begins by importing all that it will use, then gives up everything else: see
 :mod:`actors.confinement.layers`. Files are the parent's to open.
@@ -16,7 +16,9 @@ import select
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, BinaryIO
 
 import av
@@ -25,7 +27,18 @@ import av.subtitles.stream
 import numpy as np
 import pyarrow as pa
 
-from actors.confinement.answers import BYTES, DATA, HEADER, READY, SPAN, send, send_error, send_row
+from actors.clipping.cut import cut
+from actors.confinement.answers import (
+    BYTES,
+    CLIP,
+    DATA,
+    HEADER,
+    READY,
+    SPAN,
+    send,
+    send_error,
+    send_row,
+)
 from actors.confinement.layers import confine
 from actors.decoding.decoder import VideoFile, decode
 from actors.decoding.reading import ReadingCosts
@@ -141,8 +154,7 @@ class _Server:
         if not request["again"]:
             self._forget()
         try:
-            plan = SamplingPlan.model_validate(request["plan"])
-            row = video_row(self._decode(request, plan, Segment(*request["segment"])))
+            send_result = self._done(request)
         except SegmentError as error:
             send_error(self._answers, type(error).__name__, str(error), warnings=error.warnings)
         except VideoError as error:
@@ -159,24 +171,47 @@ class _Server:
                 self._answers, DecoderFaultError.__name__, message, trace=traceback.format_exc()
             )
         else:
-            send_row(self._answers, row)
+            send_result()
+
+    def _done(self, request: dict[str, Any]) -> Callable[[], None]:
+        """Do what is asked; return what sends it."""
+        segment = Segment(*request["segment"])
+        if "clip" in request:
+            return partial(send, self._answers, CLIP, self._clip(request, segment))
+        plan = SamplingPlan.model_validate(request["plan"])
+        return partial(send_row, self._answers, video_row(self._decode(request, plan, segment)))
 
     def _decode(
         self, request: dict[str, Any], plan: SamplingPlan, segment: Segment
     ) -> DecodedVideo:
         if segment == WHOLE:
-            with RangeReader(self._fetch, size=request["size"], name=request["name"]) as reader:
+            with self._reader(request) as reader:
                 return decode(reader, plan, self._limits, self._costs, self._budget)
+        return self._file(request).decode(plan, self._budget, segment)
+
+    def _clip(self, request: dict[str, Any], segment: Segment) -> bytes:
+        most_bytes = request["clip"]
+        if segment == WHOLE:
+            with (
+                self._reader(request) as reader,
+                VideoFile(reader, self._limits, self._costs, parts=False) as file,
+            ):
+                return cut(file, segment, most_bytes)
+        return cut(self._file(request), segment, most_bytes)
+
+    def _reader(self, request: dict[str, Any]) -> RangeReader:
+        return RangeReader(self._fetch, size=request["size"], name=request["name"])
+
+    def _file(self, request: dict[str, Any]) -> VideoFile:
+        """The file of a segment, which is kept."""
         if self._kept is None:
             with ExitStack() as opening:
-                reader = opening.enter_context(
-                    RangeReader(self._fetch, size=request["size"], name=request["name"])
-                )
+                reader = opening.enter_context(self._reader(request))
                 self._kept = opening.enter_context(
                     VideoFile(reader, self._limits, self._costs, parts=True)
                 )
                 self._closing = opening.pop_all()
-        return self._kept.decode(plan, self._budget, segment)
+        return self._kept
 
     def _forget(self) -> None:
         """Close the file that was kept."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -64,6 +65,9 @@ class VideoFile(contextlib.AbstractContextManager["VideoFile"]):
         costs: decide which of the bytes between the needed ones are read.
         parts: whether segments are to be decoded: then the file may be of any length.
 
+    Attributes:
+        source: the open container.
+
     Raises:
         OpenError: not a media file, or the storage fails.
         DecodeError: nothing to decode, no decoder, or over the limits.
@@ -77,14 +81,14 @@ class VideoFile(contextlib.AbstractContextManager["VideoFile"]):
         self._of_file = limits
         if parts:
             self._of_file = limits.model_copy(update={"max_duration_sec": math.inf})
-        self._source = open_source(reader, self._of_file, costs)
+        self.source = open_source(reader, self._of_file, costs)
         self._requests = self._bytes_read = 0
-        self._content: _Content | None = None
-        self._warnings = list(self._source.warnings)
+        self._content: Content | None = None
+        self._warnings = list(self.source.warnings)
 
     def __exit__(self, *_: object) -> None:
         """Close the file, but not its reader."""
-        self._source.container.close()
+        self.source.container.close()
 
     def decode(
         self, plan: SamplingPlan, budget: Budget | None = None, segment: Segment = WHOLE
@@ -102,20 +106,11 @@ class VideoFile(contextlib.AbstractContextManager["VideoFile"]):
             MemoryError: out of memory; the sandbox makes it a DecoderCrashedError.
             DecodeError: nothing decodes, over the limits, or none of the segment is there.
         """
-        source = self._source
-        source.warnings[:] = self._warnings
-        if self._content is not None:
-            source.forget_log()
+        source = self.source
+        self._begin_again()
         allowance = Allowance(source, plan, self._limits, budget, segment)
-        try:
-            try:
-                video = self._decode(plan, allowance, segment)
-            except BAD_DATA as error:
-                reason = error.strerror or _reason(source)
-                raise CorruptMediaError(f"cannot be decoded: {reason}") from None
-        except VideoError as error:
-            error.warnings = source.warnings
-            raise
+        with self.errors_told():
+            video = self._decode(plan, allowance, segment)
         reader = self._reader
         video = replace(
             video,
@@ -128,8 +123,44 @@ class VideoFile(contextlib.AbstractContextManager["VideoFile"]):
         self._requests, self._bytes_read = reader.requests, reader.bytes_read
         return video
 
+    def locate(self, segment: Segment) -> Part:
+        """Find out where a segment lies. Raises as :meth:`decode`."""
+        source = self.source
+        self._begin_again()
+        content = self._content or self._look(None)
+        schedule, extent = content.schedule, content.extent_for(source, sound=True)
+        _check_clock(source, schedule)
+        start = schedule.start if schedule is not None else header_start(source)
+        if segment != WHOLE:
+            span = span_of(source, segment, schedule, extent, start)
+            return Part(content=content, start=start, begin=span[0], end=span[1], is_whole=False)
+        check_complete(source, extent)
+        picture_sec = 0.0 if schedule is None else schedule.timeline.duration
+        sound_sec = 0.0 if extent.sound_end is None else extent.sound_end - start
+        end = max(picture_sec, sound_sec)
+        return Part(content=content, start=start, begin=0.0, end=end, is_whole=True)
+
+    @contextlib.contextmanager
+    def errors_told(self) -> Iterator[None]:
+        """Make FFmpeg's errors about the data errors of the video, and tell its warnings."""
+        try:
+            try:
+                yield
+            except BAD_DATA as error:
+                reason = error.strerror or _reason(self.source)
+                raise CorruptMediaError(f"cannot be decoded: {reason}") from None
+        except VideoError as error:
+            error.warnings = self.source.warnings
+            raise
+
+    def _begin_again(self) -> None:
+        """Forget what an earlier segment had to say."""
+        self.source.warnings[:] = self._warnings
+        if self._content is not None:
+            self.source.forget_log()
+
     def _decode(self, plan: SamplingPlan, allowance: Allowance, segment: Segment) -> DecodedVideo:
-        source = self._source
+        source = self.source
         if source.video is None and plan.audio_rate is None:
             # A model that is shown nothing writes a caption all the same.
             raise NoMediaStreamError("the file has no picture, and the plan takes no sound")
@@ -153,7 +184,7 @@ class VideoFile(contextlib.AbstractContextManager["VideoFile"]):
         fitting = allowance.by_content(expected, schedule, extent)
         if track is not None and fitting.plan.audio_rate is not None:
             if span is not None:
-                _read_span(source, content, track, start + span[0], start + span[1])
+                read_span(source, content, track, start + span[0], start + span[1])
             elif content.tables is not None:
                 _read_sound(source, content.tables, track)
         plan = fitting.plan
@@ -164,9 +195,10 @@ class VideoFile(contextlib.AbstractContextManager["VideoFile"]):
             pictures = decode_pictures(source, schedule, plan, span)
         audio = None
         if track is not None and plan.audio_rate is not None:
-            audio = track.finish(start if span is None else start + span[0])
-            if audio is not None and span is not None:
-                audio = audio[: round((span[1] - span[0]) * plan.audio_rate)]
+            samples = track.finish(start if span is None else start + span[0])
+            if samples is not None and span is not None:
+                samples = samples[: round((span[1] - span[0]) * plan.audio_rate)]
+            audio = None if samples is None else samples[:, 0]
             if audio is None and track.packets:
                 source.warn("not one sample of the sound can be decoded")
         if pictures is not None and not pictures.times:
@@ -196,21 +228,21 @@ class VideoFile(contextlib.AbstractContextManager["VideoFile"]):
             info = replace(info, duration_sec=span[1] - span[0])
         return replace(clip, info=info)
 
-    def _look(self, track: SoundTrack | None) -> _Content:
+    def _look(self, track: SoundTrack | None) -> Content:
         """What there is in the file, by its index or else by reading it, with the sound if there
         is a track for it.
         """
-        source, schedule = self._source, None
+        source, schedule = self.source, None
         if source.container.format.name.startswith("mov") and stands_still(source.reader):
             source.warn("an edit list stops or changes the speed, and was not followed there")
         tables = read_tables(source)
         if tables is not None and source.video is not None:
             schedule = schedule_from(source, source.video, tables[source.video.index])
         if schedule is not None:
-            self._content = _Content(schedule=schedule, tables=tables)
+            self._content = Content(schedule=schedule, tables=tables)
         else:
             scanned = scan(source, self._of_file, track)
-            self._content = _Content(
+            self._content = Content(
                 schedule=scanned.schedule, extent=scanned.extent, moves=scanned.moves
             )
         self._warnings = list(source.warnings)
@@ -218,7 +250,7 @@ class VideoFile(contextlib.AbstractContextManager["VideoFile"]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Content:
+class Content:
     """What there is in a file.
 
     Attributes:
@@ -233,10 +265,28 @@ class _Content:
     moves: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def extent_for(self, source: Source, *, sound: bool) -> Extent:
+        """How far the file goes; as :func:`actors.decoding.sample_index.extent_of`."""
         if self.extent is not None:
             return self.extent
         assert self.tables is not None
         return extent_of(source, self.tables, sound=sound)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A segment in its file, or all of the file.
+
+    Attributes:
+        content: of the file.
+        start: time of the file's first frame on the container's clock, in seconds.
+        begin, end: of the part, in seconds from the first frame.
+    """
+
+    content: Content
+    start: float
+    begin: float
+    end: float
+    is_whole: bool
 
 
 def _read_sound(source: Source, tables: dict[int, SampleTable], track: SoundTrack) -> None:
@@ -249,10 +299,11 @@ def _read_sound(source: Source, tables: dict[int, SampleTable], track: SoundTrac
         decode_sound(source.audio, packet, track, source.warn)
 
 
-def _read_span(
-    source: Source, content: _Content, track: SoundTrack, begin: float, end: float
+def read_span(
+    source: Source, content: Content, track: SoundTrack, begin: float, end: float
 ) -> None:
     """Read the sound of a span, given in seconds on the file's one clock, and some before it."""
+    track.move(content.moves)
     assert source.audio is not None and source.audio.time_base is not None
     tick, early = float(source.audio.time_base), begin - LEAD_SEC
     if content.tables is not None:

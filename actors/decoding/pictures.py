@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import av.error
 import numpy as np
@@ -72,33 +72,28 @@ def decode_pictures(
         crop=crop_of(source.container, video.index),
         quick=plan.change is not None,
     )
-    by_change, sampled = plan.change is not None, plan
-    if by_change:
-        # Every frame is looked at; which are taken is for ``at_changes``.
-        plan = plan.model_copy(update={"fps": _EVERY})
     if span is None:
         targets = moments = target_times(plan, schedule.timeline)
         until = math.inf
     else:
-        rounding = min(_ROUNDING_SEC, 0.25 / schedule.timeline.rate)
+        rounding = schedule.rounding
         until = span[1] - rounding
         moments = span_times(plan, schedule.timeline, span[1] - span[0])
         targets = np.minimum(span[0] + moments + rounding, max(span[0], until - rounding))
-    runs = schedule.runs(targets)
     room = schedule.timeline.count if targets is None else len(targets)
-    room = min(room, _FEW) if by_change else room
-    store = FramePacker() if plan.compress else _Images(room)
+    store = FramePacker() if plan.compress else _Images(room if plan.change is None else _FEW)
     times: list[float] = []
     repeated: VideoFrame | None = None
-    wanted = _wanted(
-        source, schedule, targets, runs, until, frames_from if by_change else shown_frames
-    )
-    if by_change:
+    if plan.change is None:
+        runs = schedule.runs(targets)
+        wanted = _wanted(source, schedule, targets, runs, until, shown_frames)
+    else:
+        # Every frame is looked at; which are taken is for ``at_changes``.
+        frames, wanted = frames_of(source, schedule, span), iter(())
         begin = 0.0 if span is None else span[0]
-        for time, image in at_changes(wanted, converter.convert, sampled, schedule.timeline.rate):
+        for time, image in at_changes(frames, converter.convert, plan, schedule.timeline.rate):
             store.add(image)
             times.append(max(0.0, time - begin))
-        wanted = iter(())
     for number, (moment, frame) in enumerate(wanted):
         if frame is repeated:
             # A long-lasting frame that several moments fall on: same image, later moment.
@@ -120,13 +115,26 @@ def decode_pictures(
     )
 
 
-_FEW = 256
-_EVERY = 1e6
-"""Frames per second above those of any video."""
+def frames_of(
+    source: Source, schedule: Schedule, span: tuple[float, float] | None
+) -> Iterator[tuple[float, VideoFrame]]:
+    """Yield (time, frame) for all frames of a span, as they leave the decoder; times in seconds
+    from the first frame of the video, increasing.
 
-_ROUNDING_SEC = 0.001
-"""Whoever cuts a video into spans writes their ends in milliseconds: a frame is due at the begin
-that comes so much later, and not in a span that ends so much later."""
+    Args:
+        span: as :func:`decode_pictures`: the first frame is the one shown at its begin.
+    """
+    if span is None:
+        return _from_start(source, schedule)
+    begin, until = span[0] + schedule.rounding, span[1] - schedule.rounding
+    ends = np.array([begin, max(begin, until)])
+    runs = schedule.runs(ends)
+    if runs:
+        runs = [replace(runs[0], stop=runs[-1].stop, targets=tuple(ends.tolist()))]
+    return _wanted(source, schedule, ends, runs, until, frames_from)
+
+
+_FEW = 256
 
 
 class _Images:

@@ -72,6 +72,14 @@ class Schedule:
     positions: Ints = field(default_factory=lambda: _NO_INTS)
     sizes: Ints = field(default_factory=lambda: _NO_INTS)
 
+    @property
+    def rounding(self) -> float:
+        """How far the times of a span's ends are off, in seconds: whoever cuts a video into spans
+        writes them in milliseconds. A frame is due at the begin that comes so much later, and not
+        in a span that ends so much later.
+        """
+        return min(0.001, 0.25 / self.timeline.rate)
+
     def runs(self, targets: Floats | None) -> list[Run]:
         """Return the stretches to decode; none means: everything, from the start.
 

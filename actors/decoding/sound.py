@@ -1,4 +1,4 @@
-"""Sound: decoded, resampled to mono, and laid on the picture's time axis."""
+"""Sound: decoded, resampled, and laid on the picture's time axis."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class SoundTrack:
 
     Args:
         rate: samples per second to make.
+        channels: 1 for mono, 2 for stereo.
         start: time of sound without stamps on the container's clock, in seconds.
         seconds: expected length, to allocate once.
         check: called with the length in seconds before room is made for more than expected;
@@ -69,13 +70,15 @@ class SoundTrack:
         seconds: float,
         check: Callable[[float], object],
         warn: Callable[[str], None],
+        channels: int = 1,
     ) -> None:
         self.rate = rate
+        self._channels = channels
         self._check = check
         self._start = start
         self._warn = warn
         # Zeroed pages cost nothing until they are written.
-        self._samples = np.zeros(max(1, int((seconds + 1) * rate)), dtype=np.float32)
+        self._samples = np.zeros((max(1, int((seconds + 1) * rate)), channels), np.float32)
         self._length = 0
         self._pieces: list[_Piece] = []
         self._due: float | None = None
@@ -102,7 +105,7 @@ class SoundTrack:
                 self._pieces.append(_Piece(time, self.packets, self._length))
                 self._due = time
             self._shape = shape
-            self._mixer = mixer(*shape, to=self.rate)
+            self._mixer = mixer(*shape, to=self.rate, channels=self._channels)
         assert self._mixer is not None and self._due is not None
         self._due += frame.samples / rate
         frame.pts = None
@@ -118,7 +121,7 @@ class SoundTrack:
         self._moves = moves
 
     def finish(self, start: float) -> npt.NDArray[np.float32] | None:
-        """Return the samples, float32 in [-1, 1], shape (N,), or None without any.
+        """Return the samples, float32 in [-1, 1], shape (N, channels), or None without any.
 
         Args:
             start: time 0 on the file's clock, in seconds.
@@ -158,7 +161,7 @@ class SoundTrack:
             for begin, end in zip(begins[1:], ends, strict=False)
         ):
             self._warn("the sound has gaps or overlaps; silence fills the gaps")
-        track = np.zeros(length, dtype=np.float32)
+        track = np.zeros((length, self._channels), dtype=np.float32)
         for at, (begin, end) in enumerate(zip(begins, ends, strict=True)):
             if end > 0:
                 track[max(begin, 0) : end] = samples[firsts[at] + max(-begin, 0) : firsts[at + 1]]
@@ -178,39 +181,44 @@ class SoundTrack:
         with contextlib.suppress(av.error.BlockingIOError, av.error.EOFError):
             while True:
                 part = cast(AudioFrame, self._mixer.pull()).to_ndarray()
-                self._put(part.astype(np.float32, copy=False).reshape(-1))
+                self._put(part.astype(np.float32, copy=False).reshape(-1, self._channels))
 
     def _put(self, values: npt.NDArray[np.float32]) -> None:
         stop = self._length + len(values)
         if stop > len(self._samples):
             self._check(stop / self.rate)
-            grown = np.zeros(max(stop, len(self._samples) * 3 // 2), dtype=np.float32)
+            room = max(stop, len(self._samples) * 3 // 2)
+            grown = np.zeros((room, self._channels), dtype=np.float32)
             grown[: self._length] = self._samples[: self._length]
             self._samples = grown
         self._samples[self._length : stop] = values
         self._length = stop
 
 
-def mixer(sample_format: str, layout: str, rate: int, *, to: int) -> Graph:
-    """Return a filter graph from sound of some shape to mono float32.
+def mixer(sample_format: str, layout: str, rate: int, *, to: int, channels: int = 1) -> Graph:
+    """Return a filter graph from sound of some shape to float32, samples of a moment side by side.
 
     Layouts that swresample has no weights for, because places are unknown (nine channels,
-    ambisonics), are mixed evenly.
+    ambisonics), are mixed evenly, each channel into all.
 
     Args:
         sample_format, layout: FFmpeg's names.
         rate, to: samples per second before and after.
+        channels: after; 1 for mono, 2 for stereo.
     """
-    channels = AudioLayout(layout).nb_channels
-    evenly = "mono|c0<" + "+".join(f"c{channel}" for channel in range(channels))
-    placed = not layout.startswith(("ambisonic", f"{channels} channels"))
+    given, made = AudioLayout(layout).nb_channels, "mono" if channels == 1 else "stereo"
+    mean = "+".join(f"c{channel}" for channel in range(given))
+    evenly = "|".join([made, *(f"c{channel}<{mean}" for channel in range(channels))])
+    placed = not layout.startswith(("ambisonic", f"{given} channels"))
     with contextlib.suppress(*BAD_DATA):
         if placed:
-            return _mixer(sample_format, layout, rate, to, None)
-    return _mixer(sample_format, layout, rate, to, evenly)
+            return _mixer(sample_format, layout, rate, to, made, None)
+    return _mixer(sample_format, layout, rate, to, made, evenly)
 
 
-def _mixer(sample_format: str, layout: str, rate: int, to: int, weights: str | None) -> Graph:
+def _mixer(
+    sample_format: str, layout: str, rate: int, to: int, made: str, weights: str | None
+) -> Graph:
     graph = Graph()
     nodes = [
         graph.add(
@@ -220,7 +228,7 @@ def _mixer(sample_format: str, layout: str, rate: int, to: int, weights: str | N
         *([graph.add("pan", weights)] if weights else []),
         # Weights sum to 1; floats would otherwise add up to more than full scale.
         graph.add("aresample", rematrix_maxval="1.0"),
-        graph.add("aformat", sample_rates=str(to), sample_fmts="flt", channel_layouts="mono"),
+        graph.add("aformat", sample_rates=str(to), sample_fmts="flt", channel_layouts=made),
         graph.add("abuffersink"),
     ]  # fmt: skip
     graph.link_nodes(*nodes)

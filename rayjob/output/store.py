@@ -169,11 +169,14 @@ class TableStore:
 
     def write_lines(self, path: str, lines: Iterable[str]) -> None:
         """Write a text file line by line, with little memory. Raises as :meth:`write_bytes`."""
+        self.write_file(path, lambda file: file.writelines(line.encode() for line in lines))
 
-        def fill(file: IO[bytes]) -> None:
-            for line in lines:
-                file.write(line.encode())
+    def write_file(self, path: str, fill: Callable[[IO[bytes]], object]) -> None:
+        """Write a file with little memory. Raises as :meth:`write_bytes`.
 
+        Args:
+            fill: writes its bytes.
+        """
         if self.is_local:
             self._write_local(path, fill)
             return

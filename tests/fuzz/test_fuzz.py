@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.confinement import sandbox
+from actors.confinement import process
 from tests.fuzz import campaign
 from tests.fuzz.corpus import corpus
 
@@ -47,8 +47,8 @@ def test_damaged_files_cost_an_error_each(whole: dict[str, bytes], tmp_path: Pat
 def test_what_is_wrong_is_seen_with_its_seed(
     whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finds_modules = sandbox._BOOTSTRAP.partition("from actors")[0]
-    monkeypatch.setattr(sandbox, "_BOOTSTRAP", f"{finds_modules}exec({SICK_CHILD!r})")
+    finds_modules = process._BOOTSTRAP.partition("from actors")[0]
+    monkeypatch.setattr(process, "_BOOTSTRAP", f"{finds_modules}exec({SICK_CHILD!r})")
     came = campaign.run(whole, range(40, 43), tmp_path, kept=tmp_path / "kept")
     leaks, dies = came.wrong
     assert leaks.startswith("--seed 41 (") and "the child has 7 descriptors, not 6" in leaks

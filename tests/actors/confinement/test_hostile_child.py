@@ -54,6 +54,30 @@ def test_a_child_in_the_hands_of_a_file(
         assert sandbox.pid is None
 
 
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("b'C' + (1001).to_bytes(8, 'little')", "announces 1001 bytes"),
+        ("b'R' + (9).to_bytes(8, 'little') + b'x' * 9", "announces 9 bytes of b'R'"),
+        ("b'C' + (9).to_bytes(8, 'little') + b'x' * 9", "nonsense"),
+        ("b'C' + (0).to_bytes(8, 'little')", "nonsense"),
+    ],
+)
+def test_what_is_not_a_clip(
+    monkeypatch: pytest.MonkeyPatch, good: Path, answer: str, message: str
+) -> None:
+    with_child(
+        monkeypatch,
+        "os.write(1, b'+' + (2).to_bytes(8, 'little') + b'{}')\n"
+        "sys.stdin.readline(); sys.stdin.readline()\n"
+        f"os.write(1, {answer}); sys.stdin.read()",
+    )
+    with DecodeSandbox(DecodeLimits(wall_seconds=5), StorageOptions()) as sandbox:
+        with pytest.raises(DecoderFaultError, match=message):
+            sandbox.clip(str(good), 1000)
+        assert sandbox.pid is None
+
+
 def test_a_child_that_reads_without_end(monkeypatch: pytest.MonkeyPatch, good: Path) -> None:
     with_child(
         monkeypatch,
@@ -61,7 +85,7 @@ def test_a_child_that_reads_without_end(monkeypatch: pytest.MonkeyPatch, good: P
         "sys.stdin.readline(); sys.stdin.readline()\n"
         f"while True: os.write(1, {SPAN_ASKED.format(0, 1000)}); sys.stdin.buffer.read(9)",
     )
-    monkeypatch.setattr("actors.confinement.sandbox.most_read", lambda size: 3 * size)
+    monkeypatch.setattr("actors.confinement.process.most_read", lambda size: 3 * size)
     with DecodeSandbox(DecodeLimits(), StorageOptions()) as sandbox:
         with pytest.raises(MediaLimitError, match="reads more than"):
             sandbox.decode(str(good), PLAN)

@@ -288,7 +288,7 @@ def test_broken_files_print_nothing(good: Path, tmp_path: Path) -> None:
 def with_child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Let a sandbox's process run some code, which finds modules as usual, instead of its own."""
     start = "import json, sys, os; sys.path[:] = json.loads(sys.argv.pop())\n"
-    monkeypatch.setattr("actors.confinement.sandbox._BOOTSTRAP", start + code)
+    monkeypatch.setattr("actors.confinement.process._BOOTSTRAP", start + code)
 
 
 @pytest.mark.parametrize(

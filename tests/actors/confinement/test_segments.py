@@ -16,9 +16,10 @@ from actors.confinement import sandbox as module
 from actors.confinement.sandbox import DecodeSandbox
 from actors.decoding.decoder import decode
 from actors.storage.access import open_file, open_range
+from actors.storage.range_reader import RangeReader
 from benchmarks.segments import SECONDS, cut, decoded, render_minute, repeat
 from schemas.blocks import video_of
-from schemas.errors import CorruptMediaError, NotAVideoError, SegmentError
+from schemas.errors import CorruptMediaError, MediaLimitError, NotAVideoError, SegmentError
 from schemas.media import DecodedVideo, DecodeLimits, SamplingPlan, Segment, StorageOptions
 from tests.support.media import Sound, numbers_of, render
 
@@ -72,6 +73,22 @@ def test_many_segments_of_a_file_open_it_once(
         np.testing.assert_allclose(clip.audio, known.audio, atol=1e-6)
         assert clip.warnings == known.warnings == ()
     assert opened == [video.name]
+
+
+def test_clips_come_out_of_the_open_file(
+    sandbox: DecodeSandbox, opened: list[str], video: Path
+) -> None:
+    for begin, end in ((1.0, 3.0), (1.2, 2.0), (5.0, 6.0)):
+        clip = sandbox.clip(f"{video}#t={begin},{end}", 1 << 24)
+        with RangeReader(lambda a, b: clip[a:b], size=len(clip), name="clip") as reader:  # noqa: B023
+            found = decode(reader, SamplingPlan(fps=100), DecodeLimits()).frames
+        assert numbers_of(found) == [*range(round(25 * begin), round(25 * end))]
+    assert frames(sandbox, f"{video}#t=1,2") == [25, 37], "between them segments are decoded"
+    assert opened == [video.name]
+    assert sandbox.clip(str(video), 1 << 24)[4:8] == b"ftyp"
+    with pytest.raises(MediaLimitError):
+        sandbox.clip(f"{video}#t=1,3", 1000)
+    assert sandbox.layers() == dict.fromkeys(sandbox.layers(), ""), "all of it was confined"
 
 
 def test_what_a_segment_reads_is_its_own(sandbox: DecodeSandbox, video: Path) -> None:

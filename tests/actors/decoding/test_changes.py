@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from actors.decoding.changes import at_changes, difference, frames_from
-from actors.decoding.decoder import VideoFile
+from actors.decoding.decoder import VideoFile, decode
 from actors.decoding.reading import LIST_PRICES
+from actors.storage.access import open_range
 from actors.storage.range_reader import RangeReader
-from schemas.media import DecodeLimits, SamplingPlan, Segment
+from schemas.media import DecodeLimits, SamplingPlan, Segment, StorageOptions
 from tests.support.films import FPS, Film, Shot
+from tests.support.media import numbers_of, render
 
 PLAN = SamplingPlan(fps=5, change=4)
 
@@ -43,6 +47,17 @@ def test_a_stretch_begins_with_the_frame_that_is_shown() -> None:
     frames = [(number / 10, number) for number in range(10)]
     assert [each for _, each in frames_from(frames, [0.25, 0.3, 0.62], 0.001)] == [2, 3, 4, 5, 6]
     assert [each for _, each in frames_from(frames[:3], [0.9, 1.0], 0.001)] == [2]
+
+
+def test_of_uneven_frames_none_is_missed(tmp_path: Path) -> None:
+    """Neither between key frames at which no frame would be due, were they even, nor at the end."""
+    times = [0, 0.1, 0.5, 0.55, 2, 2.1, 2.12]
+    path = render(tmp_path / "uneven.mp4", times=times, count=len(times), gop=1)
+    plan = SamplingPlan(fps=1000, change=0.1)
+    with open_range(str(path), StorageOptions()) as reader:
+        video = decode(reader, plan, DecodeLimits(), segment=Segment(0.3, 2.125))
+    assert numbers_of(video.frames) == [1, 2, 3, 4, 5, 6]
+    assert video.timestamps[1:] == pytest.approx([0.2, 0.25, 1.7, 1.8, 1.82], abs=0.001)
 
 
 @pytest.mark.parametrize("gop", [6, 48, 250])
