@@ -21,15 +21,25 @@ from benchmarks.simulate.real_runs import checks
 from benchmarks.simulate.run import simulate
 
 _DAY = 86_400
-_SIMULATED_PER_GPU, _SIMULATED = 2_500, 900_000
+_SIMULATED_PER_GPU, _SIMULATED = 2_500, 800_000
 """Videos whose way is followed, before the rest is taken to go on like that."""
 
 
 def size(inputs: Inputs, gpus: int, *, clips: int, seed: int = 0) -> dict[str, Any]:
     """A run of so many clips on so many GPUs."""
     each, alone = tasks(inputs, gpus, clips), limits(inputs, gpus, videos=clips)
+    # The store fills for hours, which does not change the rate in the end: it has the room that
+    # twice what is being decoded takes, and what engines have at hand.
+    decoding = 2 * min(alone.values()) * each.videos * inputs.decode_sec
+    at_hand = gpus * (each.at_hand + 2) * each.videos
+    room = (decoding + at_hand) * inputs.clip_bytes / nodes(inputs, gpus)
     steady = simulate(
-        inputs.but(engine_start_sec=0.0, node_losses_per_hour=0.0),
+        inputs.but(
+            engine_start_sec=0.0,
+            node_losses_per_hour=0.0,
+            object_store_in_use=inputs.object_store_in_use
+            * min(1.0, room / inputs.store_bytes_per_node),
+        ),
         Shape.of(inputs, gpus),
         each,
         videos=min(gpus * _SIMULATED_PER_GPU, _SIMULATED),
@@ -38,10 +48,9 @@ def size(inputs: Inputs, gpus: int, *, clips: int, seed: int = 0) -> dict[str, A
     )
     rate = steady.videos_per_sec * available(inputs)
     wall = inputs.node_start_sec + inputs.engine_start_sec + clips / rate
-    waits = steady.peak_store_bytes / nodes(inputs, gpus)
-    if bottleneck(alone) in ("prepare", "engines"):
-        # What is decoded sooner than captioned waits, until decoding stops.
-        waits = inputs.store_bytes_per_node
+    waits = inputs.store_bytes_per_node  # of what is decoded sooner than captioned
+    if bottleneck(alone) in ("readers", "s3", "decoders"):
+        waits = steady.peak_store_bytes / nodes(inputs, gpus)
     whole = min(alone["decoders"], alone["prepare"], alone["engines"])
     return {
         "gpus": gpus,
@@ -50,7 +59,7 @@ def size(inputs: Inputs, gpus: int, *, clips: int, seed: int = 0) -> dict[str, A
         "bottleneck": steady.bottleneck,
         "bottleneck_by_arithmetic": bottleneck(alone),
         "limits_videos_per_sec": {name: round(limit) for name, limit in alone.items()},
-        "engine_rate_used": round(steady.used["engines"], 3),
+        "engine_rate_used": round(steady.videos_per_sec / alone["engines"], 3),
         "engine_busy_fraction": round(steady.engine_busy_fraction, 3),
         "store_gb_per_node": round(waits / 1e9, 1),
         "days": round(wall / _DAY, 2),

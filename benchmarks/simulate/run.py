@@ -25,7 +25,7 @@ _DECODER_TASKS = 2
 _ENGINE_TASKS_MORE = 2
 """Tasks that wait for an engine beside those at hand, as there."""
 
-_WINDOW = 0.6, 0.95
+_WINDOW = 0.45, 0.95
 """Shares of the videos between which a run counts as steady."""
 
 
