@@ -6,7 +6,8 @@ import importlib.util
 import os
 import re
 import socket
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from actors.engine.reasoning import Reasoning
 from actors.engine.script import Script
 from actors.storage.folder import StoredFolder
 from schemas.budget import Budget
-from schemas.errors import ModelError, OpenError
+from schemas.errors import ConfigError, ModelError, OpenError
 
 if TYPE_CHECKING:
     from actors.engine.vllm_engine import VllmEngine
@@ -134,6 +135,7 @@ def load(settings: EngineSettings) -> Loaded:
 
     Raises:
         ModelError: vLLM cannot; says what to set, where that is known.
+        ConfigError: this vLLM does not know one of the arguments.
     """
     os.environ.update(settings.environment)
     streams = str(settings.args.get("load_format")).startswith("runai_streamer")
@@ -143,6 +145,7 @@ def load(settings: EngineSettings) -> Loaded:
             f"the node {socket.gethostname()}: install it, with its part for the storage, or leave "
             "that setting at auto, for copies of the model on each node"
         )
+    check_arguments(settings.args)
     # Imported late: the environment above must be set.
     from vllm import AsyncEngineArgs
 
@@ -157,6 +160,18 @@ def load(settings: EngineSettings) -> Loaded:
             settings, replace(args, limit_mm_per_prompt=limits, interleave_mm_strings=True)
         )
     return loaded
+
+
+def check_arguments(names: Iterable[str]) -> None:
+    """Raise ConfigError where this machine's vLLM lacks an argument."""
+    from vllm import AsyncEngineArgs
+
+    unknown = set(names) - {each.name for each in fields(AsyncEngineArgs)}
+    if unknown:
+        raise ConfigError(
+            f"engine.vllm_args: this vLLM has no {', '.join(sorted(unknown))}; "
+            "the names are the fields of vllm.AsyncEngineArgs"
+        )
 
 
 def prompt_builder(settings: EngineSettings, renderer: Any) -> PromptBuilder:

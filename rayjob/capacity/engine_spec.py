@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
-from dataclasses import fields
 from typing import Any
 
+from actors.engine.loading import check_arguments
 from rayjob.recipes.base import BaseRecipe
 from schemas.config import EngineConfig
 from schemas.errors import ConfigError
@@ -120,7 +121,10 @@ class EngineSpec(EngineConfig):
             args["tensor_parallel_size"] = self.tensor_parallel
         if kv_cache_bytes is not None:
             args["kv_cache_memory_bytes"] = kv_cache_bytes
-        return args | _known(self.vllm_args)
+        # A head node may have no vLLM; the engine looks at them as well.
+        if importlib.util.find_spec("vllm") is not None:
+            check_arguments(self.vllm_args)
+        return args | self.vllm_args
 
 
 def engine_spec(
@@ -186,16 +190,3 @@ def _check_vllm_args(args: dict[str, Any]) -> None:
         raise ConfigError(
             f"engine.vllm_args.max_num_batched_tokens: {tokens!r} is not a number above 0"
         )
-
-
-def _known(vllm_args: dict[str, Any]) -> dict[str, Any]:
-    if vllm_args:
-        from vllm import AsyncEngineArgs
-
-        unknown = set(vllm_args) - {field.name for field in fields(AsyncEngineArgs)}
-        if unknown:
-            raise ConfigError(
-                f"engine.vllm_args: this vLLM has no {', '.join(sorted(unknown))}; "
-                "the names are the fields of vllm.AsyncEngineArgs"
-            )
-    return vllm_args

@@ -83,6 +83,7 @@ FAMILIES: dict[str, Callable[[], Checkpoint]] = {
 """Of the models that configurations name: tiny builds with the same processors."""
 
 
+@pytest.mark.vllm
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_model_of_that_family_is_shown_what_the_configuration_asks(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

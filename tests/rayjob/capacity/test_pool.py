@@ -1,11 +1,13 @@
 """From a configuration to a pool: fractions, shares, sound, and models that are not there."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from actors.engine.loading import load
 from rayjob.capacity.pool import EnginePool, engine_pool
 from schemas.config import DecodeConfig, EngineConfig
 from schemas.errors import ConfigError
@@ -131,3 +133,16 @@ def test_vllm_args_reach_vllm_and_unknown_ones_are_refused(model: str) -> None:
     unknown = EngineConfig(model=model, vllm_args={"no_such_argument": 1})
     with pytest.raises(ConfigError, match="no_such_argument"):
         engine_pool(omni_engine(unknown), machines())
+
+
+def test_on_a_head_without_vllm_the_engine_looks_at_vllm_args(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = EngineConfig(model=model, vllm_args={"no_such_argument": 1})
+    has_vllm = importlib.util.find_spec("vllm") is not None
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        settings = engine_pool(omni_engine(config), machines()).settings
+    if has_vllm:
+        with pytest.raises(ConfigError, match="no_such_argument"):
+            load(settings)
