@@ -122,7 +122,7 @@ class EngineSpec(EngineConfig):
         if kv_cache_bytes is not None:
             args["kv_cache_memory_bytes"] = kv_cache_bytes
         # A head node may have no vLLM; the engine looks at them as well.
-        if importlib.util.find_spec("vllm") is not None:
+        if self.vllm_args and importlib.util.find_spec("vllm") is not None:
             check_arguments(self.vllm_args)
         return args | self.vllm_args
 

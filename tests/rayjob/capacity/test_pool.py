@@ -1,6 +1,8 @@
 """From a configuration to a pool: fractions, shares, sound, and models that are not there."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from rayjob.capacity.pool import EnginePool, engine_pool
 from schemas.config import DecodeConfig, EngineConfig
 from schemas.errors import ConfigError
 from tests.support.engines import machines, omni_engine
+from tests.support.jobs import ROOT
 
 
 @pytest.fixture
@@ -133,6 +136,20 @@ def test_vllm_args_reach_vllm_and_unknown_ones_are_refused(model: str) -> None:
     unknown = EngineConfig(model=model, vllm_args={"no_such_argument": 1})
     with pytest.raises(ConfigError, match="no_such_argument"):
         engine_pool(omni_engine(unknown), machines())
+
+
+def test_the_driver_does_without_vllm(model: str) -> None:
+    """Its import takes seconds, and warns of what concerns engines alone."""
+    code = (
+        "import sys; from tests.support.engines import machines, omni_engine\n"
+        "from rayjob.capacity.pool import engine_pool; from schemas.config import EngineConfig\n"
+        f"engine_pool(omni_engine(EngineConfig(model={model!r})), machines())\n"
+        "print('vllm' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100
+    )
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_on_a_head_without_vllm_the_engine_looks_at_vllm_args(
