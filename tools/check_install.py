@@ -80,12 +80,20 @@ def installs(version: str, folder: Path, limit: float) -> bool:
 
 
 def passes(folder: Path) -> bool:
-    """Whether the unit tests pass in the environment, which has no vLLM."""
+    """Whether the unit tests pass in the environment, which has no vLLM.
+
+    Those that fail run once more by themselves: a Python fails them again, a busy machine does not.
+    (`make test` forgives nothing.)
+    """
     python = folder / "bin/python"
     install = [python, "-m", "pip", "install", "-qq", "-c", CONSTRAINTS, f"{ROOT}[dev]"]
-    test = [python, "-m", "pytest", "-q", "-m", "not slow and not vllm", "-p", "no:cacheprovider"]
-    commands = (install, [*test, *UNIT_TESTS])
-    return all(subprocess.run(command, cwd=ROOT).returncode == 0 for command in commands)
+    test = [python, "-m", "pytest", "-q", "-m", "not slow and not vllm"]
+    test += ["-o", f"cache_dir={folder}/cache", *UNIT_TESTS]
+
+    def runs(command: list[str | Path]) -> bool:
+        return subprocess.run(command, cwd=ROOT).returncode == 0
+
+    return runs(install) and (runs(test) or runs([*test, "--last-failed"]))
 
 
 if __name__ == "__main__":
