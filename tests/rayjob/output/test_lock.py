@@ -173,7 +173,9 @@ def test_a_lock_whose_file_was_removed_is_lost(store: TableStore) -> None:
     with RunLock(store, "r1", ttl=1.0, interval=0.05) as lock:
         (path,) = files(store, LOCKS)
         store.delete(path)
-        time.sleep(0.5)
+        deadline = time.monotonic() + 30
+        while lock._lost is None and time.monotonic() < deadline:
+            time.sleep(0.05)
         with pytest.raises(OutputLockedError, match="removed"):
             lock.check()
         assert files(store, LOCKS) == []

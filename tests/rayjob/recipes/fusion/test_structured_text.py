@@ -225,7 +225,8 @@ BROKEN_QUOTES = "{'subjects':[" + "'a\" " * (8 << 10)
         (BROKEN_QUOTES, "too broken"),
         ("{'a': " + "x" * LONGEST_REPAIRED, "too long to be repaired"),
         (json.dumps(DOCUMENT | {"environment": "x" * LONGEST}), "characters"),
-        ('{"subjects": [{"action": ' + "[" * 900 + "]" * 900 + "}]}", "nested deeply"),
+        # Later Pythons read it, and find no text in it.
+        ('{"subjects": [{"action": ' + "[" * 900 + "]" * 900 + "}]}", "nested deeply|nothing"),
     ],
 )
 def test_reading_has_an_end(text: str, reason: str) -> None:
