@@ -16,19 +16,12 @@ from rayjob.capacity.pool import engine_settings
 from rayjob.recipes import find_recipe
 from rayjob.settings.flags import settings_command
 from rayjob.settings.terminal import printable
-from schemas.config import JobConfig
+from schemas.config import JobConfig, ModelJob
 from schemas.errors import ModelError
 
 
-class _CheckedJob(JobConfig):
-    """A job, of which neither input nor output is looked at."""
-
-    input: tuple[str, ...] = ()
-    output: str = ""
-
-
 @settings_command(
-    _CheckedJob,
+    ModelJob,
     flags=("recipe.name", "recipe.prompt_file", "engine.model", "engine.max_model_len"),
 )
 def command(

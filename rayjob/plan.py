@@ -21,7 +21,7 @@ from rayjob.capacity.sizing import GB, Fit, best, check_memory, fits_of, known_g
 from rayjob.output.summary import RunSummary
 from rayjob.recipes import find_recipe
 from rayjob.settings.flags import settings_command
-from schemas.config import JobConfig
+from schemas.config import JobConfig, ModelJob
 from schemas.errors import ConfigError, OpenError
 
 _GPU_SIZES = (24.0, 40.0, 80.0, 141.0)
@@ -33,15 +33,8 @@ _COLUMNS = (
 """Sizes are GB per GPU."""
 
 
-class _PlannedJob(JobConfig):
-    """A job, of which a plan reads neither input nor output."""
-
-    input: tuple[str, ...] = ()
-    output: str = ""
-
-
 @settings_command(
-    _PlannedJob,
+    ModelJob,
     flags=(
         "engine.gpus_per_engine",
         "engine.max_model_len",

@@ -18,18 +18,11 @@ from rayjob.capacity.placement import NodeType, engines_asked, running
 from rayjob.capacity.pool import engine_settings
 from rayjob.recipes import find_recipe
 from rayjob.settings.flags import settings_command
-from schemas.config import JobConfig
+from schemas.config import JobConfig, ModelJob
 from schemas.errors import ConfigError, ModelError
 
 
-class _WarmedJob(JobConfig):
-    """A job, of which neither input nor output is looked at."""
-
-    input: tuple[str, ...] = ()
-    output: str = ""
-
-
-@settings_command(_WarmedJob, flags=("recipe.name", "engine.model", "storage.endpoint_url"))
+@settings_command(ModelJob, flags=("recipe.name", "engine.model", "storage.endpoint_url"))
 def command(job: JobConfig, console: Console) -> int:
     """Fetch the model's files to every node of the cluster that can hold one of the job's engines,
     so that the job need not.

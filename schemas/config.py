@@ -331,6 +331,13 @@ class NightConfig(JobConfig):
     """Take videos again whose content changed."""
 
 
+class ModelJob(JobConfig):
+    """A job of which the model alone is looked at, neither input nor output."""
+
+    input: tuple[str, ...] = ()
+    output: str = ""
+
+
 class TaskConfig(RecipeConfig):
     """The recipe of a fusion, and what to change in it. In YAML the task's name alone is enough:
     ``recipe: t2v``.

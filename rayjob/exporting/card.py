@@ -105,7 +105,10 @@ class _Counted:
         self._before: dict[str, list[Any]] = {}
         # Without it, or where it is damaged, all are counted again.
         with contextlib.suppress(OSError, ValueError, TypeError):
-            self._before = {**json.loads(store.read_bytes(_COUNTED))}
+            before = {**json.loads(store.read_bytes(_COUNTED))}
+            for state in before.values():
+                Tally().absorb(state)
+            self._before = before
 
     def of(self, entry: Entry) -> list[Any]:
         """Of one shard, which is read where it is new."""

@@ -26,7 +26,7 @@ def kept_segments(where: str, storage: StorageOptions) -> Iterator[Input] | None
         UsageError: a shard cannot be read.
         OutputUnavailableError: the storage failed in spite of retries.
     """
-    rows = _rows(where, storage)
+    rows = _rows(where, storage, _COLUMNS)
     return None if rows is None else (_input(row) for row in rows if row["kept"])
 
 
@@ -35,7 +35,7 @@ def folders_of(where: str, storage: StorageOptions) -> set[str]:
     its splits. Raises as :func:`kept_segments`.
     """
     folders = set()
-    for row in _rows(where, storage) or ():
+    for row in _rows(where, storage, ["video_id", "uri"]) or ():
         path = local_path(row["uri"])
         if path is not None:
             own = split_segment(row["video_id"])[0]
@@ -43,7 +43,9 @@ def folders_of(where: str, storage: StorageOptions) -> set[str]:
     return folders
 
 
-def _rows(where: str, storage: StorageOptions) -> Iterator[dict[str, Any]] | None:
+def _rows(
+    where: str, storage: StorageOptions, columns: list[str]
+) -> Iterator[dict[str, Any]] | None:
     found = _TABLE.fullmatch(where)
     if found is None:
         return None
@@ -52,7 +54,7 @@ def _rows(where: str, storage: StorageOptions) -> Iterator[dict[str, Any]] | Non
     entries = [entry for entry in shards(store, folder) if "/split=" in f"/{entry.path}"]
     if not entries:
         return None
-    return (row for entry in entries for row in store.read_table(entry, _COLUMNS).to_pylist())
+    return (row for entry in entries for row in store.read_table(entry, columns).to_pylist())
 
 
 def _input(row: dict[str, Any]) -> Input:

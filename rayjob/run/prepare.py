@@ -27,7 +27,7 @@ from rayjob.capacity.pool import EnginePool, engine_pool
 from rayjob.inputs.columns import Listed
 from rayjob.inputs.earlier_captions import iter_material
 from rayjob.inputs.lengths import evenly
-from rayjob.inputs.listing import iter_inputs, iter_listed, places_of
+from rayjob.inputs.listing import iter_inputs, iter_listed
 from rayjob.inputs.manifests import Input
 from rayjob.inputs.todo import TodoList, plan_todo
 from rayjob.output.layout import ResultTables
@@ -36,8 +36,8 @@ from rayjob.output.store import TableStore
 from rayjob.output.summary import Cost
 from rayjob.recipes import find_recipe
 from rayjob.recipes.base import BaseRecipe
-from rayjob.run.graph import DecodePool, caption_graph, decode_pool
-from rayjob.run.work import CaptionConfig, Work
+from rayjob.run.graph import DecodePool, caption_graph
+from rayjob.run.work import CaptionConfig, Work, check_name
 from rayjob.settings.terminal import printable
 from schemas.config import EngineConfig, FuseConfig, JobConfig
 from schemas.errors import ConfigError, ModelError
@@ -84,20 +84,6 @@ class Prepared(Work):
         budget = recipe_budget(self.recipe, spec)
         script = recipe_script(self.recipe, budget)
         return engine_pool(spec, resources, decode=decode, budget=budget, script=script)
-
-    def decoders(
-        self, resources: cluster.Resources, engines: EnginePool | None
-    ) -> DecodePool | None:
-        """The pool of decode actors; None where there is nothing to decode."""
-        if not isinstance(self.config, JobConfig):
-            return None
-        return decode_pool(
-            self.config.decode,
-            engines=engines,
-            resources=resources,
-            storage=self.config.storage,
-            places=places_of(self.config.input, self.config.storage),
-        )
 
     def graph(
         self,
@@ -174,9 +160,7 @@ def prepare(config: CaptionConfig) -> Prepared:
     store = TableStore(config.output, config.storage)
     name = config.name or kind.name
     tables = ResultTables.named(name, fused=fuses)
-    other = ResultTables.named(name, fused=not fuses)
-    if any(store.list(other.captions, suffix=".parquet")):
-        raise ConfigError(f"{store.url} holds {other.captions}: choose another --name")
+    check_name(store, ResultTables.named(name, fused=not fuses))
     return Prepared(
         config=config.model_copy(
             update={"recipe": config.recipe.model_copy(update={"plan": recipe.plan})}

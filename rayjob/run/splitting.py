@@ -18,15 +18,15 @@ from rayjob.capacity.cluster import Resources
 from rayjob.capacity.pool import EnginePool
 from rayjob.counts import counted
 from rayjob.inputs.columns import Listed
-from rayjob.inputs.listing import iter_inputs, iter_listed, places_of
+from rayjob.inputs.listing import iter_inputs, iter_listed
 from rayjob.inputs.manifests import Input
 from rayjob.output.caption_scores import CaptionScores
 from rayjob.output.duplicates import Duplicates
 from rayjob.output.layout import ResultTables
 from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
-from rayjob.run.graph import DecodePool, decode_pool, results, split_graph
-from rayjob.run.work import Work
+from rayjob.run.graph import DecodePool, results, split_graph
+from rayjob.run.work import Work, check_name
 from schemas.errors import ConfigError
 from schemas.splitting import SplitConfig
 
@@ -53,16 +53,6 @@ class PreparedSplit(Work):
     def engines(self, resources: Resources) -> EnginePool | None:
         """None: a split has no engines."""
         return None
-
-    def decoders(self, resources: Resources, engines: EnginePool | None) -> DecodePool:
-        """The pool of actors that split."""
-        return decode_pool(
-            self.config.decode,
-            engines=engines,
-            resources=resources,
-            storage=self.config.storage,
-            places=places_of(self.config.input, self.config.storage),
-        )
 
     def graph(
         self,
@@ -105,9 +95,8 @@ def prepare_split(config: SplitConfig) -> PreparedSplit:
             next(iter(iter_inputs([place], source=config.source, storage=config.storage)), None)
     store = TableStore(config.output, config.storage)
     tables = ResultTables.of_split(config.name)
-    for other in (ResultTables.named(config.name), ResultTables.named(config.name, fused=True)):
-        if any(store.list(other.captions, suffix=".parquet")):
-            raise ConfigError(f"{store.url} holds {other.captions}: choose another --name")
+    named = ResultTables.named
+    check_name(store, named(config.name), named(config.name, fused=True))
     return PreparedSplit(
         config=config,
         name=config.name,

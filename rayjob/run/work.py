@@ -16,19 +16,27 @@ from rayjob.capacity.pool import EnginePool
 from rayjob.counts import counted
 from rayjob.ids import Earlier
 from rayjob.inputs.columns import Listed
+from rayjob.inputs.listing import places_of
 from rayjob.inputs.manifests import Input
 from rayjob.inputs.todo import TodoList
 from rayjob.output.layout import ResultTables
 from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
 from rayjob.output.summary import Cost
-from rayjob.run.graph import DecodePool, results
+from rayjob.run.graph import DecodePool, decode_pool, results
 from schemas.config import FuseConfig, JobConfig
 from schemas.errors import ConfigError
 from schemas.splitting import SplitConfig
 
 CaptionConfig = JobConfig | FuseConfig
 Config = CaptionConfig | SplitConfig
+
+
+def check_name(store: TableStore, *others: ResultTables) -> None:
+    """Raise ConfigError where a name has results of another kind: two would share its failures."""
+    for other in others:
+        if any(store.list(other.captions, suffix=".parquet")):
+            raise ConfigError(f"{store.url} holds {other.captions}: choose another --name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +75,18 @@ class Work(abc.ABC):
             ConfigError: the cluster cannot hold it.
         """
 
-    @abc.abstractmethod
     def decoders(self, resources: Resources, engines: EnginePool | None) -> DecodePool | None:
-        """The pool of decode actors; None where there is nothing to decode."""
+        """The pool of actors that decode, or split; None where there is nothing to decode."""
+        config = self.config
+        if isinstance(config, FuseConfig):
+            return None
+        return decode_pool(
+            config.decode,
+            engines=engines,
+            resources=resources,
+            storage=config.storage,
+            places=places_of(config.input, config.storage),
+        )
 
     @abc.abstractmethod
     def graph(

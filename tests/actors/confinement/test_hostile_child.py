@@ -38,16 +38,21 @@ NONSENSE = {
 }
 
 
-@pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE.keys())
-def test_a_child_in_the_hands_of_a_file(
-    monkeypatch: pytest.MonkeyPatch, good: Path, answer: str
-) -> None:
+def with_answer(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    """A child that is ready, and answers the first request so."""
     with_child(
         monkeypatch,
         "os.write(1, b'+' + (2).to_bytes(8, 'little') + b'{}')\n"
         "sys.stdin.readline(); sys.stdin.readline()\n"
         f"os.write(1, {answer}); sys.stdin.read()",
     )
+
+
+@pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE.keys())
+def test_a_child_in_the_hands_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, good: Path, answer: str
+) -> None:
+    with_answer(monkeypatch, answer)
     with DecodeSandbox(DecodeLimits(wall_seconds=5), StorageOptions()) as sandbox:
         with pytest.raises(DecoderFaultError, match=r"nonsense|announces|asks for"):
             sandbox.decode(str(good), PLAN)
@@ -66,12 +71,7 @@ def test_a_child_in_the_hands_of_a_file(
 def test_what_is_not_a_clip(
     monkeypatch: pytest.MonkeyPatch, good: Path, answer: str, message: str
 ) -> None:
-    with_child(
-        monkeypatch,
-        "os.write(1, b'+' + (2).to_bytes(8, 'little') + b'{}')\n"
-        "sys.stdin.readline(); sys.stdin.readline()\n"
-        f"os.write(1, {answer}); sys.stdin.read()",
-    )
+    with_answer(monkeypatch, answer)
     with DecodeSandbox(DecodeLimits(wall_seconds=5), StorageOptions()) as sandbox:
         with pytest.raises(DecoderFaultError, match=message):
             sandbox.clip(str(good), 1000)

@@ -255,7 +255,8 @@ def test_a_card_counts_each_shard_once(tmp_path: Path) -> None:
     write_output_card(store)
     assert "\n4 captions" in card.read_text()
     shard.write_bytes(whole)
-    for damaged in ("[1, 2]", "{", ""):
+    inside = json.dumps({name: [1, 2] for name in json.loads(counted.read_text())})
+    for damaged in ("[1, 2]", "{", "", inside):
         counted.write_text(damaged)
         write_output_card(store)
         assert "\n4 captions" in card.read_text()
