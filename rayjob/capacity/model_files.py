@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from actors.engine.loading import without_token
@@ -36,8 +36,10 @@ def is_stored(model: str) -> bool:
     return local_path(model) is None
 
 
+@lru_cache(maxsize=8)
 def stored_model(model: str, storage: StorageOptions) -> StoredFolder:
-    """A model's folder in a storage, as it is now.
+    """A model's folder in a storage, as this process first saw it: what is checked, sized and
+    copied is of one version.
 
     Raises:
         ModelError: it cannot be listed.

@@ -71,6 +71,17 @@ def test_revision_of_a_folder_follows_its_files(model: str) -> None:
     assert len(seen) == 4
 
 
+def test_a_model_in_a_storage_is_of_one_version(
+    gateway: S3Gateway, gateway_bucket: str, stored: str
+) -> None:
+    """Whoever replaces it between two looks at it is heard of."""
+    check_model(stored, EngineConfig(), STORAGE)
+    key = stored.removeprefix(f"s3://{gateway_bucket}/") + "/config.json"
+    put_objects(gateway.client(), gateway_bucket, {key: b"{}  "})
+    with pytest.raises(ModelError, match="replaced"):
+        model_revision(stored, None, STORAGE)
+
+
 def test_a_model_in_a_storage_is_the_one_in_the_folder(stored: str) -> None:
     check_model(stored, EngineConfig(), STORAGE)
     here = str(TINY)
