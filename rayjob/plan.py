@@ -136,7 +136,8 @@ def _check(
     """
     nodes = read_cluster(cluster, job.storage)
     decode = None if specs[0].plan is None else job.decode
-    holding = check_places(nodes, engines=engines_asked(specs[0], nodes), decode=decode)
+    engines = engines_asked(specs[0], nodes, plan=specs[0].plan)
+    holding = check_places(nodes, engines=engines, decode=decode)
     found = known_gpu_gb(gpu_types(holding))
     sizes = gpu_gb or ([found] if found is not None else [])
     if runs_on_gpu(specs[0], nodes):

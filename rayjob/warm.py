@@ -36,7 +36,7 @@ def command(job: JobConfig, console: Console) -> int:
     recipe = kind(job.recipe, model=job.engine.model)
     spec = recipe_engine(job.engine, recipe, storage=job.storage)
     check_model(spec.model, spec, job.storage)
-    asked = engines_asked(spec, running(cluster.connect()))
+    asked = engines_asked(spec, running(cluster.connect()), plan=spec.plan)
     settings = engine_settings(spec, on_gpu=False)
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     holding = [

@@ -151,8 +151,15 @@ class EngineConfig(Settings):
     gpus_per_engine: Annotated[PositiveFloat, Flag("--gpus-per-engine")] = 1.0
     """Share of a GPU per engine, or whole GPUs. On the device 'cpu' it is asked of Ray only where
     it is set."""
-    cpus_per_engine: PositiveFloat = 1.0
-    """CPUs that an engine asks Ray for: they prepare its requests."""
+    cpus_per_engine: Annotated[
+        PositiveFloat | None, Unset("one, and one for each of prepare_processes")
+    ] = None
+    """CPUs that an engine asks Ray for."""
+    prepare_processes: Annotated[
+        NonNegativeInt | None, Unset("by the size of a clip and the CPUs beside a GPU")
+    ] = None
+    """Processes beside an engine that prepare its requests (chat template, the model's processor of
+    images, video and sound). 0: the engine's own process does."""
     min_engines: Annotated[PositiveInt | None, Unset("all: engines take minutes to start")] = None
     """Replicas that are kept; the pool grows to engines while all are busy, and shrinks again."""
     autoscale: bool = False

@@ -35,6 +35,8 @@
         ├── CaptionError         stage "caption"
         │   ├── PromptTooLongError
         │   ├── RequestRejectedError     the engine refuses this video's request
+        │   ├── PreparationDiedError     the process died that prepared the request
+        │   ├── PreparationTimeoutError  preparing the request took too long
         │   ├── EndpointUnavailableError  an engine elsewhere fails in spite of retries
         │   ├── EngineCrashedError       the engine died while this video was in flight
         │   ├── UnusableMaterialError    fusion: there is nothing in the captions to fuse
@@ -85,7 +87,7 @@ class Cause(Enum):
     TIME = "time", 3, True
     """It took too long: the file is large, or the machine or the storage was slow."""
     MEMORY = "memory", 3, True
-    """Decoding was killed: by the file, or by a machine that ran out of memory."""
+    """Decoding or preparing was killed: by the file, or by a machine that ran out of memory."""
     ENGINE = "engine", 1, True
     """Engines or whole nodes went down, again and again, with this video alone."""
     MATERIAL = "material", None, False
@@ -306,6 +308,18 @@ class RequestRejectedError(CaptionError):
     """The engine refuses the request."""
 
     cause = Cause.REFUSED
+
+
+class PreparationDiedError(CaptionError):
+    """The process died that prepared the request for the engine."""
+
+    cause = Cause.MEMORY
+
+
+class PreparationTimeoutError(CaptionError):
+    """Preparing the request for the engine took too long."""
+
+    cause = Cause.TIME
 
 
 class EndpointUnavailableError(CaptionError):

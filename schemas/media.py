@@ -25,6 +25,10 @@ MOST_WARNINGS, LONGEST_WARNING = 32, 256
 """Sentences about one file, which may be damaged everywhere, and characters of one."""
 
 
+_SOUND_SEC = 30
+"""Sound of a clip whose size is asked for."""
+
+
 class SamplingPlan(Settings):
     """What to extract from a video: all that the decoder needs to know of a recipe.
 
@@ -62,6 +66,15 @@ class SamplingPlan(Settings):
             raise ValueError("a sampling plan without frames takes the sound: set audio_rate")
         if self.stretch_to is not None and min(self.stretch_to) < 28:
             raise ValueError("stretch_to: each side has at least 28 pixels")
+
+    def clip_bytes(self) -> int | None:
+        """Size of a decoded clip with half a minute of sound; None where the length of a video
+        decides how many frames there are.
+        """
+        if self.num_frames is None:
+            return None
+        width, height = self.stretch_to or (self.max_pixels, 1)
+        return 3 * self.num_frames * width * height + 4 * _SOUND_SEC * (self.audio_rate or 0)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class EngineSettings:
         on_gpu: run on the GPUs that Ray assigns, else on the CPU.
         args: fields of ``vllm.AsyncEngineArgs``.
         environment: variables that vLLM reads when it is imported.
+        prepare_processes: that prepare its requests; 0 for the engine's own process.
         budget: what a request with a clip may cost; None where none has any.
         chat_template: text of the chat template, None for the model's own.
         chat_template_kwargs: what the template is told beside the messages.
@@ -47,6 +48,7 @@ class EngineSettings:
     on_gpu: bool
     args: dict[str, Any]
     environment: dict[str, str] = field(default_factory=dict)
+    prepare_processes: int = 0
     budget: Budget | None = None
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from actors.engine.adapters import ModelInput
 from actors.engine.loading import EngineSettings, load, prompt_builder
+from actors.engine.preparing import PrepareHere, Preparer
 from actors.engine.prompting import rejection
 from actors.engine.reasoning import Thought
 from actors.engine.rehearsal import rehearse
@@ -51,6 +51,12 @@ class VllmEngine:
         loaded = load(settings)
         if settings.script is not None:
             rehearse(loaded, settings.script)
+        pool = None
+        if settings.prepare_processes:
+            from actors.engine.prepare_pool import PreparePool
+
+            # They load their part while the engine loads the weights.
+            pool = PreparePool(settings, loaded.config, processes=settings.prepare_processes)
         with _one_start_per_gpu() if settings.on_gpu else contextlib.nullcontext():
             try:
                 self._llm = AsyncLLM.from_vllm_config(loaded.config, disable_log_stats=True)
@@ -60,29 +66,17 @@ class VllmEngine:
         self._prompts = prompt_builder(settings, self._llm.renderer)
         self._reasoning = loaded.reasoning
         self._ids = itertools.count()
-        # The multimodal processor is one thread's work; a short queue before it keeps
-        # prepared tensors of many videos from piling up in memory.
-        self._preparing = asyncio.Semaphore(4)
+        if pool is not None:
+            pool.wait_until_ready()
+        self._preparer: Preparer = pool or PrepareHere(self._llm.renderer, self._prompts)
         self.stats = EngineStats()
 
     async def prepare(self, request: Request) -> Any:
-        """Turn a request into vLLM's processed input.
-
-        Raises:
-            PromptTooLongError: it does not fit the model's context.
-            RequestRejectedError: the model's processor refuses it.
-        """
-        from vllm.exceptions import VLLMClientError
-
-        async with self._preparing:
-            try:
-                prompt: ModelInput = await self._prompts.build(request)
-                (prepared,) = await self._llm.renderer.render_cmpl_async([prompt])
-            except (ValueError, VLLMClientError) as error:
-                raise rejection(error) from error
-            finally:
-                self.stats.sign()
-        return prepared
+        """Turn a request into vLLM's processed input. See :class:`Preparer` for what is raised."""
+        try:
+            return await self._preparer.prepare(request)
+        finally:
+            self.stats.sign()
 
     async def generate(self, prepared: Any, request: Request) -> Answer:
         """Sample an answer to a prepared request.
@@ -149,6 +143,7 @@ class VllmEngine:
 
     def close(self) -> None:
         """Stop the engine's processes."""
+        self._preparer.close()
         self._llm.shutdown()
 
 

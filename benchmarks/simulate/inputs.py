@@ -62,7 +62,7 @@ class Inputs:
     @property
     def clip_bytes(self) -> int:
         """Of one clip, decoded, with as much sound as the graph counts on."""
-        return 3 * self.frames * self.pixels + 4 * graph._SOUND_SEC * self.audio_rate
+        return self.plan.clip_bytes() or 0
 
     @property
     def in_flight(self) -> int:

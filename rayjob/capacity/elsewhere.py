@@ -96,7 +96,7 @@ def engines_elsewhere(spec: EngineSpec) -> Engines:
     return Engines(
         replicas=count,
         min_replicas=spec.min_engines or count,
-        cpus=spec.cpus_per_engine,
+        cpus=spec.cpus_per_engine or 1.0,
         gpus=0.0,
     )
 

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rayjob.capacity.cluster import Resources
+from rayjob.capacity.preparing import prepare_processes
 from rayjob.counts import counted
 from schemas.config import DecodeConfig, EngineConfig
 from schemas.errors import ConfigError
+from schemas.media import SamplingPlan
 
 _UNLIKE = ("memory", "object_store_memory", "node:")
 """Resources, by start of their names, in which nodes of one kind differ."""
@@ -28,12 +30,14 @@ class Engines:
     Attributes:
         replicas, min_replicas: how many, and how many are kept where the pool shrinks.
         cpus, gpus: what each asks of one node, in Ray's units.
+        prepare_processes: that each has beside it, on its CPUs.
     """
 
     replicas: int
     min_replicas: int
     cpus: float
     gpus: float
+    prepare_processes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +126,16 @@ def runs_on_gpu(config: EngineConfig, nodes: Nodes) -> bool:
     return config.device == "gpu"
 
 
-def engines_asked(config: EngineConfig, nodes: Nodes) -> Engines:
+def engines_asked(
+    config: EngineConfig, nodes: Nodes, *, plan: SamplingPlan | None = None
+) -> Engines:
     """What a configuration asks of a cluster; of engines without a number, one.
 
     With the device "cpu" and ``gpus_per_engine`` set, GPUs are asked for all the same: a
     rehearsal of a GPU cluster on machines without.
+
+    Args:
+        plan: how videos are sampled; None for work on texts alone.
 
     Raises:
         ConfigError: GPUs are asked for, of a cluster that has none.
@@ -141,11 +150,23 @@ def engines_asked(config: EngineConfig, nodes: Nodes) -> Engines:
             "(engine.gpus_per_engine) to run on the CPU"
         )
     count = config.engines or 1
+    gpus = config.gpus_per_engine if on_gpu or asked else 0.0
+    processes = prepare_processes(
+        config,
+        plan,
+        on_gpu=on_gpu,
+        node_cpus=(
+            node.cpus / held
+            for node in nodes.types
+            if gpus and (held := gpu_shares(node.gpus, gpus))
+        ),
+    )
     return Engines(
         replicas=count,
         min_replicas=config.min_engines or count,
-        cpus=config.cpus_per_engine,
-        gpus=config.gpus_per_engine if on_gpu or asked else 0.0,
+        cpus=config.cpus_per_engine or 1.0 + processes,
+        gpus=gpus,
+        prepare_processes=processes,
     )
 
 

@@ -62,7 +62,12 @@ class EnginePool(Engines):
             device = f", at {display_uri(self.settings.service.base)}"
         else:
             device = "" if self.settings.on_gpu else ", on the CPU"
-        return f"{engines} of {self.settings.model}{share}{device}"
+        prepared = ""
+        if self.prepare_processes:
+            many = self.prepare_processes > 1
+            processes = f"{self.prepare_processes} processes" if many else "a process"
+            prepared = f", requests prepared by {processes} beside each"
+        return f"{engines} of {self.settings.model}{share}{device}{prepared}"
 
 
 def engine_pool(
@@ -101,7 +106,7 @@ def engine_pool(
             videos_in_flight=spec.videos_in_flight,
         )
     on_gpu = runs_on_gpu(spec, nodes)
-    asked = engines_asked(spec, nodes)
+    asked = engines_asked(spec, nodes, plan=spec.plan)
     if spec.engines is None and asked.gpus:
         fitting = sum(node.count * gpu_shares(node.gpus, asked.gpus) for node in nodes.types)
         asked = replace(asked, replicas=max(1, fitting), min_replicas=max(1, fitting))
@@ -115,6 +120,7 @@ def engine_pool(
         spec,
         on_gpu=on_gpu,
         kv_cache_bytes=_gpu_kv_cache_bytes(spec, nodes) if on_gpu else None,
+        prepare_processes=asked.prepare_processes,
         budget=budget,
         script=script,
     )
@@ -126,6 +132,7 @@ def engine_settings(
     *,
     on_gpu: bool,
     kv_cache_bytes: int | None = None,
+    prepare_processes: int = 0,
     budget: Budget | None = None,
     script: Script | None = None,
 ) -> EngineSettings:
@@ -143,6 +150,7 @@ def engine_settings(
         on_gpu=on_gpu,
         args=spec.arguments(on_gpu=on_gpu, kv_cache_bytes=kv_cache_bytes),
         environment=_environment(spec, on_gpu=on_gpu),
+        prepare_processes=prepare_processes,
         budget=budget,
         chat_template=_chat_template(spec),
         chat_template_kwargs=spec.chat_template_kwargs,

@@ -53,9 +53,6 @@ _LONG_PARTS, _LONG_AHEAD = 20, 2
 """The same where the length of a video decides how much is decoded: fewer of them wait for each
 other."""
 
-_SOUND_SEC = 30
-"""Sound of a clip, for what a task carries."""
-
 _SEGMENTS_TOGETHER = 32
 """Segments of one file that one decoder takes at least, so that a file with 500 is opened, and its
 index read, at most 20 times however many decoders there are."""
@@ -154,13 +151,10 @@ class Tasks:
             in_flight: videos that the engine works on at once.
             share: videos of the run for each actor.
         """
-        most, ahead, clip = in_flight // _PARTS, _AHEAD, 1
+        most, ahead = in_flight // _PARTS, _AHEAD
+        clip = (plan.clip_bytes() if plan is not None else None) or 1
         if plan is not None and plan.num_frames is None:
             most, ahead = in_flight // _LONG_PARTS, _LONG_AHEAD
-        elif plan is not None:
-            width, height = plan.stretch_to or (plan.max_pixels, 1)
-            sound = 4 * _SOUND_SEC * (plan.audio_rate or 0)
-            clip = 3 * (plan.num_frames or 0) * width * height + sound
         most = min(most, _VIDEOS_PER_TASK, _TASK_BYTES // clip, share // _TASKS_PER_ACTOR)
         videos = max(1, most)
         busy = -(-in_flight // videos)

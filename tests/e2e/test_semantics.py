@@ -45,7 +45,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], tupl
     (work / "in").mkdir()
     for file, scene in shown.items():
         write_video(work / "in" / file, [(scene, 4.0)])
-    done = jobs.caption(*jobs.DEMO, "--input", work / "in", "--output", work / "out")
+    # By the way: the requests are prepared by a process of their own.
+    beside = ("--set", "engine.prepare_processes=1", "--set", "engine.cpus_per_engine=1")
+    done = jobs.caption(*jobs.DEMO, *beside, "--input", work / "in", "--output", work / "out")
     assert done.code == 0, done.stderr
     captions = jobs.captions(work / "out")
     assert captions.keys() == shown.keys()
