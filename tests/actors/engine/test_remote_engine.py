@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import itertools
+import json
 import time
 import wave
 from typing import Any
@@ -235,3 +236,22 @@ def test_the_key_does_not_show() -> None:
     service = ChatService(url="http://x/v1", model="m", key=KEY)
     settings = RemoteSettings(service=service, endpoint=EndpointConfig(), max_model_len=9)
     assert KEY not in f"{settings!r} {settings} {service}"
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+async def test_what_a_model_thought_is_kept_apart(field: str) -> None:
+    message = {"content": "A dog.", field: "Let me see.\n"}
+    usage = USED | {"completion_tokens_details": {"reasoning_tokens": 5}}
+    body = json.dumps({"choices": [{"message": message}], "usage": usage})
+    answer = await ask(lambda _: Reply(body=body))
+    assert (answer.text, answer.reasoning) == ("A dog.", "Let me see.")
+    assert answer.reasoning_tokens == 5
+
+
+@pytest.mark.parametrize("wrong", [7, {"reasoning_tokens": "many"}, {"reasoning_tokens": -1}])
+async def test_a_count_that_is_none_is_zero(wrong: Any) -> None:
+    message = {"content": "A dog.", "reasoning": ["?"]}
+    usage = USED | {"completion_tokens_details": wrong}
+    body = json.dumps({"choices": [{"message": message}], "usage": usage})
+    answer = await ask(lambda _: Reply(body=body))
+    assert (answer.text, answer.reasoning, answer.reasoning_tokens) == ("A dog.", "", 0)
