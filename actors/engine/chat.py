@@ -349,9 +349,9 @@ class _Completion(BaseModel):
 
     def tokens(self, name: str, *, of: str | None = None) -> int | None:
         """A count that the endpoint gives, or a part ``of`` one; None where it gives none."""
-        counts = self.usage if isinstance(self.usage, dict) else {}
-        counts = counts if of is None else counts.get(of)
-        count = counts.get(name) if isinstance(counts, dict) else None
+        count = self.usage
+        for key in filter(None, (of, name)):
+            count = count.get(key) if isinstance(count, dict) else None
         return count if isinstance(count, int) and 0 <= count < 1 << 31 else None
 
 

@@ -11,8 +11,9 @@ from rayjob.recipes.longform.clips import Clips
 from tests.support import jobs
 from tests.support.models.checkpoint import Checkpoint
 from tests.support.models.minicpm import minicpmv
-from tests.support.models.others import gemma3, smolvlm
+from tests.support.models.others import gemma3
 from tests.support.models.qwen import gpt_oss, qwen3_vl
+from tests.support.models.smolvlm import smolvlm
 from tinyworld.render import write_video
 from tinyworld.world import sample_scenes
 

@@ -11,6 +11,7 @@ import time
 import wave
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -201,6 +202,17 @@ async def test_frames_are_a_video_with_its_rate() -> None:
     assert np.array_equal(np.stack([pixels(each) for each in encoded]), shown.frames)
     assert text == {"type": "text", "text": "What?"}
     assert body["media_io_kwargs"]["video"] == {"fps": 2.0, "duration": 4.0, "num_frames": -1}
+
+
+async def test_sound_beside_a_video_is_exact() -> None:
+    shown = clip(4, sound=True)
+    body = await sent(shown, frames="video")
+    _, sound, _ = body["messages"][1]["content"]
+    with av.open(io.BytesIO(base64.b64decode(sound["input_audio"]["data"]))) as file:
+        heard = np.concatenate([each.to_ndarray()[0] for each in file.decode(audio=0)])
+        assert file.streams.audio[0].rate == 16_000
+    assert shown.audio is not None
+    assert np.array_equal(heard, shown.audio)
 
 
 async def test_sound_is_sent_where_it_is_heard() -> None:

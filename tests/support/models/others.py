@@ -18,7 +18,7 @@ from tests.support.models.qwen import CHAT
 from tests.support.models.templates import of_parts
 
 _QWEN2_TEXT = {**TEXT, "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
-_RESIZED: dict[str, Any] = {
+RESIZED: dict[str, Any] = {
     "do_convert_rgb": True,
     "do_normalize": True,
     "do_rescale": True,
@@ -37,7 +37,7 @@ def internvl() -> Checkpoint:
         "video_token": "<video>",
     }
     both = {
-        **_RESIZED,
+        **RESIZED,
         "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225],
         "processor_class": "InternVLProcessor",
@@ -160,7 +160,7 @@ def llava_onevision() -> Checkpoint:
     """LLaVA-OneVision."""
     grid = [[384 * wide, 384 * high] for wide in range(1, 7) for high in range(1, 7)]
     both = {
-        **_RESIZED,
+        **RESIZED,
         "image_mean": HALF,
         "image_std": HALF,
         "processor_class": "LlavaOnevisionProcessor",
@@ -272,7 +272,7 @@ def gemma3() -> Checkpoint:
         },
         files={
             "preprocessor_config.json": {
-                **_RESIZED,
+                **RESIZED,
                 "image_mean": HALF,
                 "image_std": HALF,
                 "image_seq_length": 256,
@@ -286,44 +286,6 @@ def gemma3() -> Checkpoint:
             },
         },
     )
-
-
-def smolvlm() -> Checkpoint:
-    """SmolVLM2, whose processor needs a package that is not among the dependencies."""
-    names = {"image_token": "<image>", "end_of_utterance_token": "<end_of_utterance>"}
-    return Checkpoint(
-        control=(
-            *CHAT, "<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>",
-        ),
-        template=of_parts(image="<image>"),
-        config={
-            "architectures": ["SmolVLMForConditionalGeneration"],
-            "model_type": "smolvlm",
-            "image_token_id": "<image>",
-            "scale_factor": 4,
-            "torch_dtype": "bfloat16",
-            "text_config": {**TEXT, "model_type": "llama"},
-            "vision_config": {
-                **VISION,
-                "model_type": "smolvlm_vision",
-                "image_size": 512,
-                "patch_size": 16,
-            },
-        },
-        tokenizer={**names, "extra_special_tokens": names},
-        files={
-            "preprocessor_config.json": {
-                **_RESIZED,
-                "image_mean": HALF,
-                "image_std": HALF,
-                "image_processor_type": "SmolVLMImageProcessor",
-                "processor_class": "SmolVLMProcessor",
-                "max_image_size": {"longest_edge": 512},
-                "size": {"longest_edge": 2048},
-            },
-            "processor_config.json": {"image_seq_len": 64, "processor_class": "SmolVLMProcessor"},
-        },
-    )  # fmt: skip
 
 
 def mistral3() -> Checkpoint:
@@ -382,7 +344,7 @@ def mistral3() -> Checkpoint:
         },
         files={
             "preprocessor_config.json": {
-                **_RESIZED,
+                **RESIZED,
                 "image_mean": CLIP_MEAN,
                 "image_std": CLIP_STD,
                 "image_processor_type": "PixtralImageProcessor",
