@@ -116,6 +116,9 @@ class RecipeConfig(Settings):
     sound: Annotated[OnSound | None, BeforeValidator(_word), _Recipes] = None
     """What becomes of the sound that the plan samples. auto: a model that hears gets it; require: a
     model that does not hear is refused; off: none is sampled."""
+    keep_reasoning: bool = False
+    """Keep what the model thought before a caption, in the column reasoning: of engines with
+    engine.reasoning_parser, and of endpoints that tell it."""
     drop_abnormal: Annotated[bool, Flag("--drop-abnormal")] = False
     """Captions of whole videos that break a rule become failures."""
     options: dict[str, Any] = Field(default_factory=dict)

@@ -63,13 +63,15 @@ class Answer:
         text: the decoded answer, surrounding white space removed.
         finish_reason: "stop", or "length" for an answer cut off at ``max_tokens``.
         prompt_tokens, output_tokens: counts, media tokens included.
-        reasoning_tokens: of the output, those of what the model thought; not in the text.
+        reasoning: what the model thought before it answered; not in the text.
+        reasoning_tokens: of the output, those of what the model thought.
     """
 
     text: str
     finish_reason: Literal["stop", "length"]
     prompt_tokens: int
     output_tokens: int
+    reasoning: str = ""
     reasoning_tokens: int = 0
 
 

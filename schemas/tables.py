@@ -98,6 +98,9 @@ class CaptionRow:
     reasoning_tokens: Annotated[
         int | None, "of these, tokens of thinking, which `engine.reasoning_parser` keeps apart"
     ] = None
+    reasoning: Annotated[
+        str | None, "what the model thought before it answered, with `recipe.keep_reasoning`"
+    ] = None
     duration_sec: Annotated[float | None, "length of the video, or of the segment, in seconds"]
     fps: Annotated[float | None, "frames per second of the video"]
     width: Annotated[int | None, "of the video as shown, in pixels"]

@@ -328,6 +328,14 @@ class _MalformedError(Exception):
 class _Message(BaseModel):
     content: str | None = None
     refusal: str | None = None
+    reasoning: Any = None
+    reasoning_content: Any = None
+
+    @property
+    def thought(self) -> str:
+        """What the model thought, by either of its names; "" where nothing is told of it."""
+        told = (self.reasoning, self.reasoning_content)
+        return next((each for each in told if isinstance(each, str)), "").strip()
 
 
 class _Choice(BaseModel):
@@ -339,9 +347,11 @@ class _Completion(BaseModel):
     choices: Annotated[list[_Choice], Field(min_length=1)]
     usage: Any = None
 
-    def tokens(self, name: str) -> int | None:
-        """A count that the endpoint gives, None where it gives none that is one."""
-        count = self.usage.get(name) if isinstance(self.usage, dict) else None
+    def tokens(self, name: str, *, of: str | None = None) -> int | None:
+        """A count that the endpoint gives, or a part ``of`` one; None where it gives none."""
+        count = self.usage
+        for key in filter(None, (of, name)):
+            count = count.get(key) if isinstance(count, dict) else None
         return count if isinstance(count, int) and 0 <= count < 1 << 31 else None
 
 
@@ -369,6 +379,8 @@ def _answer(body: bytes) -> Answer:
         finish_reason="length" if choice.finish_reason == "length" else "stop",
         prompt_tokens=completion.tokens("prompt_tokens") or 0,
         output_tokens=completion.tokens("completion_tokens") or 0,
+        reasoning=message.thought,
+        reasoning_tokens=completion.tokens("reasoning_tokens", of="completion_tokens_details") or 0,
     )
 
 

@@ -192,13 +192,14 @@ def _load(settings: EngineSettings, args: Any) -> Loaded:
     try:
         config = args.create_engine_config()
         renderer = renderer_from_config(config)
+        prompts = prompt_builder(settings, renderer)
     except (OSError, ValueError, TypeError, ImportError) as error:
         raise ModelError(f"vLLM cannot load {settings.model!r}: {_advised(error)}") from None
     parser = args.reasoning_parser
     return Loaded(
         config=config,
         renderer=renderer,
-        prompts=prompt_builder(settings, renderer),
+        prompts=prompts,
         reasoning=Reasoning(
             parser,
             renderer.get_tokenizer(),

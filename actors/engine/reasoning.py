@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from schemas.errors import ModelError
 _HARMONY = "openai_gptoss"
 _HARMONY_FINAL = "<|channel|>final<|message|>"
 _HARMONY_END = "<|"
+_HARMONY_THOUGHT = re.compile(r"<\|channel\|>analysis<\|message\|>(.*?)(?:<\||$)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,13 @@ class Thought:
 
     Attributes:
         text: what answers the request.
-        tokens: of what stands before it, marks included.
+        reasoning: what was thought before it, without marks.
+        tokens: of what stands before the answer, marks included.
     """
 
     text: str
-    tokens: int
+    reasoning: str = ""
+    tokens: int = 0
 
 
 class Reasoning:
@@ -68,16 +72,19 @@ class Reasoning:
         """
         if self._is_harmony:
             # vLLM's parser of this format takes its vocabulary from the network.
-            _, mark, answer = text.rpartition(_HARMONY_FINAL)
+            before, mark, answer = text.rpartition(_HARMONY_FINAL)
             answer = answer.partition(_HARMONY_END)[0] if mark else ""
+            thoughts = _HARMONY_THOUGHT.findall(before if mark else text)
+            reasoning: str | None = "\n".join(thoughts)
         else:
             # New for each answer: some keep a state.
             parser = self._make()
             if parser.is_reasoning_end(list(prompt_ids)):
-                return Thought(text, 0)
-            answer = parser.extract_reasoning(text, _request())[1] or ""
+                return Thought(text)
+            reasoning, found = parser.extract_reasoning(text, _request())
+            answer = found or ""
         written = self._tokenizer(answer, add_special_tokens=False)["input_ids"]
-        return Thought(answer, max(0, len(ids) - len(written)))
+        return Thought(answer, (reasoning or "").strip(), max(0, len(ids) - len(written)))
 
 
 def _request() -> Any:

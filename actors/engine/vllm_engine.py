@@ -109,7 +109,7 @@ class VllmEngine:
         output = final.outputs[0]
         if output.finish_reason not in ("stop", "length"):
             raise RequestRejectedError(f"the engine gave up on the request: {output.finish_reason}")
-        thought = Thought(output.text, 0)
+        thought = Thought(output.text)
         if self._reasoning is not None:
             thought = self._reasoning.apart(
                 output.text, output.token_ids, final.prompt_token_ids or ()
@@ -119,6 +119,7 @@ class VllmEngine:
             finish_reason=output.finish_reason,
             prompt_tokens=len(final.prompt_token_ids or ()),
             output_tokens=len(output.token_ids),
+            reasoning=thought.reasoning,
             reasoning_tokens=thought.tokens,
         )
         self.stats.requests += 1

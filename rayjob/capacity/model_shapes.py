@@ -6,9 +6,13 @@ published models are shipped as shapes and sizes, so that they are sized without
 
 from __future__ import annotations
 
+import copy
+import importlib.util
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.resources import files
@@ -29,8 +33,17 @@ _FLOATS = ("F16", "BF16", "F32", "F64")
 _DECODERS = ("text_config", "llm_config", "language_config")
 """Where a configuration of several models holds the decoder's."""
 
-_OTHER_CACHES = {"kv_lora_rank", "layers_block_type", "num_kv_shared_layers"}
-"""Settings of decoders whose cache is smaller than keys and values of all layers."""
+_OTHER_CACHES = {"kv_lora_rank", "layers_block_type", "num_kv_shared_layers", "global_head_dim"}
+"""Settings of decoders whose cache is not made of keys and values alike in all layers."""
+
+_ALL, _WINDOW = "full_attention", "sliding_attention"
+"""Layers by what they keep."""
+
+_ON_THE_FLY = "fp8"
+"""The quantisation that vLLM makes of any weights while it loads them, and that is sized."""
+
+_IN_LAYERS = re.compile(r"\.layers\.\d+\..*(?:_proj|\.experts\.\w+)(?:\.weight)?$")
+_OF_ENCODERS = re.compile(r"(?:^|\.)(?:visual|vision\w*|audio\w*|image\w*)\.")
 
 _OTHER_BYTES = {"I64": 8, "I32": 4, "I16": 2}
 
@@ -61,10 +74,14 @@ class ModelShape:
         weight_bytes: what the part that vLLM loads (of Qwen2.5-Omni the thinker) takes in the
             GPU's memory.
         item_bytes: of one activation or cache entry: 2, or 4 for float32.
+        layers: that keep keys and values of every token.
+        sliding_layers: that keep those of the last ``window`` tokens.
     """
 
     name: str
     layers: int
+    sliding_layers: int = 0
+    window: int = 0
     hidden: int
     intermediate: int
     heads: int
@@ -80,20 +97,20 @@ class ModelShape:
         evenly = self.kv_heads % gpus == 0 or gpus % self.kv_heads == 0
         return self.heads % gpus == 0 and evenly
 
-    def kv_bytes_per_token(self, *, tensor_parallel: int = 1, item_bytes: int | None = None) -> int:
-        """Bytes of keys and values of one token on one GPU.
+    def layer_bytes_per_token(self, *, tensor_parallel: int, item_bytes: int | None) -> int:
+        """Bytes of keys and values of one token in one layer on one GPU.
 
         Args:
             tensor_parallel: GPUs that share the heads; none has less than one head.
-            item_bytes: of one entry, by default as the model computes.
+            item_bytes: of one entry, None for what the model computes in.
         """
         heads = max(1, self.kv_heads // tensor_parallel)
-        return 2 * self.layers * heads * self.head_dim * (item_bytes or self.item_bytes)
+        return 2 * heads * self.head_dim * (item_bytes or self.item_bytes)
 
 
 def published_models() -> tuple[str, ...]:
-    """Names of the models whose shapes are shipped."""
-    return tuple(_published())
+    """Names of the models that recipes run by default; their shapes are shipped."""
+    return tuple(name for name, known in _published().items() if "default_of" in known)
 
 
 @cache
@@ -108,6 +125,7 @@ def load_shape(
     *,
     revision: str | None = None,
     dtype: str = "auto",
+    quantization: str | None = None,
     storage: StorageOptions = _USUAL_STORAGE,
 ) -> ModelShape:
     """The shape of a checkpoint in a folder or a storage, a published model, or any on the hub.
@@ -115,6 +133,7 @@ def load_shape(
     Args:
         model: folder, address or hub name.
         dtype: the engine's setting of that name.
+        quantization: vLLM's argument of that name.
         storage: how to reach the storage.
 
     Raises:
@@ -124,11 +143,15 @@ def load_shape(
     if is_stored(model) or Path(model).is_dir():
         tensors = _weights(model, storage)
     elif model in _published():
-        tensors = [Tensor("all", "BF16", _published()[model]["parameters"])]
+        known = _published()[model]
+        tensors = [
+            Tensor("all", "BF16", known["parameters"]),
+            Tensor("linear", "F8_E4M3", known.get("fp8_parameters", 0)),
+        ]
     else:
         tensors = _weights_on_hub(model, revision)
     config = model_config(model, revision=revision, storage=storage)
-    return shape_of(model, config, tensors=tensors, dtype=dtype)
+    return shape_of(model, config, tensors=list(tensors), dtype=dtype, quantization=quantization)
 
 
 def model_config(
@@ -213,13 +236,56 @@ def _weights_on_hub(model: str, revision: str | None) -> list[Tensor]:
 
 
 def shape_of(
-    name: str, config: Mapping[str, Any], *, tensors: Iterable[Tensor], dtype: str
+    name: str,
+    config: Mapping[str, Any],
+    *,
+    tensors: Sequence[Tensor],
+    dtype: str,
+    quantization: str | None = None,
 ) -> ModelShape:
     """Read a shape from a ``config.json`` and the weights' headers.
 
     Raises:
-        ModelError: the configuration is of a kind that cannot be sized.
+        ModelError: the model is of a kind that cannot be sized, or changes while it is loaded.
     """
+    if quantization and quantization != _ON_THE_FLY and "quantization_config" not in config:
+        raise ModelError(
+            f"the model {name} cannot be sized: engine.vllm_args.quantization changes its weights "
+            "while they are loaded. A checkpoint that is quantised already can be"
+        )
+    read = partial(_read_shape, name, tensors=tensors, dtype=dtype, quantization=quantization)
+    try:
+        return read(config)
+    except ModelError:
+        # Some configurations leave out whatever is their class's default.
+        if (filled := _filled_in(config)) is None:
+            raise
+        return read(filled)
+
+
+def _filled_in(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """A configuration with the defaults of transformers' class for it; None without one here."""
+    if importlib.util.find_spec("transformers") is None:
+        return None
+    from transformers import CONFIG_MAPPING
+
+    try:
+        kind = CONFIG_MAPPING[config["model_type"]]
+        filled: Mapping[str, Any] = kind.from_dict(copy.deepcopy(dict(config))).to_dict()
+    except Exception:
+        # Whatever a class raises of what it was not written for.
+        return None
+    return filled
+
+
+def _read_shape(
+    name: str,
+    config: Mapping[str, Any],
+    *,
+    tensors: Sequence[Tensor],
+    dtype: str,
+    quantization: str | None,
+) -> ModelShape:
     root: Mapping[str, Any] = config.get("thinker_config", config)
     text = next((root[key] for key in _DECODERS if key in root), root)
     vision = root.get("vision_config")
@@ -227,24 +293,27 @@ def shape_of(
     missing = [key for key in needed if not isinstance(text.get(key), int)]
     if missing:
         raise ModelError(f"the model {name} cannot be sized: its config.json has no {missing[0]}")
-    kinds_of_layers = set(text.get("layer_types") or ())
-    if _OTHER_CACHES & text.keys() or len(kinds_of_layers) > 1 or _slides(text):
+    kinds = Counter(text.get("layer_types") or [_ALL] * text["num_hidden_layers"])
+    untold = _slides(text) and not text.get("layer_types")
+    if _OTHER_CACHES & text.keys() or kinds.keys() - {_ALL, _WINDOW} or untold:
         raise ModelError(
-            f"the model {name} cannot be sized: its layers do not all keep the keys and values of "
-            "every token"
+            f"the model {name} cannot be sized: it is not told of all its layers which keys and "
+            "values they keep"
         )
     item_bytes = 4 if dtype in ("float32", "float") else 2
     # Of Qwen2.5-Omni vLLM loads the thinker, not what speaks.
     speech = ("talker.", "token2wav.") if "thinker_config" in config else ()
     weight_bytes = sum(
-        tensor.size * _bytes(tensor.dtype, item_bytes)
+        tensor.size * _bytes(tensor, item_bytes, quantization)
         for tensor in tensors
         if not tensor.name.startswith(speech)
     )
     heads = text["num_attention_heads"]
     return ModelShape(
         name=name,
-        layers=text["num_hidden_layers"],
+        layers=kinds[_ALL],
+        sliding_layers=kinds[_WINDOW],
+        window=text.get("sliding_window") or 0,
         hidden=text["hidden_size"],
         intermediate=text.get("intermediate_size") or 4 * text["hidden_size"],
         heads=heads,
@@ -267,9 +336,14 @@ def _slides(text: Mapping[str, Any]) -> bool:
     return window < float(text.get("max_position_embeddings") or math.inf)
 
 
-def _bytes(dtype: str, item_bytes: int) -> int:
-    """Bytes of one entry once loaded: floats are cast to the engine's type, the rest is kept."""
-    return item_bytes if dtype in _FLOATS else _OTHER_BYTES.get(dtype, 1)
+def _bytes(tensor: Tensor, item_bytes: int, quantization: str | None) -> int:
+    """Bytes of one entry once loaded: floats are cast to the engine's type, or quantised in the
+    decoder's layers, and the rest is kept.
+    """
+    if tensor.dtype not in _FLOATS:
+        return _OTHER_BYTES.get(tensor.dtype, 1)
+    shrinks = _IN_LAYERS.search(tensor.name) and not _OF_ENCODERS.search(tensor.name)
+    return 1 if quantization == _ON_THE_FLY and shrinks else item_bytes
 
 
 def _encoder(config: Mapping[str, Any], vision: Mapping[str, Any]) -> EncoderShape:
@@ -277,6 +351,10 @@ def _encoder(config: Mapping[str, Any], vision: Mapping[str, Any]) -> EncoderSha
     if "query_num" in config:
         # A slice of 448 x 448 pixels becomes query_num tokens.
         patches = (448 // vision.get("patch_size", 14)) ** 2 / config["query_num"]
+    elif "mm_tokens_per_image" in config:
+        patches = (vision["image_size"] // vision["patch_size"]) ** 2 / config[
+            "mm_tokens_per_image"
+        ]
     else:
         patches = float(vision.get("spatial_merge_size", 2) ** 2)
     return EncoderShape(

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from rayjob.capacity.engine_spec import MEMORY_SHARE, EngineSpec
 from rayjob.capacity.model_shapes import ModelShape, load_shape
-from schemas.errors import ConfigError, ModelError
+from schemas.errors import ConfigError
 
 GB = 10**9
 
@@ -21,6 +21,12 @@ TENSOR_PARALLEL = (2.0, 4.0, 8.0)
 
 _BLOCK_TOKENS = 16
 """Tokens in one block of the KV cache: vLLM's default on GPUs."""
+
+_STEPS_IN_FLIGHT = 2
+"""Steps that vLLM schedules ahead: a layer with a window keeps their tokens beside it."""
+
+_ALIKE = 1.5
+"""Groups of layers are as large as the largest where no kind has so many times another's layers."""
 
 _ENOUGH_SEQUENCES = 8
 """With fewer in flight a GPU reads its weights for little work: then several GPUs share them."""
@@ -113,17 +119,27 @@ class Fit:
         return self.budget - self.weights - self.overhead
 
     @property
-    def block(self) -> int:
-        """One block of the KV cache."""
-        per_token = self.model.kv_bytes_per_token(
-            tensor_parallel=self.spec.tensor_parallel, item_bytes=self.spec.kv_item_bytes
-        )
-        return per_token * _BLOCK_TOKENS
-
-    @property
     def kv_per_sequence(self) -> int:
-        """The KV cache of one sequence as long as the context."""
-        return math.ceil(self.spec.max_model_len / _BLOCK_TOKENS) * self.block
+        """The KV cache of one sequence as long as the context.
+
+        Follows vLLM's ``get_kv_cache_groups`` and ``SlidingWindowSpec``: layers of each kind form
+        groups of one size, the last one filled up, and all groups take blocks from one pool.
+        """
+        model, spec = self.model, self.spec
+        size = int(spec.vllm_args.get("block_size") or _BLOCK_TOKENS)
+        kept = model.window - 1 + _STEPS_IN_FLIGHT * spec.batched_tokens
+        kinds = [
+            (model.layers, math.ceil(spec.max_model_len / size)),
+            # A window may begin inside of a block.
+            (model.sliding_layers, math.ceil(min(kept, spec.max_model_len) / size) + 1),
+        ]
+        counts = [layers for layers, _ in kinds if layers]
+        together = max(counts) if max(counts) < _ALIKE * min(counts) else min(counts)
+        blocks = sum(math.ceil(layers / together) * each for layers, each in kinds)
+        per_token = model.layer_bytes_per_token(
+            tensor_parallel=spec.tensor_parallel, item_bytes=spec.kv_item_bytes
+        )
+        return blocks * together * size * per_token
 
     @property
     def sequences(self) -> int:
@@ -149,12 +165,13 @@ def shape_for(spec: EngineSpec) -> ModelShape:
     Raises:
         ModelError: the model's shape cannot be had, or changes while it is loaded.
     """
-    if spec.vllm_args.get("quantization"):
-        raise ModelError(
-            f"the model {spec.model} cannot be sized: engine.vllm_args.quantization changes its "
-            "weights while they are loaded. A checkpoint that is quantised already can be"
-        )
-    return load_shape(spec.model, revision=spec.revision, dtype=spec.dtype, storage=spec.storage)
+    return load_shape(
+        spec.model,
+        revision=spec.revision,
+        dtype=spec.dtype,
+        quantization=spec.vllm_args.get("quantization"),
+        storage=spec.storage,
+    )
 
 
 def fits_of(

@@ -108,6 +108,7 @@ def joined(outcomes: Sequence[Outcome], *, rules: Sequence[Rule], drop_abnormal:
     cut = any(each.answer.finish_reason == "length" for each in outcomes)
     answer = Answer(
         text="\n\n".join(each.answer.text for each in outcomes),
+        reasoning="\n\n".join(filter(None, (each.answer.reasoning for each in outcomes))),
         finish_reason="length" if cut else "stop",
         prompt_tokens=sum(each.prompt_tokens for each in outcomes),
         output_tokens=sum(each.output_tokens for each in outcomes),

@@ -156,6 +156,7 @@ class BaseRecipe:
         self.requests_per_video *= config.samples
         self.max_attempts = config.max_attempts
         self.drop_abnormal = config.drop_abnormal
+        self.keep_reasoning = config.keep_reasoning
         self.on_too_long = config.on_too_long or self.on_too_long
         self.model = model or self.model
         self.model_revision = model_revision
@@ -308,6 +309,7 @@ class BaseRecipe:
             prompt_tokens=outcome.prompt_tokens,
             output_tokens=outcome.output_tokens,
             reasoning_tokens=outcome.reasoning_tokens,
+            reasoning=(outcome.answer.reasoning or None) if self.keep_reasoning else None,
             duration_sec=length,
             fps=None if info is None else info.fps,
             width=None if info is None else info.width,

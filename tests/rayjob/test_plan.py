@@ -19,6 +19,8 @@ from rayjob.cli import app
 from rayjob.output.summary import Cost, RunSummary
 from schemas.config import DecodeConfig, EngineConfig
 from schemas.errors import ConfigError
+from tools import plan_page
+from tools.plan_page import BEGIN, CONFIGURATIONS, END, PAGE
 
 DOCS = Path("docs/plan.md").read_text()
 OMNI = "openinterx/UGC-VideoCaptioner"
@@ -41,6 +43,16 @@ def test_the_table_in_the_docs_is_what_the_command_prints() -> None:
     printed = [line.rstrip() for line in result.stdout.strip().splitlines()]
     assert len(printed) == 2 + 4 * 4
     assert "\n".join(printed) in DOCS
+
+
+@pytest.mark.vllm
+def test_the_table_of_configurations_is_what_the_command_prints() -> None:
+    """Needs transformers, which knows which layers of Gemma 3 have a window."""
+    table = plan_page.page()
+    assert PAGE.read_text("utf-8") == table, "run python -m tools.plan_page"
+    found = rows(table.partition(BEGIN)[2].partition(END)[0])
+    assert len({row[0] for row in found}) == len(CONFIGURATIONS)
+    assert len(found) >= 3 * len(CONFIGURATIONS)
 
 
 def test_the_module_is_the_command_too() -> None:

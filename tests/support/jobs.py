@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,11 +33,16 @@ WITHOUT_NAMESPACES = (
 
 @dataclass(frozen=True)
 class Done:
-    """A finished command."""
+    """A finished command.
+
+    Attributes:
+        cpu_sec: CPU time of the command and of the processes that it waited for.
+    """
 
     code: int
     stdout: str
     stderr: str
+    cpu_sec: float
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -79,7 +85,13 @@ def split(
     return _finished(command(arguments, module="rayjob.split"), env=env, timeout=timeout)
 
 
+def check(*arguments: str | os.PathLike[str], env: Mapping[str, str] | None = None) -> Done:
+    """``python -m rayjob.check ARGUMENTS``, to its end."""
+    return _finished(command(arguments, module="rayjob.check"), env=env, timeout=TIMEOUT)
+
+
 def _finished(words: list[str], *, env: Mapping[str, str] | None, timeout: float) -> Done:
+    before = _cpu_of_children()
     done = subprocess.run(
         words,
         cwd=ROOT,
@@ -88,7 +100,12 @@ def _finished(words: list[str], *, env: Mapping[str, str] | None, timeout: float
         text=True,
         timeout=timeout,
     )
-    return Done(done.returncode, done.stdout, done.stderr)
+    return Done(done.returncode, done.stdout, done.stderr, _cpu_of_children() - before)
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def read(output: Path, table: str) -> list[dict[str, Any]]:

@@ -27,51 +27,51 @@ def tokenizer_of(checkpoint: Callable[[], Checkpoint], folder: Path) -> Any:
 
 @pytest.mark.parametrize("parser", ["qwen3", "deepseek_r1"])
 @pytest.mark.parametrize(
-    ("prompt", "written", "answer"),
+    ("prompt", "written", "answer", "reasoning"),
     [
-        (PLAIN, "<think>Let me see.</think>A dog.", "A dog."),
-        (OPEN, "Let me see.</think>A dog.", "A dog."),
-        (SILENT, "A dog.", "A dog."),
-        (PLAIN, "<think>Let me see, and", ""),
-        (OPEN, "Let me see, and", ""),
+        (PLAIN, "<think>Let me see.</think>A dog.", "A dog.", "Let me see."),
+        (OPEN, "Let me see.</think>A dog.", "A dog.", "Let me see."),
+        (SILENT, "A dog.", "A dog.", ""),
+        (PLAIN, "<think>Let me see, and", "", "Let me see, and"),
+        (OPEN, "Let me see, and", "", "Let me see, and"),
     ],
 )
 def test_an_answer_is_what_stands_behind_the_thinking(
-    tmp_path: Path, parser: str, prompt: str, written: str, answer: str
+    tmp_path: Path, parser: str, prompt: str, written: str, answer: str, reasoning: str
 ) -> None:
     tokenizer = tokenizer_of(qwen3_text, tmp_path)
     thinks = prompt != SILENT
-    reasoning = Reasoning(parser, tokenizer, chat_template_kwargs={"enable_thinking": thinks})
+    apart = Reasoning(parser, tokenizer, chat_template_kwargs={"enable_thinking": thinks}).apart
 
     def ids(text: str) -> list[int]:
         found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
         return found
 
-    thought = reasoning.apart(written, ids(written), ids(f"<|im_start|>assistant\n{prompt}"))
-    assert thought.text.strip() == answer
+    thought = apart(written, ids(written), ids(f"<|im_start|>assistant\n{prompt}"))
+    assert (thought.text.strip(), thought.reasoning) == (answer, reasoning)
     assert thought.tokens == len(ids(written)) - len(ids(answer))
 
 
 @pytest.mark.parametrize(
-    ("written", "answer"),
+    ("written", "answer", "thought"),
     [
         (
             "<|channel|>analysis<|message|>Let me see.<|end|><|start|>assistant"
             "<|channel|>final<|message|>A dog.",
             "A dog.",
+            "Let me see.",
         ),
-        ("<|channel|>analysis<|message|>Let me see, and", ""),
+        ("<|channel|>analysis<|message|>Let me see, and", "", "Let me see, and"),
+        ("<|channel|>final<|message|>A dog.", "A dog.", ""),
     ],
 )
-def test_the_channels_of_gpt_oss(tmp_path: Path, written: str, answer: str) -> None:
+def test_the_channels_of_gpt_oss(tmp_path: Path, written: str, answer: str, thought: str) -> None:
     tokenizer = tokenizer_of(gpt_oss, tmp_path)
     reasoning = Reasoning("openai_gptoss", tokenizer, chat_template_kwargs={})
     ids = tokenizer(written, add_special_tokens=False)["input_ids"]
-    thought = reasoning.apart(written, ids, [])
-    assert thought.text == answer
-    assert thought.tokens == len(ids) - len(
-        tokenizer(answer, add_special_tokens=False)["input_ids"]
-    )
+    found = reasoning.apart(written, ids, [])
+    assert (found.text, found.reasoning) == (answer, thought)
+    assert found.tokens == len(ids) - len(tokenizer(answer, add_special_tokens=False)["input_ids"])
 
 
 def test_a_parser_that_there_is_not(tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import asyncio
 import base64
 import io
 import itertools
+import json
 import time
 import wave
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -202,6 +204,17 @@ async def test_frames_are_a_video_with_its_rate() -> None:
     assert body["media_io_kwargs"]["video"] == {"fps": 2.0, "duration": 4.0, "num_frames": -1}
 
 
+async def test_sound_beside_a_video_is_exact() -> None:
+    shown = clip(4, sound=True)
+    body = await sent(shown, frames="video")
+    _, sound, _ = body["messages"][1]["content"]
+    with av.open(io.BytesIO(base64.b64decode(sound["input_audio"]["data"]))) as file:
+        heard = np.concatenate([each.to_ndarray()[0] for each in file.decode(audio=0)])
+        assert file.streams.audio[0].rate == 16_000
+    assert shown.audio is not None
+    assert np.array_equal(heard, shown.audio)
+
+
 async def test_sound_is_sent_where_it_is_heard() -> None:
     shown = clip(1, sound=True)
     _, sound, _ = (await sent(shown))["messages"][1]["content"]
@@ -235,3 +248,22 @@ def test_the_key_does_not_show() -> None:
     service = ChatService(url="http://x/v1", model="m", key=KEY)
     settings = RemoteSettings(service=service, endpoint=EndpointConfig(), max_model_len=9)
     assert KEY not in f"{settings!r} {settings} {service}"
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+async def test_what_a_model_thought_is_kept_apart(field: str) -> None:
+    message = {"content": "A dog.", field: "Let me see.\n"}
+    usage = USED | {"completion_tokens_details": {"reasoning_tokens": 5}}
+    body = json.dumps({"choices": [{"message": message}], "usage": usage})
+    answer = await ask(lambda _: Reply(body=body))
+    assert (answer.text, answer.reasoning) == ("A dog.", "Let me see.")
+    assert answer.reasoning_tokens == 5
+
+
+@pytest.mark.parametrize("wrong", [7, {"reasoning_tokens": "many"}, {"reasoning_tokens": -1}])
+async def test_a_count_that_is_none_is_zero(wrong: Any) -> None:
+    message = {"content": "A dog.", "reasoning": ["?"]}
+    usage = USED | {"completion_tokens_details": wrong}
+    body = json.dumps({"choices": [{"message": message}], "usage": usage})
+    answer = await ask(lambda _: Reply(body=body))
+    assert (answer.text, answer.reasoning, answer.reasoning_tokens) == ("A dog.", "", 0)

@@ -1,5 +1,6 @@
 """Recipes against a scripted asker: what is asked, how often, and what is kept."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from rayjob.testing import CHAT_TOKENS, ScriptedEngine, sample_video
 from schemas.config import GenerationConfig, RecipeConfig
 from schemas.errors import ConfigError
 from schemas.media import SamplingPlan
-from schemas.recipe import Request
+from schemas.recipe import Answer, Request
 
 
 async def test_a_good_answer_is_asked_for_once() -> None:
@@ -56,6 +57,18 @@ async def test_omni_row() -> None:
     assert shown.frames is video.decoded.frames and shown.duration_sec == 4.0
     assert engine.requests[0].generation.temperature == 0.2
     assert engine.requests[0].generation.max_tokens == 1024
+
+
+@pytest.mark.parametrize(("kept", "stored"), [(True, "Let me see."), (False, None)])
+async def test_what_was_thought_is_stored_on_request(kept: bool, stored: str | None) -> None:
+    class Thinking(ScriptedEngine):
+        async def ask(self, request: Request) -> Answer:
+            answer = await super().ask(request)
+            return dataclasses.replace(answer, reasoning="Let me see.", reasoning_tokens=5)
+
+    recipe = Omni(RecipeConfig(keep_reasoning=kept))
+    (row,) = await recipe.caption(sample_video(recipe.plan), Thinking(["A dog."]))
+    assert (row.caption, row.reasoning, row.reasoning_tokens) == ("A dog.", stored, 5)
 
 
 async def test_sound_alone_and_picture_alone() -> None:

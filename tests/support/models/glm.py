@@ -130,6 +130,7 @@ def glm45v() -> Checkpoint:
         "first_k_dense_replace": 1,
         "routed_scaling_factor": 1.0,
         "norm_topk_prob": True,
+        "use_qk_norm": False,
     }
     return dataclasses.replace(
         plain,

@@ -18,7 +18,7 @@ from tests.support.models.qwen import CHAT
 from tests.support.models.templates import of_parts
 
 _QWEN2_TEXT = {**TEXT, "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
-_RESIZED: dict[str, Any] = {
+RESIZED: dict[str, Any] = {
     "do_convert_rgb": True,
     "do_normalize": True,
     "do_rescale": True,
@@ -37,7 +37,7 @@ def internvl() -> Checkpoint:
         "video_token": "<video>",
     }
     both = {
-        **_RESIZED,
+        **RESIZED,
         "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225],
         "processor_class": "InternVLProcessor",
@@ -160,7 +160,7 @@ def llava_onevision() -> Checkpoint:
     """LLaVA-OneVision."""
     grid = [[384 * wide, 384 * high] for wide in range(1, 7) for high in range(1, 7)]
     both = {
-        **_RESIZED,
+        **RESIZED,
         "image_mean": HALF,
         "image_std": HALF,
         "processor_class": "LlavaOnevisionProcessor",
@@ -272,7 +272,7 @@ def gemma3() -> Checkpoint:
         },
         files={
             "preprocessor_config.json": {
-                **_RESIZED,
+                **RESIZED,
                 "image_mean": HALF,
                 "image_std": HALF,
                 "image_seq_length": 256,
@@ -344,7 +344,7 @@ def mistral3() -> Checkpoint:
         },
         files={
             "preprocessor_config.json": {
-                **_RESIZED,
+                **RESIZED,
                 "image_mean": CLIP_MEAN,
                 "image_std": CLIP_STD,
                 "image_processor_type": "PixtralImageProcessor",

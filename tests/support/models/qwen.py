@@ -122,8 +122,8 @@ def qwen35() -> Checkpoint:
         "layer_types": ["linear_attention"] * 3 + ["full_attention"],
         "full_attention_interval": 4,
         "linear_conv_kernel_dim": 4,
-        "linear_key_head_dim": 32,
-        "linear_value_head_dim": 32,
+        "linear_key_head_dim": 128,
+        "linear_value_head_dim": 128,
         "linear_num_key_heads": 2,
         "linear_num_value_heads": 4,
         "attn_output_gate": True,
@@ -181,7 +181,10 @@ def qwen3_omni() -> Checkpoint:
             "rope_theta": 1e6,
             "rope_scaling": rope,
         },
-        "vision_config": _qwen3_vision("qwen3_omni_moe_vision_encoder"),
+        "vision_config": {
+            **_qwen3_vision("qwen3_omni_moe_vision_encoder"),
+            "image_size": 768,
+        },
         "audio_config": {
             "model_type": "qwen3_omni_moe_audio_encoder",
             "d_model": 64,
