@@ -83,9 +83,7 @@ class CaptionRow:
     structured: Annotated[
         str | None, "the answer as canonical JSON; null unless the recipe makes one"
     ] = None
-    structured_fields: Annotated[
-        dict[str, Any] | None, "the same as nested fields, see structured.md"
-    ] = None
+    structured_fields: Annotated[dict[str, Any] | None, "the same as nested fields"] = None
     caption_status: Annotated[
         CaptionStatus,
         "`ok`; `truncated` if the answer was cut off; `invalid` if every attempt broke a rule",

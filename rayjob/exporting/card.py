@@ -14,7 +14,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import rayjob
-from rayjob.counts import clock
 from rayjob.evaluation.measures import Figure
 from rayjob.evaluation.outcome import ALL_RUNS, EVALUATION, Evaluation, load
 from rayjob.exporting.selection import Selection
@@ -199,6 +198,17 @@ def _code(text: Any) -> str:
     return " ".join(str(text).replace("`", "'").replace("|", "\\|").split())
 
 
+def _things(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _length(seconds: float) -> str:
+    """In hours, or minutes where it is less than one: 0:07 may be either on a page by itself."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:,.1f} hours"
+    return f"{seconds / 60:.1f} minutes"
+
+
 def _value(figure: Figure) -> str:
     return "–" if figure.value is None else f"{figure.value:.2f} {_cell(figure.unit)}".strip()
 
@@ -219,9 +229,10 @@ _TEMPLATES = Environment(
 )
 _TEMPLATES.filters |= {
     "cell": _cell,
-    "clock": clock,
     "code": _code,
     "interval": _interval,
+    "length": _length,
     "number": lambda count: f"{count:,}",
+    "things": _things,
     "value": _value,
 }

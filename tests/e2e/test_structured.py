@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -112,19 +109,11 @@ def fused(output: Path) -> dict[str, dict[str, Any]]:
         # Slow and in small steps, so that there is a middle to be killed in.
         *("--set", f"shards.rows={SHARD_ROWS}", "--set", "engine.videos_in_flight=1"),
     ]
-    process = subprocess.Popen(
-        jobs.command(arguments, module=jobs.FUSE),
-        cwd=jobs.ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    jobs.kill(
+        *arguments,
+        once=lambda: len(list(output.glob("fused/*/*/*.parquet"))) >= 2,
+        module=jobs.FUSE,
     )
-    deadline = time.monotonic() + jobs.TIMEOUT
-    while len(list(output.glob("fused/*/*/*.parquet"))) < 2:
-        assert process.poll() is None, "the job ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
     kept = by_id(output, "fused")
     assert 2 * SHARD_ROWS <= len(kept) < CLIPS
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DEMO = ("--config", "configs/demo.yaml")
+CAPTION = "rayjob.caption"
 FUSE = "rayjob.fuse"
+SPLIT = "rayjob.split"
+EXPORT = "rayjob.export"
 TIMEOUT = 240
 
 NEEDS_NAMESPACES = pytest.mark.skipif(
@@ -51,9 +56,7 @@ class Done:
         return summary
 
 
-def command(
-    arguments: Sequence[str | os.PathLike[str]], *, module: str = "rayjob.caption"
-) -> list[str]:
+def command(arguments: Sequence[str | os.PathLike[str]], *, module: str = CAPTION) -> list[str]:
     return [sys.executable, "-m", module, *map(str, arguments)]
 
 
@@ -73,7 +76,7 @@ def fuse(
     timeout: float = TIMEOUT,
 ) -> Done:
     """``python -m rayjob.fuse ARGUMENTS``, to its end."""
-    return _finished(command(arguments, module=FUSE), env=env, timeout=timeout)
+    return run(FUSE, *arguments, env=env, timeout=timeout)
 
 
 def split(
@@ -82,7 +85,42 @@ def split(
     timeout: float = TIMEOUT,
 ) -> Done:
     """``python -m rayjob.split ARGUMENTS``, to its end."""
-    return _finished(command(arguments, module="rayjob.split"), env=env, timeout=timeout)
+    return run(SPLIT, *arguments, env=env, timeout=timeout)
+
+
+def run(
+    module: str,
+    *arguments: str | os.PathLike[str],
+    env: Mapping[str, str] | None = None,
+    timeout: float = TIMEOUT,
+) -> Done:
+    """``python -m MODULE ARGUMENTS``, to its end."""
+    return _finished(command(arguments, module=module), env=env, timeout=timeout)
+
+
+def kill(
+    *arguments: str | os.PathLike[str],
+    once: Callable[[], bool],
+    module: str = CAPTION,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Start ``python -m MODULE ARGUMENTS``, and end it by ``kill -9`` once a condition holds."""
+    process = subprocess.Popen(
+        command(arguments, module=module),
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + TIMEOUT
+        while not once():
+            assert process.poll() is None, "the job ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
 
 
 def check(*arguments: str | os.PathLike[str], env: Mapping[str, str] | None = None) -> Done:

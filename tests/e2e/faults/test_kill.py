@@ -1,9 +1,6 @@
 """``kill -9`` of the driver, then the same command again: each key once, nothing twice."""
 
 import io
-import os
-import signal
-import subprocess
 import tarfile
 import time
 from pathlib import Path
@@ -78,22 +75,13 @@ def test_killed(
 
     def run_and_kill(written: int) -> list[dict[str, Any]]:
         """Start the job; kill it once so many shards stand in the output."""
-        process = subprocess.Popen(
-            jobs.command(arguments),
-            cwd=jobs.ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **gateway.env},
+        # Without any: while it starts, before the first result.
+        starting = time.monotonic() + 8
+        jobs.kill(
+            *arguments,
+            once=lambda: shards() >= written if written else time.monotonic() > starting,
+            env=gateway.env,
         )
-        deadline = time.monotonic() + jobs.TIMEOUT
-        while shards() < written:
-            assert process.poll() is None, "the job ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        if not written:
-            time.sleep(8)  # while it starts, before the first result
-        process.send_signal(signal.SIGKILL)
-        process.wait()
         return rows(gateway_bucket)
 
     kept: list[dict[str, Any]] = []

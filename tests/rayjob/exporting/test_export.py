@@ -234,7 +234,8 @@ def test_the_card_of_an_output(store: TableStore, tmp_path: Path) -> None:
     fill(store, [caption("z", duration_sec=None)], name="t2v")
     write_output_card(store)
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "1 captions of 1 videos.\n" in card, "no length is told where none is known"
+    assert "1 caption of 1 video.\n" in card, "no length is told where none is known"
+    assert "4 captions of 3 videos, 0.1 minutes of video in all." in card
     assert load(tmp_path / "out", tmp_path, "omni").num_rows == 4
     assert load(tmp_path / "out", tmp_path, "t2v")["video_id"] == ["z"]
     (tmp_path / "out" / "README.md").write_text("mine")
