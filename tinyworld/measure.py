@@ -226,7 +226,8 @@ def _ask_anew(
     if len(scenes) == 1:
         first = rng.randrange(FRAMES - 2)
         second = rng.randrange(first + 2, FRAMES)
-    key = Clip(clip.frames[[first, second]], None, clip.fps / (second - first))
+    # Each twice, as the recipe shows them.
+    key = Clip(clip.frames[[first, first, second, second]], None, 3 * clip.fps / (second - first))
     moved = None if scenes[0].motion == "still" else scenes[0].motion
     pair = tasks.change(scenes[0], scenes[-1], moved, tasks.told_before(scenes[0], rng))
     mark = partial(mark_same, answer=pair.answer)

@@ -50,8 +50,8 @@ STAGES = (
     Stage("frozen", 0.11, 4e-3, 20),
     Stage("whole", 0.59, 2e-3, 20),
 )
-LEARNS_ON = (Stage("frozen", 1.0, 7e-4, 8),)
-TURNS = ("text", "changes", "frames", "text", "changes", "sounds", "text", "changes")
+LEARNS_ON = (Stage("frozen", 1.0, 1.2e-3, 8),)
+TURNS = ("text", "changes", "sounds", "text", "changes", "frames", "text", "changes", "sounds")
 """What each step teaches beside clips, in turn."""
 TOWER_SCALES = {"visual": 0.4, "audio_tower": 0.4}
 EXPORT_SECONDS = 300.0

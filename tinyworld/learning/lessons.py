@@ -91,14 +91,15 @@ class Lessons:
         return self._loss(rows, seen.flatten(0, 2), None)
 
     def changes(self, samples: Sequence[Sample]) -> Tensor:
-        """Two frames of each clip, and what has changed from one to the other."""
+        """Two frames of each clip, each shown twice, and what has changed between them."""
         chosen = [self.rng.choice(clear_changes(sample)) for sample in samples]
         shown = np.stack([s.frames[[*pair]] for s, pair in zip(samples, chosen, strict=True)])
-        seen = self._seen(torch.from_numpy(shown).float()[:, None])
+        seen = self._seen(torch.from_numpy(shown).float()[:, :, None].repeat_interleave(2, 2))
         rows = []
         for sample, (first, second) in zip(samples, chosen, strict=True):
+            seconds = 2 / 3 * (second - first) / sample.fps  # of two frames of four
             part = video_part(
-                self.words, grid=(1, *self._grid(sample)), seconds=2 / sample.fps, sound=None
+                self.words, grid=(2, *self._grid(sample)), seconds=seconds, sound=None
             )
             scenes = [sample.scenes[sample.which[index]] for index in (first, second)]
             moved = direction(sample.places[first], sample.places[second])

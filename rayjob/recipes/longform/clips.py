@@ -154,8 +154,12 @@ class Clips(BaseRecipe):
             frames = frames_within(decoded, window)
             if options.differential:
                 before, key = key, frames[:1]
-                prompt = self.prompts["change_prompt_file" if before else "frame_prompt_file"]
-                yield window, before + key, prompt
+                if before:
+                    # Each twice: Qwen's vision towers merge two frames of a video into one patch,
+                    # in which what stands in the one is not told from what stands in the other.
+                    yield window, sorted(2 * (before + key)), self.prompts["change_prompt_file"]
+                else:
+                    yield window, key, self.prompts["frame_prompt_file"]
             else:
                 yield window, _evenly(frames, options.max_window_frames), self.prompt
 
@@ -219,7 +223,7 @@ class Clips(BaseRecipe):
         return self.row(
             video,
             outcome,
-            num_frames=len(frames),
+            num_frames=len({*frames}),
             level=level,
             index=window.index,
             start_sec=window.start_sec,

@@ -144,16 +144,22 @@ async def test_clips_without_context() -> None:
 
 
 async def test_differential_captions() -> None:
-    """The first key frame is described, and of each later one what changed since the one before."""
+    """The first key frame is described, and of each later one what changed since the one before.
+
+    Both are shown twice, for models that merge two frames into one patch.
+    """
     engine = ScriptedEngine(answer)
     asked = recipe(differential=True, stride_sec=3, frame_sec=None)
     rows = await asked.caption(video(), engine)
-    assert [shown(request) for request in engine.requests] == [[0], [0, 3], [3, 6], [6, 9]]
+    assert [shown(request) for request in engine.requests] == [
+        [0], [0, 0, 3, 3], [3, 3, 6, 6], [6, 6, 9, 9]
+    ]  # fmt: skip
+    assert [row.num_frames for row in rows] == [1, 2, 2, 2]
     first, *others = engine.requests
     assert first.prompt == asked.prompts["frame_prompt_file"]
     for request, before in zip(others, ["Frame 0.", "Seen 0 to 3.", "Seen 3 to 6."], strict=True):
         assert f"\n{before}\n" in request.prompt and "what has changed" in request.prompt
-        assert request.clip is not None and request.clip.timestamps.tolist() == [0, 3]
+        assert request.clip is not None and request.clip.timestamps.tolist() == [0, 0, 3, 3]
         assert request.clip.audio is None
     # They cover the time line, so that a long text can be made of them.
     assert [(row.level, row.start_sec, row.end_sec) for row in rows] == [
