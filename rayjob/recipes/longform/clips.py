@@ -43,7 +43,8 @@ class ClipsOptions(Settings):
     context: bool = True
     """Tell the model of each window what it said of the one before."""
     differential: bool = False
-    """Show a key frame and the one before instead of a window, and ask what changed."""
+    """Show a key frame and the one before instead of a window, each with the frame that follows it,
+    and ask what changed."""
     frame_sec: PositiveFloat | None = 1.0
     """From one captioned frame to the next; null for none."""
     max_window_frames: PositiveInt = 64
@@ -153,13 +154,13 @@ class Clips(BaseRecipe):
         ):
             frames = frames_within(decoded, window)
             if options.differential:
-                before, key = key, frames[:1]
+                # Two frames of each moment: Qwen's vision towers merge two into one patch, in which
+                # one moment is not told from another. A lone frame is shown twice.
+                before, key = key, [*frames[:2], *frames][:2]
                 if before:
-                    # Each twice: Qwen's vision towers merge two frames of a video into one patch,
-                    # in which what stands in the one is not told from what stands in the other.
-                    yield window, sorted(2 * (before + key)), self.prompts["change_prompt_file"]
+                    yield window, before + key, self.prompts["change_prompt_file"]
                 else:
-                    yield window, key, self.prompts["frame_prompt_file"]
+                    yield window, key[:1], self.prompts["frame_prompt_file"]
             else:
                 yield window, _evenly(frames, options.max_window_frames), self.prompt
 
