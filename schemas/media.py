@@ -205,7 +205,7 @@ class Clip:
         duration_sec: how long the part is that it is taken from.
         frames: uint8 RGB, shape (T, H, W, 3); T is 0 where there is only sound.
         timestamps: float64, shape (T,), the moment of each frame in seconds from the start of
-            the part, increasing.
+            the part, increasing; equal where a frame is shown twice.
         audio: float32 mono in [-1, 1], shape (N,), or None without sound.
         audio_rate: samples per second of ``audio``, 0 without sound.
     """

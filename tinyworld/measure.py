@@ -221,12 +221,13 @@ def _ask_anew(
         pair = questions.ask(questions.question(kind, scenes, rng))
         mark = partial(mark_same, answer=pair.answer)
         asked[pair.task].append(Question(pair, media, options, mark))
-    # Two frames a quarter of the clip apart or more; of a clip of two scenes the outermost.
-    first, second = 0, FRAMES - 1
+    # Two moments a quarter of the clip apart or more; of a clip of two scenes the outermost.
+    first, second = 0, FRAMES - 2
     if len(scenes) == 1:
-        first = rng.randrange(FRAMES - 2)
-        second = rng.randrange(first + 2, FRAMES)
-    key = Clip(clip.frames[[first, second]], None, clip.fps / (second - first))
+        first = rng.randrange(FRAMES - 3)
+        second = rng.randrange(first + 2, FRAMES - 1)
+    rate = 3 * clip.fps / (second + 1 - first)
+    key = Clip(clip.frames[[first, first + 1, second, second + 1]], None, rate)
     moved = None if scenes[0].motion == "still" else scenes[0].motion
     pair = tasks.change(scenes[0], scenes[-1], moved, tasks.told_before(scenes[0], rng))
     mark = partial(mark_same, answer=pair.answer)

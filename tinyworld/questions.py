@@ -59,8 +59,8 @@ def ask(asked: VideoQuestion) -> Pair:
 
 
 def some(scenes: Sequence[Scene], rng: random.Random, *, mute: bool) -> list[Pair]:
-    """A question or two that the clip answers."""
+    """All questions that the clip answers: the media, not the words, are what a row costs."""
     kinds = ["background_change"]
     if len(scenes) == 1:
-        kinds = rng.sample([kind for kind in ASKED if not (mute and kind == "sound")], 2)
+        kinds = [kind for kind in ASKED if not (mute and kind == "sound")]
     return [ask(question(kind, scenes, rng)) for kind in kinds]

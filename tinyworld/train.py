@@ -50,7 +50,7 @@ STAGES = (
     Stage("frozen", 0.11, 4e-3, 20),
     Stage("whole", 0.59, 2e-3, 20),
 )
-LEARNS_ON = (Stage("frozen", 1.0, 7e-4, 8),)
+LEARNS_ON = (Stage("frozen", 1.0, 1.2e-3, 8),)
 TURNS = ("text", "changes", "frames", "text", "changes", "sounds", "text", "changes")
 """What each step teaches beside clips, in turn."""
 TOWER_SCALES = {"visual": 0.4, "audio_tower": 0.4}
@@ -163,11 +163,11 @@ class Trainer:
             losses[0].backward()
             turn = TURNS[self.steps % len(TURNS)]
             if turn == "text":
-                losses.append(lessons.text(count))
+                losses.append(lessons.text(2 * count))
             elif turn == "frames":
                 losses.append(lessons.frames(self.draw(count)))
             elif turn == "changes":
-                losses.append(lessons.changes(self.draw(count)))
+                losses.append(lessons.changes(self.draw(2 * count)))
             else:
                 losses.append(lessons.sounds(self._singles()) * 0.5)
             if stage.name == "whole":  # the towers go on learning from what has told them most

@@ -116,7 +116,7 @@ class EvaluateConfig(Settings):
     suite: Annotated[SuiteName, Flag("--suite")] = "basic"
     """What is measured."""
     compare: Annotated[tuple[str, str] | None, Flag("--compare", metavar="A B")] = None
-    """Two run ids of --input, or two inputs."""
+    """Two run ids or recipes of --input, or two inputs."""
     labels: Annotated[str | None, Flag("--labels", metavar="FILE")] = None
     """Reference captions (ugc, long) or labelled structures (structured): .csv, .jsonl or
     .parquet with video_id."""

@@ -96,10 +96,13 @@ class Item:
         )
 
 
-def load_items(where: str, selection: Selection, storage: StorageOptions) -> list[Item]:
+def load_items(
+    where: str, selection: Selection, storage: StorageOptions, *, named: str | None = None
+) -> list[Item]:
     """The captions of an input, all levels, sorted by video.
 
     Args:
+        named: only those of the run or the recipe of this name.
         where: an output of ours, a folder of Parquet files, or a .csv, .jsonl or .parquet
             file; local or on S3.
 
@@ -116,6 +119,7 @@ def load_items(where: str, selection: Selection, storage: StorageOptions) -> lis
         if selection.recipe in (None, item.recipe)
         and selection.run_id in (None, item.run_id)
         and selection.sample in (None, item.sample)
+        and named in (None, item.run_id, item.recipe)
     ]
     if not kept:
         there = sorted({f"recipe {item.recipe}, run {item.run_id}" for item in items})

@@ -119,14 +119,13 @@ def _sides(config: EvaluateConfig, *, judged: bool) -> list[_Side]:
     """The set to evaluate, or the two to compare."""
     if config.compare is None:
         assert config.input is not None
-        return [_side(config, config.input, config.selection, judged=judged)]
+        return [_side(config, config.input, judged=judged)]
     sides = []
     for name in config.compare:
         if config.input is not None and RUN_ID.fullmatch(name) and not is_table(name):
-            chosen = config.selection.model_copy(update={"run_id": name})
-            sides.append(_side(config, config.input, chosen, judged=judged))
+            sides.append(_side(config, config.input, judged=judged, named=name))
         else:
-            sides.append(_side(config, name, config.selection, judged=judged))
+            sides.append(_side(config, name, judged=judged))
     first, second = sides
     if first.name == second.name and first.where != second.where and config.scores is not None:
         raise ConfigError(
@@ -136,17 +135,18 @@ def _sides(config: EvaluateConfig, *, judged: bool) -> list[_Side]:
     return sides
 
 
-def _side(config: EvaluateConfig, where: str, selection: Selection, *, judged: bool) -> _Side:
+def _side(config: EvaluateConfig, where: str, *, judged: bool, named: str | None = None) -> _Side:
+    selection = config.selection
     if config.suite == "ugc" and is_score_file(where):
         return _scored_side(config, where)
-    items = load_items(where, selection, config.storage)
+    items = load_items(where, selection, config.storage, named=named)
     basic = BasicSuite(items)
     suite = basic if config.suite == "basic" else _suite(config, items, selection, judged=judged)
     root = config.scores or (None if is_table(where) else where)
     if root is None:
         raise ConfigError(f"pass --scores, a folder for the scores of {where}")
     store = TableStore(root, config.storage)
-    name = _name(where, items)
+    name = named or _name(where, items)
     return _Side(
         name=name,
         where=where,

@@ -52,10 +52,12 @@ def test_direction(way: tuple[float, float], expected: str | None) -> None:
 
 def test_small_movements_are_not_taught() -> None:
     steps = [0.06 * number for number in range(FRAMES)]
-    assert {second - first for first, second in clear_changes(sample(steps))} == {2, 3, 4, 5, 6, 7}
-    assert len(clear_changes(sample([0.5] * FRAMES))) == FRAMES * (FRAMES - 1) // 2
+    assert {second - first for first, second in clear_changes(sample(steps))} == {2, 3, 4, 5, 6}
+    assert len(clear_changes(sample([0.5] * FRAMES))) == (FRAMES - 2) * (FRAMES - 3) // 2
     cut = sample([0.5, 0.55] * 4, which=[0] * 4 + [1] * 4)
-    assert (3, 4) in clear_changes(cut) and (0, 1) not in clear_changes(cut)
+    assert {*clear_changes(cut)} >= {(0, 4), (2, 6)}
+    # Frame 3 is followed by another scene.
+    assert not [pair for pair in clear_changes(cut) if 3 in pair]
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -91,14 +91,19 @@ class Lessons:
         return self._loss(rows, seen.flatten(0, 2), None)
 
     def changes(self, samples: Sequence[Sample]) -> Tensor:
-        """Two frames of each clip, and what has changed from one to the other."""
+        """Two moments of each clip, of two frames each, and what has changed between them."""
+        samples = [sample for sample in samples if clear_changes(sample)]
         chosen = [self.rng.choice(clear_changes(sample)) for sample in samples]
-        shown = np.stack([s.frames[[*pair]] for s, pair in zip(samples, chosen, strict=True)])
-        seen = self._seen(torch.from_numpy(shown).float()[:, None])
+        shown = np.stack(
+            [s.frames[[a, a + 1, b, b + 1]] for s, (a, b) in zip(samples, chosen, strict=True)]
+        )
+        seen = self._seen(torch.from_numpy(shown).float().unflatten(1, (2, 2)))
         rows = []
         for sample, (first, second) in zip(samples, chosen, strict=True):
+            # Of four frames two make a patch.
+            seconds = 2 / 3 * (second + 1 - first) / sample.fps
             part = video_part(
-                self.words, grid=(1, *self._grid(sample)), seconds=2 / sample.fps, sound=None
+                self.words, grid=(2, *self._grid(sample)), seconds=seconds, sound=None
             )
             scenes = [sample.scenes[sample.which[index]] for index in (first, second)]
             moved = direction(sample.places[first], sample.places[second])
@@ -186,10 +191,20 @@ def direction(first: Sequence[float], second: Sequence[float]) -> str | None:
 
 
 def clear_changes(sample: Sample) -> list[tuple[int, int]]:
-    """Pairs of frames, the earlier one first, between which it is plain what has changed."""
+    """Pairs of frames, the earlier one first, between which it is plain what has changed; the frame
+    after each shows the same scene, and comes before the other of the pair.
+    """
+    which = sample.which
 
     def is_clear(first: int, second: int) -> bool:
         way = np.abs(sample.places[second, :2] - sample.places[first, :2]).max()
-        return sample.which[first] != sample.which[second] or not STOOD < way < MOVED
+        return which[first] != which[second] or not STOOD < way < MOVED
 
-    return [pair for pair in combinations(range(FRAMES), 2) if is_clear(*pair)]
+    return [
+        (first, second)
+        for first, second in combinations(range(FRAMES - 1), 2)
+        if second > first + 1
+        and which[first] == which[first + 1]
+        and which[second] == which[second + 1]
+        and is_clear(first, second)
+    ]

@@ -42,18 +42,14 @@ class BasicSuite(Suite):
         self.computed = [score for scores in self._scores.values() for score in scores]
         kinds = sorted({(recipe, level) for recipe, _, level in self._scores})
         self.measures = [
-            measure
-            for recipe, level in kinds
-            for measure in _measures(
-                recipe, level, prefix=f"{recipe} {level}: " if len(kinds) > 1 else ""
-            )
+            measure for kind in kinds for measure in _measures(kind if len(kinds) > 1 else None)
         ]
 
     def groups(self, bootstrap: Bootstrap) -> list[GroupFigures]:
         """The figures of each recipe, model and level."""
         found = []
         for (recipe, model, level), scores in sorted(self._scores.items()):
-            figures = figures_of(_measures(recipe, level), scores, bootstrap)
+            figures = figures_of(_measures(), scores, bootstrap)
             counts = [score.score or 0.0 for score in scores if score.dimension == "words"]
             figures.insert(1, median_figure("words median", counts, bootstrap, unit="words"))
             # Without an interval: a resample holds fewer different words by construction.
@@ -78,10 +74,13 @@ def all_figures(groups: Sequence[GroupFigures]) -> list[Figure]:
     ]
 
 
-def _measures(recipe: str, level: str, *, prefix: str = "") -> list[Measure]:
-    def takes(score: Score) -> bool:
-        return score.recipe == recipe and score.item.split()[0] == level
+def _measures(kind: tuple[str, str] | None = None) -> list[Measure]:
+    """Of the scores of one recipe and level, or of all, so that two recipes can be compared."""
 
+    def takes(score: Score) -> bool:
+        return kind in (None, (score.recipe, score.item.split()[0]))
+
+    prefix = f"{' '.join(kind)}: " if kind else ""
     return [
         Measure(name=f"{prefix}{name}", dimensions=(name,), factor=factor, unit=unit, takes=takes)
         for name, factor, unit in _MEASURES

@@ -43,7 +43,8 @@ class ClipsOptions(Settings):
     context: bool = True
     """Tell the model of each window what it said of the one before."""
     differential: bool = False
-    """Show a key frame and the one before instead of a window, and ask what changed."""
+    """Show a key frame and the one before instead of a window, each with the frame that follows it,
+    and ask what changed."""
     frame_sec: PositiveFloat | None = 1.0
     """From one captioned frame to the next; null for none."""
     max_window_frames: PositiveInt = 64
@@ -153,9 +154,13 @@ class Clips(BaseRecipe):
         ):
             frames = frames_within(decoded, window)
             if options.differential:
-                before, key = key, frames[:1]
-                prompt = self.prompts["change_prompt_file" if before else "frame_prompt_file"]
-                yield window, before + key, prompt
+                # Two frames of each moment: Qwen's vision towers merge two into one patch, in which
+                # one moment is not told from another. A lone frame is shown twice.
+                before, key = key, [*frames[:2], *frames][:2]
+                if before:
+                    yield window, before + key, self.prompts["change_prompt_file"]
+                else:
+                    yield window, key[:1], self.prompts["frame_prompt_file"]
             else:
                 yield window, _evenly(frames, options.max_window_frames), self.prompt
 
@@ -219,7 +224,7 @@ class Clips(BaseRecipe):
         return self.row(
             video,
             outcome,
-            num_frames=len(frames),
+            num_frames=len({*frames}),
             level=level,
             index=window.index,
             start_sec=window.start_sec,

@@ -122,3 +122,15 @@ def test_two_sets_by_their_statistics(tmp_path: Path) -> None:
     done = evaluate("--compare", a, b, "--scores", tmp_path / "out")
     assert done.code == 0, done.stderr
     assert "words fell by 3" in done.result["verdict"]
+
+
+def test_two_recipes_of_one_output(tmp_path: Path) -> None:
+    """By the names that they have in the tables."""
+    for name, text in (("whole", "One two three four."), ("no-context", "One.")):
+        write_run(
+            TableStore(tmp_path), name, "r1", [caption(f"v{at}", caption=text) for at in range(20)]
+        )
+    done = evaluate("--input", tmp_path, "--compare", "whole", "no-context")
+    assert done.code == 0, done.stderr
+    assert "From whole to no-context" in done.result["verdict"]
+    assert "words fell by 3" in done.result["verdict"]

@@ -144,21 +144,34 @@ async def test_clips_without_context() -> None:
 
 
 async def test_differential_captions() -> None:
-    """The first key frame is described, and of each later one what changed since the one before."""
+    """The first key frame is described, and of each later one what changed since the one before.
+
+    Two frames of each, since some models merge two into one patch.
+    """
     engine = ScriptedEngine(answer)
     asked = recipe(differential=True, stride_sec=3, frame_sec=None)
     rows = await asked.caption(video(), engine)
-    assert [shown(request) for request in engine.requests] == [[0], [0, 3], [3, 6], [6, 9]]
+    assert [shown(request) for request in engine.requests] == [
+        [0], [0, 1, 3, 4], [3, 4, 6, 7], [6, 7, 9, 10]
+    ]  # fmt: skip
+    assert [row.num_frames for row in rows] == [1, 4, 4, 4]
     first, *others = engine.requests
     assert first.prompt == asked.prompts["frame_prompt_file"]
-    for request, before in zip(others, ["Frame 0.", "Seen 0 to 3.", "Seen 3 to 6."], strict=True):
+    for request, before in zip(others, ["Frame 0.", "Seen 0 to 4.", "Seen 3 to 7."], strict=True):
         assert f"\n{before}\n" in request.prompt and "what has changed" in request.prompt
-        assert request.clip is not None and request.clip.timestamps.tolist() == [0, 3]
+        assert request.clip is not None and request.clip.timestamps.tolist() == [0, 1, 3, 4]
         assert request.clip.audio is None
     # They cover the time line, so that a long text can be made of them.
     assert [(row.level, row.start_sec, row.end_sec) for row in rows] == [
         ("clip", 0, 3), ("clip", 3, 6), ("clip", 6, 9), ("clip", 9, 12)
     ]  # fmt: skip
+    # A lone frame is shown twice.
+    engine = ScriptedEngine(answer)
+    rows = await recipe(differential=True, stride_sec=1, frame_sec=None).caption(
+        video(seconds=2), engine
+    )
+    assert [shown(request) for request in engine.requests] == [[0], [0, 0, 1, 1]]
+    assert [row.num_frames for row in rows] == [1, 2]
     with pytest.raises(ConfigError, match="differential captions have windows and context"):
         recipe(differential=True, context=False)
 
