@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from actors.engine.loading import EngineSettings, load, prompt_builder
-from actors.engine.preparing import PrepareHere, Preparer
+from actors.engine.preparing.here import PrepareHere, Preparer
 from actors.engine.prompting import rejection
 from actors.engine.reasoning import Thought
 from actors.engine.rehearsal import rehearse
@@ -54,7 +54,7 @@ class VllmEngine:
             rehearse(loaded, settings.script)
         pool = None
         if settings.prepare_processes:
-            from actors.engine.prepare_pool import PreparePool
+            from actors.engine.preparing.pool import PreparePool
 
             # They load their part while the engine loads the weights.
             pool = PreparePool(settings, loaded.config, processes=settings.prepare_processes)
