@@ -12,6 +12,7 @@ import pyarrow as pa
 from ray.util.metrics import Counter, Gauge
 
 from actors.engine.stats import EngineStats
+from actors.tuning import Load, Rule
 from schemas.blocks import video_of
 from schemas.tables import CaptionRow, FailureRow
 
@@ -64,6 +65,12 @@ class CaptionMetrics:
         self._running = gauge("rayjob_engine_running", "Requests in the engine")
         self._waiting = gauge("rayjob_engine_waiting", "Requests that wait for their preparation")
         self._capacity = gauge("rayjob_engine_capacity", "Requests that a batch holds")
+        self._queued = gauge("rayjob_engine_queued", "Requests that wait for a place in the batch")
+        self._kv_use = gauge("rayjob_engine_kv_use", "Share of the KV cache in use")
+        self._in_flight = gauge("rayjob_videos_in_flight", "Videos that the engine works on")
+        self._outside = gauge("rayjob_videos_outside", "Videos at hand that wait for their turn")
+        self._places = gauge("rayjob_videos_in_flight_limit", "Videos in flight at most")
+        self._rules = counter("rayjob_in_flight_decisions", "Decisions on that limit", "rule")
         self._slots = capacity
         self._counted_busy = 0.0
 
@@ -77,6 +84,15 @@ class CaptionMetrics:
         _add(self._prompt_tokens, sum(row.prompt_tokens or 0 for row in captions))
         _add(self._output_tokens, sum(row.output_tokens or 0 for row in captions))
         _add(self._video_seconds, max((row.duration_sec or 0.0 for row in captions), default=0.0))
+
+    def in_flight(self, load: Load, *, places: int, rule: Rule) -> None:
+        """Count a decision on the videos in flight, and what it was made of."""
+        self._queued.set(load.queued)
+        self._kv_use.set(load.kv_use)
+        self._in_flight.set(load.videos)
+        self._outside.set(load.outside)
+        self._places.set(places)
+        self._rules.inc(tags={"rule": rule.value})
 
     def engine(self, stats: EngineStats) -> None:
         """Bring the engine's series up to date."""

@@ -30,6 +30,7 @@ from actors.room import Place
 from actors.storage.places import Places
 from actors.storage.segments import segment_begin, segment_of
 from actors.storage.uris import file_of, public_uri
+from actors.tuning import Load, videos_in_flight
 from schemas.blocks import DECODED, INPUTS, decoded_table, packed, unpacked, video_of
 from schemas.budget import Budget
 from schemas.errors import (
@@ -49,6 +50,10 @@ from schemas.tables import FAILURES, RESULTS, CaptionRow, FailureRow, results_ta
 logger = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 3.0
+
+_IN_FLIGHT_BYTES = 4 << 30
+"""Decoded, of all videos that an engine works on at once. Prepared for the model they take one to
+three times as much again."""
 
 _PROGRESS_SECONDS = 5.0
 """Between two signs of a decoder that a task of many videos goes on."""
@@ -200,6 +205,7 @@ class Captioner:
     Args:
         patience: as of :class:`actors.replica.Replica`.
         in_flight: videos that the engine works on at once; more wait for their turn.
+        follows_queue: that number is the first one, and follows the engine's own queue.
     """
 
     def __init__(
@@ -210,6 +216,7 @@ class Captioner:
         monitor: Any,
         patience: float,
         in_flight: int,
+        follows_queue: bool,
     ) -> None:
         self._recipe = recipe
         self._monitor = monitor
@@ -223,7 +230,9 @@ class Captioner:
             raise
         self._place = Place(monitor, kind="")
         self._metrics = CaptionMetrics(recipe=recipe.name, capacity=settings.max_num_seqs)
-        self._gate = Gate(in_flight)
+        self._gate = Gate(in_flight, most_bytes=_IN_FLIGHT_BYTES)
+        self._follows_queue = follows_queue
+        self._max_num_seqs = settings.max_num_seqs
         self._flights = Flights(
             monitor,
             engine_id=self._engine_id,
@@ -279,7 +288,12 @@ class Captioner:
         if standing.guilt is not None:
             raise EngineCrashedError(standing.guilt)
         alone = standing.is_suspect
-        async with self._gate.enter(alone=alone):
+        size = sum(
+            batch[name][index].as_buffer().size
+            for name in ("frames", "audio")
+            if batch[name][index].is_valid
+        )
+        async with self._gate.enter(alone=alone, size=size):
             # Counted only now: a suspect that waits for its turn is not to blame.
             await self._flights.begin(row["video_id"], alone=alone)
             video = Video(
@@ -300,8 +314,26 @@ class Captioner:
     async def _report(self) -> None:
         while True:
             self._replica.beat()
-            self._monitor.report.remote(self._engine_id, self._stats())
+            stats = self._stats()
+            self._tune(stats)
+            self._monitor.report.remote(self._engine_id, stats)
             await asyncio.sleep(BEAT_SECONDS)
+
+    def _tune(self, stats: EngineStats) -> None:
+        """Let more videos be in flight, or fewer, by what the engine has."""
+        load = Load(
+            batched=stats.running - stats.queued,
+            queued=stats.queued,
+            preparing=stats.waiting,
+            kv_use=stats.kv_use,
+            max_num_seqs=self._max_num_seqs,
+            videos=self._gate.inside,
+            outside=self._gate.outside,
+        )
+        places, rule = videos_in_flight(load, places=self._gate.places)
+        if self._follows_queue:
+            self._gate.places = places
+        self._metrics.in_flight(load, places=self._gate.places, rule=rule)
 
     def _stats(self) -> EngineStats:
         stats = self._replica.stats()

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from actors.engine.loading import EngineSettings, Loaded, load
-from actors.engine.prepare_pool import PreparePool
-from actors.engine.preparing import PrepareHere, Preparer
+from actors.engine.preparing.here import PrepareHere, Preparer
+from actors.engine.preparing.pool import PreparePool
 from schemas.media import Clip
 from schemas.recipe import Request
 from tests.support.models.families import write_family

@@ -16,8 +16,15 @@ from actors.storage.access import read_whole
 from rayjob.capacity.cluster_file import read_cluster
 from rayjob.capacity.engine_spec import EngineSpec, recipe_engine
 from rayjob.capacity.model_shapes import published_models
-from rayjob.capacity.placement import check_places, engines_asked, gpu_types, runs_on_gpu
+from rayjob.capacity.placement import (
+    Engines,
+    check_places,
+    engines_asked,
+    gpu_types,
+    runs_on_gpu,
+)
 from rayjob.capacity.sizing import GB, Fit, best, check_memory, fits_of, known_gpu_gb, shape_for
+from rayjob.counts import counted
 from rayjob.output.summary import RunSummary
 from rayjob.recipes import find_recipe
 from rayjob.settings.flags import settings_command
@@ -85,8 +92,11 @@ def command(
     sizes = _sizes(gpu_memory_gb, spec)
     notes = []
     if cluster is not None:
-        sizes = _check(job, specs, cluster=cluster, gpu_gb=sizes)
-        notes.append(f"{cluster} holds the job")
+        engines, sizes = _check(job, specs, cluster=cluster, gpu_gb=sizes)
+        share = f"{counted(engines.cpus, 'CPU')} for an engine"
+        if engines.prepare_processes:
+            share += f", of which {engines.prepare_processes} prepare its requests"
+        notes.append(f"{cluster} holds the job; {share}")
     gpus = context.params["engine_gpus_per_engine"]
     table = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
     for column in _COLUMNS:
@@ -125,11 +135,11 @@ def _sizes(text: str | None, spec: EngineSpec) -> Sequence[float]:
 
 def _check(
     job: JobConfig, specs: Sequence[EngineSpec], *, cluster: str, gpu_gb: Sequence[float]
-) -> Sequence[float]:
+) -> tuple[Engines, Sequence[float]]:
     """Check that a cluster's nodes, and its GPUs' memory where known, hold the job.
 
     Returns:
-        the GPUs' memory in GB, empty where the cluster file does not tell.
+        its engines, and the GPUs' memory in GB, empty where the cluster file does not tell.
 
     Raises:
         ConfigError: they do not.
@@ -144,7 +154,7 @@ def _check(
         for spec in specs:
             for size in sizes:
                 check_memory(spec, gpu_gb=size)
-    return sizes
+    return engines, sizes
 
 
 def _rows(

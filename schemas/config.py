@@ -174,7 +174,7 @@ class EngineConfig(Settings):
     """Tokens of one sequence at most, prompt and answer."""
     max_num_seqs: Annotated[PositiveInt | None, Flag("--max-num-seqs"), _Recipes] = None
     """Sequences that an engine batches at once."""
-    videos_in_flight: Annotated[PositiveInt | None, Unset("by max_num_seqs")] = None
+    videos_in_flight: Annotated[PositiveInt | None, Unset("by the engine's own queue")] = None
     """Videos that a replica works on at once."""
     kv_cache_bytes: Annotated[int | None, Unset("what memory is left")] = Field(
         default=None, ge=1 << 20

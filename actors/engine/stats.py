@@ -19,6 +19,8 @@ class EngineStats:
         started_at: seconds since 1970.
         alive_sec: time since the start.
         running: requests in the engine now.
+        queued: of them, those that wait for a place in the batch, at its last step.
+        kv_use: share of the KV cache in use then, 0 to 1.
         waiting: requests that are being prepared, or wait for it.
         busy_sec: time with at least one request in the engine.
         running_sec: integral of ``running`` over time.
@@ -30,6 +32,8 @@ class EngineStats:
     started_at: float = field(default_factory=time.time)
     alive_sec: float = 0.0
     running: int = 0
+    queued: int = 0
+    kv_use: float = 0.0
     waiting: int = 0
     busy_sec: float = 0.0
     running_sec: float = 0.0

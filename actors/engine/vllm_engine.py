@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from actors.engine.loading import EngineSettings, load, prompt_builder
-from actors.engine.preparing import PrepareHere, Preparer
+from actors.engine.preparing.here import PrepareHere, Preparer
 from actors.engine.prompting import rejection
 from actors.engine.reasoning import Thought
 from actors.engine.rehearsal import rehearse
+from actors.engine.scheduler_watch import SchedulerWatch
 from actors.engine.stats import EngineStats
 from schemas.config import GenerationConfig
 from schemas.errors import (
@@ -53,13 +54,16 @@ class VllmEngine:
             rehearse(loaded, settings.script)
         pool = None
         if settings.prepare_processes:
-            from actors.engine.prepare_pool import PreparePool
+            from actors.engine.preparing.pool import PreparePool
 
             # They load their part while the engine loads the weights.
             pool = PreparePool(settings, loaded.config, processes=settings.prepare_processes)
+        watch = SchedulerWatch()
         with _one_start_per_gpu() if settings.on_gpu else contextlib.nullcontext():
             try:
-                self._llm = AsyncLLM.from_vllm_config(loaded.config, disable_log_stats=True)
+                self._llm = AsyncLLM.from_vllm_config(
+                    loaded.config, stat_loggers=[watch.made], disable_log_stats=True
+                )
             except (OSError, ValueError, TypeError) as error:
                 raise ModelError(f"vLLM cannot load {settings.model!r}: {error}") from error
         self.max_model_len = int(self._llm.model_config.max_model_len)
@@ -69,7 +73,7 @@ class VllmEngine:
         if pool is not None:
             pool.wait_until_ready()
         self._preparer: Preparer = pool or PrepareHere(self._llm.renderer, self._prompts)
-        self.stats = EngineStats()
+        self.stats = watch.stats = EngineStats()
 
     async def prepare(self, request: Request) -> Any:
         """Turn a request into vLLM's processed input. See :class:`Preparer` for what is raised."""

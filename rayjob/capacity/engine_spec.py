@@ -41,6 +41,7 @@ class EngineSpec(EngineConfig):
     """An engine's configuration with all that it left open filled in.
 
     Attributes:
+        follows_queue: the number of videos in flight is left to the engine's queue.
         plan: how videos are sampled; None for work on texts alone.
         storage: how a model is reached that lies in one.
     """
@@ -49,6 +50,7 @@ class EngineSpec(EngineConfig):
     max_model_len: int
     max_num_seqs: int
     videos_in_flight: int
+    follows_queue: bool
     plan: SamplingPlan | None
     storage: StorageOptions
 
@@ -154,8 +156,9 @@ def engine_spec(
         "model": config.model or model,
         "max_model_len": config.max_model_len or max_model_len,
         "max_num_seqs": batch,
-        # A quarter more than fits the batch: while those are prepared, the batch is full.
+        # To begin with, a quarter more than fits the batch (see actors.tuning).
         "videos_in_flight": config.videos_in_flight or math.ceil(batch * 1.25 / requests_per_video),
+        "follows_queue": config.videos_in_flight is None,
         "plan": plan,
         "storage": storage,
     }

@@ -42,10 +42,12 @@ class EnginePool(Engines):
 
     Attributes:
         videos_in_flight: videos that one replica works on at once.
+        follows_queue: as of :class:`actors.stages.Captioner`.
     """
 
     settings: EngineSettings | RemoteSettings
     videos_in_flight: int
+    follows_queue: bool
 
     @property
     def total_gpus(self) -> float:
@@ -104,6 +106,7 @@ def engine_pool(
             **vars(asked),
             settings=remote_settings(spec, replicas=asked.replicas, budget=budget),
             videos_in_flight=spec.videos_in_flight,
+            follows_queue=spec.follows_queue,
         )
     on_gpu = runs_on_gpu(spec, nodes)
     asked = engines_asked(spec, nodes, plan=spec.plan)
@@ -124,7 +127,12 @@ def engine_pool(
         budget=budget,
         script=script,
     )
-    return EnginePool(**vars(asked), settings=settings, videos_in_flight=spec.videos_in_flight)
+    return EnginePool(
+        **vars(asked),
+        settings=settings,
+        videos_in_flight=spec.videos_in_flight,
+        follows_queue=spec.follows_queue,
+    )
 
 
 def engine_settings(

@@ -112,6 +112,7 @@ def caption_graph(
                 "monitor": monitor,
                 "patience": patience,
                 "in_flight": pool.videos_in_flight,
+                "follows_queue": pool.follows_queue,
             },
             batch_size=1,
             batch_format="pyarrow",

@@ -104,6 +104,23 @@ class Listening:
         return done
 
 
+def loaded(*, follows_queue: bool) -> Captioner:
+    """A captioner whose engine has room, and videos that wait for their turn."""
+    captioner = Captioner.__new__(Captioner)
+    captioner._gate = Gate(8, most_bytes=1)
+    captioner._gate.inside, captioner._gate.outside = 8, 20
+    captioner._metrics = CaptionMetrics(recipe="r", capacity=1)
+    captioner._max_num_seqs, captioner._follows_queue = 64, follows_queue
+    return captioner
+
+
+@pytest.mark.parametrize(("follows_queue", "places"), [(True, 10), (False, 8)])
+async def test_videos_in_flight_follow_the_queue(*, follows_queue: bool, places: int) -> None:
+    captioner = loaded(follows_queue=follows_queue)
+    captioner._tune(EngineStats(running=8))
+    assert captioner._gate.places == places
+
+
 def test_a_dead_link_does_not_show_that_others_can_be_read() -> None:
     errors = [CorruptMediaError("broken"), NotFoundError("gone"), AccessDeniedError("HTTP 403")]
     rows = [dict.fromkeys(INPUTS.names) | row(video_id=str(n)) for n in range(len(errors))]
@@ -113,10 +130,11 @@ def test_a_dead_link_does_not_show_that_others_can_be_read() -> None:
     ]
     captioner = Captioner.__new__(Captioner)
     monitor = captioner._monitor = Listening()
-    captioner._engine_id, captioner._gate, captioner._reporter = "e", Gate(1), None
+    captioner._engine_id, captioner._gate, captioner._reporter = "e", Gate(1, most_bytes=1), None
     captioner._replica = SimpleNamespace(stats=EngineStats, beat=lambda: None)  # type: ignore[assignment]
     captioner._place = SimpleNamespace(working=contextlib.nullcontext)  # type: ignore[assignment]
     captioner._metrics = CaptionMetrics(recipe="r", capacity=1)
+    captioner._max_num_seqs, captioner._follows_queue = 1, True
     results = asyncio.run(captioner(packed(pa.concat_tables(failures))))
     assert sum(table.num_rows for table in unpacked(results)) == 3
     assert monitor.readable == [1]

@@ -256,7 +256,8 @@ def test_cluster_and_memory_are_checked_together(tmp_path: Path) -> None:
     path = cluster_file(tmp_path)
     fits = plan("--model", OMNI, "--cluster", path, "--markdown")
     assert fits.exit_code == 0, fits.stderr
-    assert "holds the job" in fits.stdout
+    assert "holds the job; " in fits.stdout
+    assert "CPUs for an engine, of which " in fits.stdout
     # The size of the GPUs is taken from the node type's accelerator.
     assert {row[1] for row in rows(fits.stdout)} == {"24"}
     small = plan("--model", OMNI, "--cluster", path, "--gpus-per-engine", "0.5")

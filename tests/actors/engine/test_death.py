@@ -122,7 +122,7 @@ def test_the_replica_ends_with_its_engine(leaving: None, error: Exception, ends:
     assert batch.schema.equals(DECODED)
 
     async def caption() -> None:
-        captioner._gate = Gate(1)
+        captioner._gate = Gate(1, most_bytes=1)
         captioner._flights = Flights(Remote(), engine_id="e", node_id="n")
         await captioner._caption(batch, 0, row, Standing())
 
@@ -159,6 +159,8 @@ def test_a_replica_ends_with_an_engine_that_stands_still(
     captioner = Captioner.__new__(Captioner)
     captioner._monitor, captioner._engine_id, captioner._replica = Remote(), "e", judge
     captioner._metrics = CaptionMetrics(recipe="r", capacity=1)
+    captioner._max_num_seqs, captioner._follows_queue = 1, True
+    captioner._gate = Gate(1, most_bytes=1)
 
     async def watch() -> None:
         watching = captioner._report() if kind is Captioner else judge._beat()

@@ -62,6 +62,22 @@ def test_a_prompt_beyond_the_context(running: Running, words: int) -> None:
     assert running.engine.stats.waiting == 0
 
 
+def test_what_waits_in_the_engine_is_known(running: Running) -> None:
+    stats, seen = running.engine.stats, list[tuple[int, float]]()
+
+    async def run() -> None:
+        tasks = [asyncio.create_task(running.engine.ask(asked(tokens=64))) for _ in range(24)]
+        while not all(task.done() for task in tasks):
+            seen.append((stats.queued, stats.kv_use))
+            await asyncio.sleep(0.005)
+
+    running.loop.run(run())
+    # A batch holds eight.
+    assert max(queued for queued, _ in seen) in range(8, 17)
+    assert 0 < max(use for _, use in seen) <= 1
+    assert stats.queued == 0
+
+
 def test_an_answer_that_was_given_up_is_none(running: Running) -> None:
     async def run() -> None:
         task = asyncio.create_task(running.engine.ask(asked(tokens=900)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from actors.engine.preparing import PrepareHere
+from actors.engine.preparing.here import PrepareHere
 from actors.engine.vllm_engine import VllmEngine
 from rayjob.capacity.pool import engine_pool
 from schemas.config import EngineConfig, GenerationConfig

@@ -14,11 +14,11 @@ import psutil
 import pytest
 import torch
 
-from actors.engine import prepare_pool
-from actors.engine.channel import Channel
 from actors.engine.loading import EngineSettings, Loaded
-from actors.engine.prepare_pool import PreparePool
-from actors.engine.preparing import PrepareHere
+from actors.engine.preparing import pool as prepare_pool
+from actors.engine.preparing.channel import Channel
+from actors.engine.preparing.here import PrepareHere
+from actors.engine.preparing.pool import PreparePool
 from schemas.errors import (
     EngineDiedError,
     PreparationDiedError,

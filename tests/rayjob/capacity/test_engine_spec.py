@@ -30,7 +30,7 @@ def test_feeding_memory_and_vllm_know_one_batch(config: dict[str, Any], batch: i
     spec = omni_engine(EngineConfig(model=TINY, **config), plan=SILENT)
     fit = sizing.Fit(model=load_shape(TINY), spec=spec, gpu_bytes=1e15)
     pool = engine_pool(spec, machines())
-    assert pool.videos_in_flight == batch * 5 // 4
+    assert (pool.videos_in_flight, pool.follows_queue) == (batch * 5 // 4, True)
     assert pool.settings.args["max_num_seqs"] == batch
     assert fit.sequences == batch
 
@@ -39,6 +39,7 @@ def test_what_is_configured_is_kept() -> None:
     given = EngineConfig(model="m", videos_in_flight=3, max_model_len=128, dtype="float16")
     spec = omni_engine(given)
     assert (spec.model, spec.videos_in_flight, spec.max_model_len) == ("m", 3, 128)
+    assert not spec.follows_queue
     assert args(spec)["dtype"] == "float16"
     assert "gpus_per_engine" not in spec.model_fields_set, "asked for by nobody"
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from actors.engine.channel import Channel
+from actors.engine.preparing.channel import Channel
 from schemas.errors import EngineDiedError, PreparationDiedError, PreparationTimeoutError
 from schemas.recipe import Request
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _BOOTSTRAP = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
-    "from actors.engine.prepare_process import main; main()"
+    "from actors.engine.preparing.process import main; main()"
 )
 """A fresh interpreter that finds modules where this one does, however that was set up."""
 
@@ -50,7 +50,7 @@ is prepared elsewhere, and must not be blamed meanwhile."""
 
 
 class PreparePool:
-    """A :class:`actors.engine.preparing.Preparer` of several processes beside the engine's own.
+    """A :class:`actors.engine.preparing.here.Preparer`: several processes beside the engine's own.
 
     Each has one request at a time; one that died or takes too long is replaced, and costs no other
     request anything. They end when this process does.
@@ -87,7 +87,7 @@ class PreparePool:
             raise EngineDiedError("the process that prepares requests does not start") from error
 
     async def prepare(self, request: Request) -> Any:
-        """As of :class:`actors.engine.preparing.Preparer`; twice where a process died of it."""
+        """See :class:`actors.engine.preparing.here.Preparer`; twice where a process died of it."""
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._threads, self._ask, request)

@@ -15,9 +15,9 @@ import socket
 import sys
 from typing import Any
 
-from actors.engine.channel import Channel
 from actors.engine.loading import EngineSettings, prompt_builder
-from actors.engine.preparing import PrepareHere
+from actors.engine.preparing.channel import Channel
+from actors.engine.preparing.here import PrepareHere
 from schemas.errors import RayjobError
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""Preparing requests: chat template and processor of media, here or in processes beside it."""
