@@ -9,12 +9,9 @@ from pathlib import Path
 
 from tests.support.models.checkpoint import TEXT, Checkpoint
 from tests.support.models.glm import glm41v, glm45v
-from tests.support.models.others import (
-    gemma3,
-    internvl,
-    llava_onevision,
-    mistral3,
-)
+from tests.support.models.minicpm import minicpmv
+from tests.support.models.others import gemma3, internvl, llava_onevision, mistral3
+from tests.support.models.ovis import ovis25
 from tests.support.models.qwen import (
     CHAT,
     gpt_oss,
@@ -52,6 +49,8 @@ SEEING: dict[str, Callable[[], Checkpoint]] = {
     "Qwen3-Omni": qwen3_omni,
     "InternVL3 and 3.5": internvl,
     "LLaVA-OneVision": llava_onevision,
+    "MiniCPM-V 2.6": minicpmv,
+    "Ovis2.5": ovis25,
     "Gemma 3": gemma3,
     "GLM-4.1V": glm41v,
     "GLM-4.5V": glm45v,

@@ -183,6 +183,7 @@ def qwen3_omni() -> Checkpoint:
         },
         "vision_config": {
             **_qwen3_vision("qwen3_omni_moe_vision_encoder"),
+            "apply_vit_abs_pos_embed": True,
             "image_size": 768,
         },
         "audio_config": {
