@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, field_validator, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator, model_validator
 
 from schemas.config import INPUT, DecodeConfig, RunConfig, RunId
 from schemas.settings import Flag, Settings, Unset
@@ -43,8 +43,13 @@ class Range(Settings):
 
 
 class CutConfig(Settings):
-    """How cuts are found: PySceneDetect's AdaptiveDetector on the frames around each change."""
+    """How cuts are found: by PySceneDetect's AdaptiveDetector on the frames around each change, or
+    by TransNetV2 on every frame.
+    """
 
+    detector: Annotated[Literal["transnetv2"] | None, Unset("PySceneDetect's")] = None
+    """TransNetV2 is a network that finds dissolves as well; the extra split-transnet. change, ratio
+    and content are not for it."""
     fps: PositiveFloat = 5.0
     """Frames per second that are looked at where nothing changes, and that scores are made of."""
     change: PositiveFloat = 6.0
@@ -77,6 +82,8 @@ class SplitConfig(RunConfig):
     duplicate_bits: int | None = Field(default=12, ge=0, le=20)
     """Bits of 64 in which each of three frames of a segment may differ from those of another
     video's segment that it is a duplicate of; null does not look for duplicates."""
+    gpus_per_actor: NonNegativeFloat = 0.0
+    """Share of a GPU that each actor takes, for TransNetV2."""
     decode: DecodeConfig = DecodeConfig()
     source: SourceConfig = SourceConfig()
 

@@ -28,7 +28,7 @@ _COARSE = (80, 45)
 """Width and height at which frames are compared: fine patterns that move change every frame as a
 cut does, and are gone here."""
 
-_RETURNS = 0.5
+RETURNS = 0.5
 """Share of the change at a cut below which a frame on the other side shows the same."""
 
 
@@ -152,4 +152,4 @@ class CutFinder:
         again = [difference(old.image, each.image) for each in near if each.time > new.time] + [
             difference(new.image, each.image) for each in near if each.time < old.time
         ]
-        return min(again, default=np.inf) < _RETURNS * new.change
+        return min(again, default=np.inf) < RETURNS * new.change

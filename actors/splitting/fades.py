@@ -26,6 +26,9 @@ HELD_SEC = 0.05
 ASIDE_SEC = 1.0
 """How far from the black a scene is looked for that is not dimmed any more."""
 
+SOFT = 0.1
+"""Score of a cut below which it may be the edge of a fade, where such edges are found at all."""
+
 _SAME = 0.7
 """Correlation of two pictures from which on they show the same scene."""
 
@@ -54,6 +57,18 @@ class FadeFinder:
         self._times.append(time)
         self._black.append(int(fine.max()) < DARK)
         self._images.append(np.asarray(small, dtype=np.uint8))
+
+    def joined(self, cuts: list[Cut], *, soft: float) -> list[Cut]:
+        """These cuts and the fades, in order. Cuts with a score below ``soft`` make room for a fade
+        that is near: they are its edges.
+        """
+        faded = self.cuts([cut for cut in cuts if cut.score >= soft])
+        kept = [
+            cut
+            for cut in cuts
+            if cut.score >= soft or all(abs(cut.time - fade.time) > ASIDE_SEC for fade in faded)
+        ]
+        return sorted(kept + faded)
 
     def cuts(self, others: list[Cut]) -> list[Cut]:
         """Of each fade from one scene to another the first frame from the black's middle on, and

@@ -16,8 +16,8 @@ from actors.confinement.sandbox import DecodeSandbox
 from actors.decoding.extent import is_past_end
 from actors.room import Place
 from actors.splitting.cuts import Cut, CutFinder
-from actors.splitting.extras import is_measured
-from actors.splitting.fades import FadeFinder
+from actors.splitting.extras import is_installed
+from actors.splitting.fades import SOFT, FadeFinder
 from actors.splitting.scores import Watcher
 from actors.stages import decoded_row, failure_of, tell_layers
 from actors.storage.places import Places
@@ -32,6 +32,7 @@ from schemas.tables import SPLITS, SegmentRow, splits_table
 if TYPE_CHECKING:
     from actors.splitting.speech import SpeechDetector
     from actors.splitting.text import TextDetector
+    from actors.splitting.transitions import Network, TransitionFinder
 
 logger = logging.getLogger(__name__)
 
@@ -46,27 +47,35 @@ READ_PIXELS = 230_400
 
 _SOUND_RATE = 16_000
 
+_ANY_CHANGE = 1e-9
+"""Where every frame is looked at; those between two that are the same to the bit are not needed."""
+
 
 @dataclass(frozen=True)
 class Detectors:
-    """What measures the scores that take an extra; None for what is not measured."""
+    """What takes an extra; None for what is not measured, or not asked for."""
 
     text: TextDetector | None = None
     speech: SpeechDetector | None = None
+    transitions: Network | None = None
 
     @classmethod
     def installed(cls, config: SplitConfig) -> Detectors:
-        """Those of the extras that are there. Raises as :func:`is_measured`."""
-        text = speech = None
-        if is_measured("text_area", config.filters):
+        """Those of the extras that are there. Raises as :func:`is_installed`."""
+        text = speech = transitions = None
+        if is_installed("text_area", config):
             from actors.splitting.text import TextDetector
 
             text = TextDetector()
-        if is_measured("speech_share", config.filters):
+        if is_installed("speech_share", config):
             from actors.splitting.speech import SpeechDetector
 
             speech = SpeechDetector()
-        return cls(text, speech)
+        if config.cuts.detector is not None and is_installed(config.cuts.detector, config):
+            from actors.splitting.transitions import Network
+
+            transitions = Network("cuda" if config.gpus_per_actor else "cpu")
+        return cls(text, speech, transitions)
 
 
 class Splitter:
@@ -136,9 +145,12 @@ def split(
     """
     file, whole = split_segment(row["uri"])[0], segment_of(row["uri"]) or WHOLE
     plan = SamplingPlan(
-        fps=config.cuts.fps, change=config.cuts.change, max_pixels=PIXELS, audio_rate=_SOUND_RATE
+        fps=config.cuts.fps,
+        change=config.cuts.change if detectors.transitions is None else _ANY_CHANGE,
+        max_pixels=PIXELS,
+        audio_rate=_SOUND_RATE,
     )
-    finder: CutFinder | None = None
+    finder: CutFinder | TransitionFinder | None = None
     fades: FadeFinder | None = None
     watcher = Watcher(0.9 / config.cuts.fps, detectors.speech)
     warnings: dict[str, None] = {}
@@ -154,7 +166,11 @@ def split(
         warnings |= dict.fromkeys(each for each in video.warnings if not is_past_end(each))
         if not video.info.has_video:
             raise NoMediaStreamError("the file has no picture, and cannot be split by it")
-        finder = finder or CutFinder(config.cuts, video.info.fps)
+        finder = finder or (
+            CutFinder(config.cuts, video.info.fps)
+            if detectors.transitions is None
+            else detectors.transitions.finder(config.cuts)
+        )
         fades = fades or FadeFinder(video.info.fps)
         for moment, frame in zip(video.timestamps.tolist(), video.frames, strict=True):
             finder.add(at - begin + moment, frame)
@@ -171,7 +187,7 @@ def split(
     finder.finish()
     cuts = finder.cuts
     if config.cuts.fades:
-        cuts = sorted(cuts + fades.cuts(cuts))
+        cuts = fades.joined(cuts, soft=0.0 if detectors.transitions is None else SOFT)
     seconds = at - begin
     columns = {
         "video_id": row["video_id"],

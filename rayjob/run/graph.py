@@ -209,7 +209,7 @@ def split_graph(
     decode: DecodePool,
     monitor: Any,
 ) -> Dataset:
-    """To-do list -> split [CPU actors]; as :func:`caption_graph`."""
+    """To-do list -> split [CPU actors, or with a share of a GPU]; as :func:`caption_graph`."""
     # The actors' process has OpenCV, which captioning does without.
     from actors.splitting.splitter import Splitter
 
@@ -227,6 +227,7 @@ def split_graph(
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=decode.config.cpus_per_actor,
+        num_gpus=config.gpus_per_actor or None,
         resources=decode.custom_resources or None,
         compute=ActorPoolStrategy(size=decode.actors, max_tasks_in_flight_per_actor=2),
     )

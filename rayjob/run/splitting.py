@@ -6,13 +6,13 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 from ray.data import Dataset
 
-from actors.splitting.extras import EXTRAS, is_measured
+from actors.splitting.extras import EXTRAS, is_installed
 from actors.storage.uris import local_path
 from rayjob.capacity.cluster import Resources
 from rayjob.capacity.pool import EnginePool
@@ -55,6 +55,17 @@ class PreparedSplit(Work):
         """None: a split has no engines."""
         return None
 
+    def decoders(self, resources: Resources, engines: EnginePool | None) -> DecodePool | None:
+        """One actor per CPU, and no more than have their share of a GPU where they take one."""
+        pool, gpus = super().decoders(resources, engines), self.config.gpus_per_actor
+        assert pool is not None
+        if gpus:
+            room = sum(int(node.get("GPU", 0.0) / gpus + 1e-9) for node in resources.nodes)
+            if not room:
+                raise ConfigError(f"no node of the cluster has {gpus:g} of a GPU for a split actor")
+            pool = replace(pool, actors=min(pool.actors, room))
+        return pool
+
     def graph(
         self,
         todo: Sequence[Portion],
@@ -88,8 +99,8 @@ def prepare_split(config: SplitConfig) -> PreparedSplit:
     """
     if importlib.util.find_spec("scenedetect") is None:
         raise ConfigError("rayjob split takes PySceneDetect: pip install 'rayjob[split]'")
-    for score in EXTRAS:
-        is_measured(score, config.filters)
+    for name in EXTRAS:
+        is_installed(name, config)
     for place in config.input:
         if local_path(place) is not None:
             next(iter(iter_inputs([place], source=config.source, storage=config.storage)), None)
