@@ -23,14 +23,9 @@ def captioned(folder: Path, names: list[str], *settings: str) -> jobs.Done:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(
-    "executors", [(), pytest.param(jobs.TWO_EXECUTORS, marks=pytest.mark.slow)], ids=["one", "two"]
-)
-def test_engines_that_die_again_and_again_end_the_run(
-    executors: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_engines_that_die_again_and_again_end_the_run(tmp_path: Path) -> None:
     names = ["0-poison.mp4", "1-poison.mp4", "2-poison.mp4"]
-    done = captioned(tmp_path, names, "--set", "health.engine_deaths_in_a_row=2", *executors)
+    done = captioned(tmp_path, names, "--set", "health.engine_deaths_in_a_row=2")
     assert done.code == 1
     assert "2 engines died in a row (health.engine_deaths_in_a_row: 2)" in " ".join(
         done.stderr.split()
