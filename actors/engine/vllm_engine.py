@@ -66,6 +66,12 @@ class VllmEngine:
                 )
             except (OSError, ValueError, TypeError) as error:
                 raise ModelError(f"vLLM cannot load {settings.model!r}: {error}") from error
+            except RuntimeError as error:
+                # All that vLLM's own process tells of its end; the cause is in its log alone.
+                raise ModelError(
+                    f"vLLM's engine did not start with {settings.model!r}: {error} The cause is in "
+                    "its log: the lines that begin with '(EngineCore'"
+                ) from error
         self.max_model_len = int(self._llm.model_config.max_model_len)
         self._prompts = prompt_builder(settings, self._llm.renderer)
         self._reasoning = loaded.reasoning
