@@ -20,7 +20,10 @@ of `tinyworld/world.py` and nothing else: coloured shapes that move over coloure
 letter or digit, five kinds of sound. What a caption should say is known for every clip, so the
 whole way from a video file to a caption can be tested without a GPU, and the result graded.
 
-It was trained by `python -m tinyworld.train` on clips that `tinyworld/render.py` draws.
+It was trained by `python -m tinyworld.train` on clips that `tinyworld/render.py` draws. What can be
+heard, what can be seen, questions and what has changed between two moments it was taught later, by
+`--start`, with the older tasks among them: ten minutes of processor time, five of them on two
+cores.
 
 ## What it takes
 

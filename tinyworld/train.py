@@ -51,7 +51,7 @@ STAGES = (
     Stage("whole", 0.59, 2e-3, 20),
 )
 LEARNS_ON = (Stage("frozen", 1.0, 1.2e-3, 8),)
-TURNS = ("text", "changes", "frames", "text", "changes", "sounds", "text", "changes")
+TURNS = ("text", "changes", "text", "frames", "text", "changes", "text", "sounds")
 """What each step teaches beside clips, in turn."""
 TOWER_SCALES = {"visual": 0.4, "audio_tower": 0.4}
 EXPORT_SECONDS = 300.0
@@ -163,7 +163,7 @@ class Trainer:
             losses[0].backward()
             turn = TURNS[self.steps % len(TURNS)]
             if turn == "text":
-                losses.append(lessons.text(2 * count))
+                losses.append(lessons.text(4 * count))
             elif turn == "frames":
                 losses.append(lessons.frames(self.draw(count)))
             elif turn == "changes":
