@@ -71,7 +71,7 @@ class EngineSpec(EngineConfig):
 
     @property
     def batched_tokens(self) -> int:
-        """Tokens that one step on a GPU computes at most."""
+        """Tokens that one step computes at most, or one prompt on CPUs."""
         return int(self.vllm_args.get("max_num_batched_tokens") or BATCHED_TOKENS)
 
     @property
@@ -121,6 +121,11 @@ class EngineSpec(EngineConfig):
             args["max_num_batched_tokens"] = self.batched_tokens
             args["gpu_memory_utilization"] = self.memory_share
             args["tensor_parallel_size"] = self.tensor_parallel
+        else:
+            # Where a prompt is computed in pieces, a request with a seed ends vLLM's engine on
+            # CPUs. See docs/engine.md.
+            args["enable_chunked_prefill"] = False
+            args["max_num_batched_tokens"] = max(self.batched_tokens, self.max_model_len)
         if kv_cache_bytes is not None:
             args["kv_cache_memory_bytes"] = kv_cache_bytes
         # A head node may have no vLLM; the engine looks at them as well.

@@ -68,7 +68,8 @@ class EnginePool(Engines):
         if self.prepare_processes:
             many = self.prepare_processes > 1
             processes = f"{self.prepare_processes} processes" if many else "a process"
-            prepared = f", requests prepared by {processes} beside each"
+            beside = "each" if self.replicas > 1 else "it"
+            prepared = f", requests prepared by {processes} beside {beside}"
         return f"{engines} of {self.settings.model}{share}{device}{prepared}"
 
 

@@ -12,7 +12,7 @@ from actors.engine.vllm_engine import VllmEngine, _sampling_params
 from rayjob.capacity.pool import engine_pool
 from schemas.config import EngineConfig, GenerationConfig
 from schemas.errors import PromptTooLongError, RequestRejectedError
-from schemas.recipe import Request
+from schemas.recipe import Answer, Request
 from tests.support.engines import machines, omni_engine
 from tests.support.renderers import CHATML, text_model
 
@@ -53,6 +53,23 @@ def test_a_model_whose_template_joins_strings_answers(running: Running) -> None:
     assert (answer.finish_reason, answer.output_tokens) == ("length", 4)
     (alone,) = running.loop.run(running.engine.count_tokens(["blue "]))
     assert alone < answer.prompt_tokens < alone + 40
+
+
+def test_requests_with_a_seed_whose_prompts_fill_more_than_a_step(running: Running) -> None:
+    seeded = GenerationConfig(temperature=1.0, max_tokens=4, seed=7)
+    requests = [
+        # They begin differently, so that none finds another's prompt computed.
+        Request(prompt=f"{number} {'blue ' * (CONTEXT * 3 // 4)}", system="", generation=seeded)
+        for number in range(24)
+    ]
+
+    async def run() -> list[Answer]:
+        return await asyncio.gather(*map(running.engine.ask, requests))
+
+    answers = running.loop.run(run())
+    # A batch of eight is more than vLLM's step of 4,096 on CPUs.
+    assert all(answer.prompt_tokens > 4096 / 8 for answer in answers)
+    assert {answer.output_tokens for answer in answers} == {4}
 
 
 @pytest.mark.parametrize("words", [CONTEXT, 100 * CONTEXT])

@@ -77,9 +77,15 @@ def test_a_step_on_gpus_is_as_large_as_the_sizing_takes_it_for() -> None:
     for given, tokens in (({}, 8192), ({"max_num_batched_tokens": 4096}, 4096)):
         spec = omni_engine(EngineConfig(model="m", vllm_args=given))
         assert spec.batched_tokens == args(spec, on_gpu=True)["max_num_batched_tokens"] == tokens
-    assert "max_num_batched_tokens" not in args(omni_engine(EngineConfig(model="m")))
     with pytest.raises(ConfigError, match="'lots' is not a number"):
         omni_engine(EngineConfig(vllm_args={"max_num_batched_tokens": "lots"}))
+
+
+@pytest.mark.parametrize(("context", "tokens"), [(1024, 8192), (20_000, 20_000)])
+def test_a_step_on_cpus_holds_the_longest_prompt(context: int, tokens: int) -> None:
+    made = args(omni_engine(EngineConfig(model="m", max_model_len=context)))
+    assert made["max_num_batched_tokens"] == tokens
+    assert made["enable_chunked_prefill"] is False
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,17 @@ def test_a_pool_may_grow(model: str) -> None:
     ("settings", "gpus", "line"),
     [
         ({}, (), "1 engine of MODEL, on the CPU"),
-        ({}, (1,), "1 engine of MODEL, 1 GPU"),
-        ({"gpus_per_engine": 2}, (2, 2), "2 engines of MODEL, 2 GPUs each"),
-        ({"gpus_per_engine": 0.5}, (2,), "4 engines of MODEL, 0.5 GPU each"),
+        ({}, (1,), "1 engine of MODEL, 1 GPU, requests prepared by 4 processes beside it"),
+        (
+            {"gpus_per_engine": 2, "prepare_processes": 1},
+            (2, 2),
+            "2 engines of MODEL, 2 GPUs each, requests prepared by a process beside each",
+        ),
+        (
+            {"gpus_per_engine": 0.5, "prepare_processes": 0},
+            (2,),
+            "4 engines of MODEL, 0.5 GPU each",
+        ),
     ],
 )
 def test_a_pool_describes_itself(
