@@ -41,9 +41,6 @@ from schemas.tables import CaptionRow, Level
 _SEEDS = 1000
 """From one sample to the next, so that attempts do not meet another sample's seed."""
 
-_NEEDED = {"input", "context", "question"}
-"""Places that a user's prompt has where the recipe's own has them."""
-
 
 class BaseRecipe:
     """A recipe that asks once per video; override :meth:`caption` for more.
@@ -70,6 +67,7 @@ class BaseRecipe:
         options: what only this recipe can be told (``recipe.options``): a pydantic model.
         prompts: further prompts as ``prompt``, asked with the same system message, by the name
             of the option that holds a user's file for each.
+        needed: places that a user's prompt has where the recipe's own has them.
         max_model_len: context in tokens.
         max_num_seqs: requests that an engine batches at once.
         requests_per_video: requests that one video has in the engine at once, about; an
@@ -98,6 +96,7 @@ class BaseRecipe:
     rules: Sequence[Rule] = (non_empty, complete, no_endless_repetition)
     options: BaseModel = Settings()
     prompts: Mapping[str, str] = {}
+    needed: frozenset[str] = frozenset({"input", "context", "question"})
     max_model_len: int = 16_384
     max_num_seqs: int = 64
     requests_per_video: int = 1
@@ -132,10 +131,10 @@ class BaseRecipe:
         self.system = prompt.system or (self.system if config.prompt_file is None else "")
         if config.system_prompt is not None:
             said = Prompt(user=self.prompt, system=config.system_prompt)
-            lost = _NEEDED.intersection(prompt.places()) - set(said.places())
+            lost = self.needed.intersection(prompt.places()) - set(said.places())
             if lost:
                 raise ConfigError(
-                    f"recipe.system_prompt takes the place of a text with {{{lost.pop()}}}, where "
+                    f"recipe.system_prompt takes the place of a text with {{{min(lost)}}}, where "
                     "the input belongs"
                 )
             self.system = said.system
@@ -352,7 +351,7 @@ class BaseRecipe:
         if file is None:
             return built_in
         own = Prompt.read(Path(file))
-        for place in sorted(_NEEDED.intersection(built_in.places()) - set(own.places())):
+        for place in sorted(self.needed.intersection(built_in.places()) - set(own.places())):
             raise ConfigError(f"the prompt file {file} has no {{{place}}}, where the input belongs")
         return own
 

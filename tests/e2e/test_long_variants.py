@@ -40,6 +40,7 @@ from tinyworld.world import FRAME_ATTRIBUTES, Scene, clip_caption, grade, read_e
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 VIDEOS, SCENE_SEC, SECONDS = 10, 6.0, 12.0
+FEW_TOKENS = 72
 CLIPS: dict[str, dict[str, Any]] = {
     "clips": {},
     "frames-alone": {"window_sec": None},
@@ -95,8 +96,9 @@ class Captioner:
         )
         self._watch(name, find_recipe("one-pass")(config))
 
-    def long(self, name: str, source: str, options: dict[str, Any]) -> None:
+    def long(self, name: str, source: str, options: dict[str, Any], *, tokens: int = 400) -> None:
         flags: dict[str, Any] = {"input": ["x"], "output": "y"}
+        flags["recipe.generation.max_tokens"] = tokens
         flags |= {f"recipe.options.{key}": value for key, value in options.items()}
         config = read_config(FuseConfig, "configs/demo-long.yaml", flags=flags).recipe
         videos = [
@@ -257,6 +259,26 @@ def whole_text(scenes: list[Scene]) -> str:
     """What five windows of 4 s every 2 s show, in one text."""
     shown = [scenes[:1], scenes[:1], scenes, scenes[1:], scenes[1:]]
     return long_text([("", clip_caption(each)) for each in shown])
+
+
+def test_a_text_of_several_answers_is_as_long_as_asked_for(
+    captioner: Captioner, truth: dict[str, list[Scene]]
+) -> None:
+    """In words for each second, as many as tell what is seen; one answer cannot hold them."""
+    words = [len(whole_text(scenes).split()) for scenes in truth.values()]
+    per_sec = float(np.mean(words)) / SECONDS
+    options = {"target_words": 10, "next_prompt_file": "tinyworld/prompts/long.txt"}
+    captioner.long("one-answer", "clips", options, tokens=FEW_TOKENS)
+    captioner.long("answers", "clips", options | {"words_per_sec": per_sec}, tokens=FEW_TOKENS)
+    one = captioner.told["one-answer"].values()
+    cut_off = [row.caption_status == "truncated" for (row,) in one]
+    assert share(cut_off) > 0.5
+    for (row,) in captioner.told["answers"].values():
+        details = json.loads(row.details or "")
+        assert row.caption_status == "ok" and details["levels"][-1]["requests"] == 2
+        asked = details["target_words"]
+        assert asked == round(per_sec * SECONDS) and asked <= len(row.caption.split()) < 1.4 * asked
+    assert scenes_told(captioner.told["answers"], truth) >= 0.9
 
 
 def test_each_frame_once_is_less_material(captioner: Captioner) -> None:

@@ -85,6 +85,8 @@ class Long(BaseRecipe):
         "part_prompt_file": "prompts/long_part.txt",
         "next_prompt_file": "prompts/long_next.txt",
     }
+    # Models that know one prompt go on without the text before.
+    needed = frozenset({"input"})
     max_model_len = 32_768
     requests_per_video = 2
     source_recipe = "clips"
