@@ -36,19 +36,23 @@ def tiles_of(each: RunTables) -> list[Tile]:
         inputs += f", {number(summary['videos_skipped'])} done before"
     captions = statistics.captions
     tiles = [
-        Tile("videos captioned", number(done), inputs),
+        Tile("videos split" if each.run.is_split else "videos captioned", number(done), inputs),
         Tile("videos failed", number(failed), *(("see below", "failed") if failed else ("none",))),
-        Tile(
-            "captions", number(captions), f"{number(statistics.share_ok)} % ok" if captions else ""
-        ),
     ]
+    if each.run.is_split:
+        kept = f"{number(summary.get('segments_kept', 0))} kept"
+        tiles.append(Tile("segments", number(summary.get("segments", 0)), kept))
+    else:
+        ok = f"{number(statistics.share_ok)} % ok" if captions else ""
+        tiles.append(Tile("captions", number(captions), ok))
     if "videos_per_sec" in summary:
         wall = f"in {clock(summary['wall_sec'])}" if "wall_sec" in summary else ""
         tiles.append(Tile("videos per second", number(summary["videos_per_sec"]), wall))
     if "video_hours_per_hour" in summary:
         tiles.append(Tile("hours of video per hour", number(summary["video_hours_per_hour"])))
-    per_caption = f"{number(tokens / captions)} per caption" if captions else ""
-    tiles.append(Tile("tokens written", number(tokens), per_caption))
+    if not each.run.is_split:
+        per_caption = f"{number(tokens / captions)} per caption" if captions else ""
+        tiles.append(Tile("tokens written", number(tokens), per_caption))
     if "engine_busy_fraction" in summary:
         busy = f"{100 * summary['engine_busy_fraction']:.0f} %"
         tiles.append(Tile("engines busy", busy, "of the time after start-up"))

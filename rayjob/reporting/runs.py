@@ -41,6 +41,11 @@ class Run:
     timeline: tuple[Point, ...]
     evaluations: tuple[Evaluation, ...]
 
+    @property
+    def is_split(self) -> bool:
+        """Whether it cut videos and captioned none, as its configuration says."""
+        return "cuts" in self.config
+
 
 def find_runs(stores: Sequence[TableStore], run_ids: Sequence[str]) -> list[Run]:
     """The runs that a command names: by default the newest of each output.

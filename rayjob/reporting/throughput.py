@@ -26,11 +26,12 @@ def throughput_charts(runs: Sequence[RunTables]) -> list[Chart]:
     if seconds <= 0:
         return []
     alone = len(runs) == 1
-    stages = [("decode", "s0", "decoded"), ("caption", "s1", "captioned"),
+    done, past = ("split", "split") if runs[0].run.is_split else ("caption", "captioned")
+    stages = [("decode", "s0", "decoded"), (done, "s1", "captioned"),
               ("failed", "failed", "failed")]  # fmt: skip
     charts = []
     for title, unit, values, column in (
-        (f"Videos {'' if alone else 'captioned '}per second", "videos/s", _rate, "captioned"),
+        (f"Videos {'' if alone else f'{past} '}per second", "videos/s", _rate, "captioned"),
         ("Tokens written per second", "tokens/s", _rate, "output_tokens"),
         ("Requests in the engines", "requests", _level, "running"),
     ):

@@ -20,7 +20,7 @@ def piece(index: int, begin: float, end: float, reason: str | None = None) -> Se
 
 def test_a_strip_shows_what_is_kept_and_why_the_rest_is_not(tmp_path: Path) -> None:
     store = TableStore(tmp_path / "out")
-    make_run(store, "r1")
+    make_run(store, "r1", config={"cuts": {"fps": 5}})
     rows = [
         piece(1, 4.0, 4.5, "0.50 s are shorter than 1 s; still 0.97 is above 0.9"),
         piece(0, 0.0, 4.0),
@@ -40,6 +40,9 @@ def test_a_strip_shows_what_is_kept_and_why_the_rest_is_not(tmp_path: Path) -> N
         (0.0, 4.0, "ok"), (4.0, 4.5, "failed"), (4.5, 9.0, "failed")
     ]  # fmt: skip
     page = page_of(store, pictures=False)
+    tiles = page[page.index('class="tiles"') :].partition("</ul>")[0]
+    assert "videos split" in tiles and "segments" in tiles
+    assert "caption" not in tiles and "tokens" not in tiles
     assert 'id="segments"' in page and "a&lt;b&gt;.mp4" in page
     assert "4.50 to 9.00 s: shows what b.mp4#t=0,4.5 shows" in page
 
