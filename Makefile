@@ -27,7 +27,7 @@ demo-text: setup ## a real language model of 135M fuses captions into English, o
 test: setup ## run the test suite (PYTEST_ARGS="-k words" for a part)
 	$(PY) -m pytest $(PYTEST_ARGS)
 
-test-slow: setup ## kills, nights, long videos, clusters: about a quarter of an hour
+test-slow: setup ## kills, nights, long videos, clusters, models: about an hour and a half
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)
 
 chaos: setup ## runs whose processes and storage are made to fail (CHAOS_SEED=N CHAOS_ROUNDS=1)
