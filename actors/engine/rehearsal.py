@@ -76,6 +76,12 @@ def rehearse(loaded: Loaded, script: Script) -> list[Scene]:
     return scenes
 
 
+def first_request(loaded: Loaded, script: Script) -> Request:
+    """The first of the requests that are rehearsed."""
+    _, clip = next(_clips(loaded, script))
+    return Request(prompt=script.prompt, system=script.system, clip=clip)
+
+
 def _check_senses(loaded: Loaded, script: Script) -> None:
     adapter = loaded.prompts.adapter
     takes = ", ".join(sorted(adapter.takes)) or "no media"

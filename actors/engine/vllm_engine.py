@@ -22,13 +22,14 @@ from actors.engine.loading import EngineSettings, load, prompt_builder
 from actors.engine.preparing.here import PrepareHere, Preparer
 from actors.engine.prompting import rejection
 from actors.engine.reasoning import Thought
-from actors.engine.rehearsal import rehearse
+from actors.engine.rehearsal import first_request, rehearse
 from actors.engine.scheduler_watch import SchedulerWatch
 from actors.engine.stats import EngineStats
 from schemas.config import GenerationConfig
 from schemas.errors import (
     EngineDiedError,
     ModelError,
+    RayjobError,
     RequestRejectedError,
 )
 from schemas.recipe import Answer, Request
@@ -76,9 +77,16 @@ class VllmEngine:
         self._prompts = prompt_builder(settings, self._llm.renderer)
         self._reasoning = loaded.reasoning
         self._ids = itertools.count()
+        self._preparer: Preparer = PrepareHere(self._llm.renderer, self._prompts)
         if pool is not None:
-            pool.wait_until_ready()
-        self._preparer: Preparer = pool or PrepareHere(self._llm.renderer, self._prompts)
+            script = settings.script
+            try:
+                pool.wait_until_ready(None if script is None else first_request(loaded, script))
+                self._preparer = pool
+            except (RayjobError, RuntimeError) as error:
+                # Slower, but right.
+                logger.warning("the engine prepares requests itself, since: %s", error)
+                pool.close()
         self.stats = watch.stats = EngineStats()
 
     async def prepare(self, request: Request) -> Any:

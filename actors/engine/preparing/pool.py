@@ -70,21 +70,32 @@ class PreparePool:
                 env=os.environ | _ENVIRONMENT,
                 pass_fds=(end.fileno(),),
             )
-        # By cloudpickle, since a checkpoint's own code has classes that no import finds.
-        self._orders.send((settings, cloudpickle.dumps(config)))
+        # By cloudpickle, since a checkpoint's own code has classes that no import finds. That the
+        # process is gone is seen where it is waited for.
+        with contextlib.suppress(BrokenPipeError):
+            self._orders.send((settings, cloudpickle.dumps(config)))
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="prepare")
         # As many as threads, so that none waits for one; None is one that is yet to start.
         self._idle = queue.SimpleQueue[_Worker | None]()
         for _ in range(processes):
             self._idle.put(None)
 
-    def wait_until_ready(self) -> None:
-        """Return when requests can be prepared; raises EngineDiedError where they never can."""
+    def wait_until_ready(self, request: Request | None = None) -> None:
+        """Return when requests can be prepared.
+
+        Args:
+            request: one to try.
+
+        Raises:
+            EngineDiedError: the processes do not start.
+            RayjobError, RuntimeError: what the request ended with.
+        """
         try:
             self._orders.receive(_START_SEC)
         except (EOFError, TimeoutError) as error:
-            self.close()
             raise EngineDiedError("the process that prepares requests does not start") from error
+        if request is not None:
+            self._ask(request)
 
     async def prepare(self, request: Request) -> Any:
         """See :class:`actors.engine.preparing.here.Preparer`; twice where a process died of it."""

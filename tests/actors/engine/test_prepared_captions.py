@@ -6,8 +6,11 @@ import asyncio
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from actors.engine.preparing import pool as prepare_pool
 from actors.engine.preparing.here import PrepareHere
+from actors.engine.preparing.pool import PreparePool
 from actors.engine.vllm_engine import VllmEngine
 from rayjob.capacity.pool import engine_pool
 from schemas.config import EngineConfig, GenerationConfig
@@ -35,16 +38,36 @@ def asked(scene: Scene) -> Request:
     return Request(prompt=PROMPT.read_text(), clip=clip, generation=generation)
 
 
-def test_the_captions_are_equal() -> None:
+def started() -> VllmEngine:
     config = EngineConfig(
         model=str(OMNI), device="cpu", dtype="bfloat16", max_model_len=1024, max_num_seqs=8,
         kv_cache_bytes=64 << 20, prepare_processes=1,
         mm_processor_kwargs={"size": {"shortest_edge": 6272, "longest_edge": 12800}},
     )  # fmt: skip
+    return VllmEngine(engine_pool(omni_engine(config), machines()).settings)  # type: ignore[arg-type]
+
+
+def test_an_engine_prepares_by_itself_where_no_process_can(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(prepare_pool, "_BOOTSTRAP", "raise SystemExit(1)")
+    (scene,) = sample_scenes(1, seed=5)
+    with asyncio.Runner() as loop:
+        engine = started()
+        try:
+            assert isinstance(engine._preparer, PrepareHere)
+            assert loop.run(engine.ask(asked(scene))).finish_reason == "stop"
+        finally:
+            engine.close()
+    assert "the engine prepares requests itself" in caplog.text
+
+
+def test_the_captions_are_equal() -> None:
     requests = [asked(scene) for scene in sample_scenes(4, seed=5)]
     with asyncio.Runner() as loop:
-        engine = VllmEngine(engine_pool(omni_engine(config), machines()).settings)  # type: ignore[arg-type]
+        engine = started()
         try:
+            assert isinstance(engine._preparer, PreparePool)
             # One after the other: what shares a batch may round differently.
             beside = [loop.run(engine.ask(each)) for each in requests]
             pool, engine._preparer = (

@@ -73,7 +73,7 @@ def beside() -> Iterator[Beside]:
     model = loaded(OMNI, max_model_len=1024)
     pool = PreparePool(SETTINGS, model.config, processes=2)
     with asyncio.Runner() as loop:
-        pool.wait_until_ready()
+        pool.wait_until_ready(request())
         yield Beside(model, pool, loop)
     pool.close()
     assert not psutil.pid_exists(pool._process.pid)
@@ -212,11 +212,12 @@ def test_a_caller_that_gives_up_leaves_the_others_be(beside: Beside) -> None:
     assert beside.prepare(request())[0]["prompt_token_ids"]
 
 
-def test_without_the_first_process_the_engine_starts_again(beside: Beside) -> None:
+def test_without_the_first_process_nothing_is_prepared(beside: Beside) -> None:
     pool = PreparePool(SETTINGS, beside.model.config, processes=1)
     pool._process.kill()
     with pytest.raises(EngineDiedError, match="does not start"):
         pool.wait_until_ready()
+    pool.close()
 
 
 def test_messages_arrive_as_they_were() -> None:
