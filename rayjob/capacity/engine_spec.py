@@ -121,7 +121,7 @@ class EngineSpec(EngineConfig):
             args["max_num_batched_tokens"] = self.batched_tokens
             args["gpu_memory_utilization"] = self.memory_share
             args["tensor_parallel_size"] = self.tensor_parallel
-        else:
+        elif "max_num_batched_tokens" not in self.vllm_args:
             # Where a prompt is computed in pieces, a request with a seed ends vLLM's engine on
             # CPUs. See docs/engine.md.
             args["enable_chunked_prefill"] = False

@@ -86,6 +86,9 @@ def test_a_step_on_cpus_holds_the_longest_prompt(context: int, tokens: int) -> N
     made = args(omni_engine(EngineConfig(model="m", max_model_len=context)))
     assert made["max_num_batched_tokens"] == tokens
     assert made["enable_chunked_prefill"] is False
+    given = omni_engine(EngineConfig(model="m", vllm_args={"max_num_batched_tokens": 512}))
+    assert args(given)["max_num_batched_tokens"] == 512
+    assert "enable_chunked_prefill" not in args(given)
 
 
 @pytest.mark.parametrize(
