@@ -27,6 +27,9 @@ from lock import CONSTRAINTS, ROOT, pinned
 STAMP_NAME = "rayjob-setup.sha256"
 
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+
+EXTRAS = "cpu,dev,split-transnet"
+"""The last one takes torch, which environments without vLLM do not have."""
 """Where the CPU builds live if pip's configured sources have none."""
 
 
@@ -94,8 +97,8 @@ def install(venv_dir: Path) -> None:
                 f"set-up failed: no source of pip has {torch}; the first attempt said:\n"
                 f"{attempt.stderr.strip()}"
             )
-    print("installing rayjob[cpu,dev] and what it needs (about 3 GB, some minutes)", flush=True)
-    subprocess.run([*pip, *sources, "--editable", f"{ROOT}[cpu,dev]"], check=True, cwd=ROOT)
+    print(f"installing rayjob[{EXTRAS}] and what it needs (about 3 GB, some minutes)", flush=True)
+    subprocess.run([*pip, *sources, "--editable", f"{ROOT}[{EXTRAS}]"], check=True, cwd=ROOT)
 
 
 def repair(venv_dir: Path) -> None:
