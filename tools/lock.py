@@ -4,9 +4,10 @@
     python3 tools/lock.py --upgrade     # the newest of everything
 
 One file serves the head and the decode nodes (`.`), engine nodes (`.[gpu]`) and the set-up of
-`make demo` (`.[cpu,dev,split-transnet]`): pip takes from a file of constraints only what it installs. It holds for
-all Pythons of pyproject.toml, with markers where they differ. uv does the resolving, from metadata
-alone; it comes from the package index into an environment that is thrown away.
+`make demo` (`.[cpu,dev,split-transnet]`): pip takes from a file of constraints only what it
+installs. It holds for all Pythons of pyproject.toml, with markers where they differ. uv does the
+resolving, from metadata alone; it comes from the package index into an environment that is thrown
+away.
 """
 
 from __future__ import annotations

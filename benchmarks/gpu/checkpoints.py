@@ -93,8 +93,10 @@ def tiny_qwen3_vl(folder: Path) -> None:
 
 
 def tiny_omni(folder: Path) -> None:
-    """The embedded model."""
+    """The embedded model, with places for half a minute."""
     shutil.copytree(OMNI, folder)
+    text = {"max_position_embeddings": 32_768}
+    _change(folder / "config.json", {"thinker_config": {"text_config": text}})
 
 
 CHECKPOINTS: Mapping[str, Callable[[Path], None]] = {
