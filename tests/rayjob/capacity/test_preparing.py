@@ -55,4 +55,4 @@ def test_the_engine_and_the_reader_are_told() -> None:
     pool = engine_pool(omni_engine(config, plan=SOUND), machines())
     assert pool.settings.prepare_processes == 2  # type: ignore[union-attr]
     assert pool.cpus == 3
-    assert pool.describe().endswith("requests prepared by 2 processes beside each")
+    assert pool.describe().endswith("requests prepared by 2 processes beside it")
