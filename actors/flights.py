@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-_PACE_SECONDS = 0.1
+_PACE_SECONDS = 0.2
 """Between two calls to the monitor. More videos are in flight than the engine batches, so that it
 does not wait for those that are yet to be told."""
 

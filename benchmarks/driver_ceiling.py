@@ -33,6 +33,8 @@ _CONTROL = {
     "raylet/raylet": "raylet",
     "gcs_server": "gcs",
     "ray::Monitor": "monitor",
+    "ray::_Executor": "executor",
+    "ray::AutoscalingCoordinator": "coordinator",
 }
 """Processes of the control plane beside this one, by what stands in their command line."""
 
@@ -119,6 +121,7 @@ def measure(videos: int, engines: int, decoders: int, settings: list[str]) -> di
         "videos": videos,
         "engines": engines,
         "decoders": decoders,
+        "executors": sum(name.startswith("executor") for name in spent) or 1,
         "control_cpu_ms_per_video": 1000 * sum(spent.values()) / videos,
         "busiest_process_ms_per_video": 1000 * max(spent.values()) / videos,
         "videos_per_sec": videos / (wall - summary["startup_sec"]),

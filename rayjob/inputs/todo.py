@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +39,25 @@ ROWS_PER_GROUP = 512
 _EXAMPLES = 10
 _FEW = 256
 _LIST = re.compile(r"runs/[^/]+/todo/")
+
+
+class Portion(NamedTuple):
+    """Rows of the to-do list that stand side by side.
+
+    Attributes:
+        path, group: file, from the root of the output, and row group.
+        first, rows: which of the row group.
+    """
+
+    path: str
+    group: int
+    first: int
+    rows: int
+
+    def piece(self, part: int, *, of: int) -> Portion:
+        """One of so many parts of about the same size."""
+        first, end = (self.rows * each // of for each in (part, part + 1))
+        return self._replace(first=self.first + first, rows=end - first)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +99,20 @@ class TodoList:
     files: tuple[str, ...]
     rows: tuple[int, ...]
 
-    def row_groups(self) -> list[tuple[str, int]]:
-        """Every row group of every file: path and number."""
-        return [
-            (file, group)
+    def shared_out(self, count: int) -> list[list[Portion]]:
+        """The list in so many parts of about the same size: row groups in turn, and of the last
+        few, which are not one for each, a piece.
+        """
+        groups = [
+            Portion(file, group, 0, min(ROWS_PER_GROUP, rows - group * ROWS_PER_GROUP))
             for file, rows in zip(self.files, self.rows, strict=True)
             for group in range(-(-rows // ROWS_PER_GROUP))
+        ]
+        whole = len(groups) // count * count
+        return [
+            groups[part:whole:count]
+            + [piece for group in groups[whole:] if (piece := group.piece(part, of=count)).rows]
+            for part in range(count)
         ]
 
 

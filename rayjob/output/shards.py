@@ -30,7 +30,7 @@ from schemas.tables import FAILURES, FailureRow, failures_of, rows_of, schema_of
 
 logger = logging.getLogger(__name__)
 
-_INBOX_VIDEOS = 64
+_INBOX_VIDEOS = 512
 """Videos that are taken in together: Arrow's calls cost about the same for one as for many."""
 
 

@@ -19,8 +19,9 @@ from actors.storage.places import Places
 from actors.storage.uris import split_segment
 from rayjob.capacity.cluster import Resources
 from rayjob.capacity.pool import EnginePool
+from rayjob.inputs.todo import Portion
 from rayjob.output.store import TableStore
-from schemas.blocks import packed, undecoded_table, unpacked
+from schemas.blocks import packed, undecoded_table
 from schemas.budget import Budget
 from schemas.config import DecodeConfig
 from schemas.media import SamplingPlan, StorageOptions
@@ -66,10 +67,9 @@ _ENGINE_START_DEATHS = 3
 
 
 def caption_graph(
-    todo: Sequence[tuple[str, int]],
+    todo: Sequence[Portion],
     store: TableStore,
     *,
-    videos: int,
     recipe: Recipe,
     pool: EnginePool,
     decode: DecodePool | None,
@@ -79,16 +79,16 @@ def caption_graph(
     """To-do list -> decode [CPU actors] -> caption [engines].
 
     Args:
-        todo: row groups (path, number) with rows of ``schemas.blocks.INPUTS``.
+        todo: where there are rows of ``schemas.blocks.INPUTS``.
         store: the output, which holds them.
-        videos: rows of all of them.
         decode: None for a recipe that works on earlier captions.
         monitor: handle of an :class:`actors.monitor.Monitor`.
         patience: as in :class:`actors.stages.Captioner`.
 
     Returns:
-        rows of ``schemas.blocks.PACKED``, for :func:`results`, in no particular order.
+        rows of ``schemas.blocks.PACKED``, for :func:`blocks`, in no particular order.
     """
+    videos = sum(portion.rows for portion in todo)
     actors = max(pool.replicas, decode.actors if decode is not None else 1)
     tasks = Tasks.of(recipe.plan, in_flight=pool.videos_in_flight, share=videos // actors)
     calls = tasks.at_hand
@@ -202,7 +202,7 @@ def _decoded(
 
 
 def split_graph(
-    todo: Sequence[tuple[str, int]],
+    todo: Sequence[Portion],
     store: TableStore,
     *,
     config: SplitConfig,
@@ -233,23 +233,29 @@ def split_graph(
     )
 
 
-def results(graph: Dataset) -> Iterator[pa.Table]:
-    """Run the graph; yield tables of ``schemas.tables.RESULTS`` or ``SPLITS`` as they are made."""
-    for batch in graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield from unpacked(batch)
+def blocks(graph: Dataset) -> Iterator[pa.Table]:
+    """Run the graph in this process; yield rows of ``schemas.blocks.PACKED`` as they are made."""
+    yield from graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
 
 def stop() -> None:
-    """End the graph that runs in this process, if one does: :func:`results` raises soon."""
+    """End the graph, or the graphs, of this process's run: whoever waits for results is told by
+    an error soon.
+    """
     _stopped.set()
+
+
+def check_stopped() -> None:
+    """Raise RuntimeError after :func:`stop`."""
+    if _stopped.is_set():
+        raise RuntimeError("the run has ended")
 
 
 class _Stopping(ExecutionCallback):
     """What Ray Data calls at each of its steps, some ten times a second."""
 
     def on_execution_step(self, executor: Any) -> None:
-        if _stopped.is_set():
-            raise RuntimeError("the run has ended")
+        check_stopped()
 
 
 _stopped = threading.Event()
@@ -317,7 +323,7 @@ def _configure(*, pool_grows_at: float) -> None:
     context.print_on_execution_start = False
 
 
-def _read(row_groups: Sequence[tuple[str, int]], store: TableStore, *, batch_size: int) -> Dataset:
+def _read(todo: Sequence[Portion], store: TableStore, *, batch_size: int) -> Dataset:
     """The run's to-do list, packed: ``schemas.blocks.DECODED`` with nothing decoded yet.
 
     Reading asks for no CPU: the actors hold all CPUs for the whole run, and a task
@@ -326,21 +332,21 @@ def _read(row_groups: Sequence[tuple[str, int]], store: TableStore, *, batch_siz
     """
 
     def read(batch: dict[str, Any]) -> Iterator[pa.Table]:
-        for path, group in zip(batch["path"], batch["group"], strict=True):
+        for path, group, first, rows in zip(
+            *(batch[name] for name in Portion._fields), strict=True
+        ):
             with store.open_parquet(path) as file:
-                inputs = file.read_row_group(int(group))
+                inputs = file.read_row_group(int(group)).slice(first, rows)
             for task in tasks_of(inputs.to_pylist(), batch_size):
                 yield packed(undecoded_table(task))
 
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-    return ray.data.from_items(
-        [{"path": path, "group": group} for path, group in row_groups]
-    ).map_batches(
+    return ray.data.from_items([portion._asdict() for portion in todo]).map_batches(
         read,
         batch_size=1,
         num_cpus=0,
         label_selector=here if store.is_local else None,
-        compute=TaskPoolStrategy(size=min(_READERS, len(row_groups))),
+        compute=TaskPoolStrategy(size=min(_READERS, len(todo))),
     )
 
 

@@ -22,7 +22,6 @@ from actors.engine.stats import busy_fraction, mean_running
 from actors.guard import Guard
 from actors.monitor import Monitor, Snapshot
 from rayjob.capacity import cluster
-from rayjob.capacity.pool import EnginePool
 from rayjob.counts import Counts, counted
 from rayjob.exporting import after_run
 from rayjob.exporting.card import write_output_card
@@ -41,8 +40,8 @@ from rayjob.output.summary import (
 )
 from rayjob.output.timeline import Timeline
 from rayjob.recipes.structured import Structured
-from rayjob.run import graph
 from rayjob.run.arrivals import arriving
+from rayjob.run.executors import Pools, results, shared_out
 from rayjob.run.prepare import Prepared, prepare
 from rayjob.run.splitting import prepare_split
 from rayjob.run.work import Config, Work
@@ -63,9 +62,6 @@ from schemas.errors import ModelError, RayjobError, UsageError
 from schemas.splitting import SplitConfig
 
 logger = logging.getLogger(__name__)
-
-Pools = tuple[EnginePool | None, graph.DecodePool | None]
-"""Without decoders for a recipe that works on earlier captions, without engines for a split."""
 
 _GO_ON = "What was captioned is kept; run the same command again to go on"
 _LAST_WORDS = (
@@ -234,14 +230,19 @@ def _work(
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor: Any = ray.remote(Monitor)
     monitor = actor.options(num_cpus=0, max_restarts=-1, scheduling_strategy=here).remote()
-    dataset = prepared.graph(todo.row_groups(), *pools, videos=todo.todo, monitor=monitor)
+    shares = shared_out(pools, prepared.config.executors, videos=todo.todo)
+    graphs = [
+        prepared.graph(portions, *share, monitor=monitor)
+        for portions, share in zip(todo.shared_out(len(shares)), shares, strict=True)
+        if portions
+    ]
     snapshot, arrived, silent_sec = Snapshot(), 0, 0.0
     quarantine = Quarantine()
     timeline = Timeline(prepared.store, run_id)
     try:
         with (
             Progress(console, todo=todo.todo, engines=pool is not None) as progress,
-            contextlib.closing(arriving(prepared.results(dataset))) as arrivals,
+            contextlib.closing(arriving(prepared.marked(results(graphs)))) as arrivals,
         ):
             for arrival in arrivals:
                 if isinstance(arrival, pa.Table):

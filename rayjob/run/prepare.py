@@ -29,7 +29,7 @@ from rayjob.inputs.earlier_captions import iter_material
 from rayjob.inputs.lengths import evenly
 from rayjob.inputs.listing import iter_inputs, iter_listed
 from rayjob.inputs.manifests import Input
-from rayjob.inputs.todo import TodoList, plan_todo
+from rayjob.inputs.todo import Portion, TodoList, plan_todo
 from rayjob.output.layout import ResultTables
 from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
@@ -87,11 +87,10 @@ class Prepared(Work):
 
     def graph(
         self,
-        todo: Sequence[tuple[str, int]],
+        todo: Sequence[Portion],
         pool: EnginePool | None,
         decode: DecodePool | None,
         *,
-        videos: int,
         monitor: Any,
     ) -> Dataset:
         """As :func:`rayjob.run.graph.caption_graph`."""
@@ -99,7 +98,6 @@ class Prepared(Work):
         return caption_graph(
             todo,
             self.store,
-            videos=videos,
             recipe=self.recipe,
             pool=pool,
             decode=decode,

@@ -20,12 +20,13 @@ from rayjob.counts import counted
 from rayjob.inputs.columns import Listed
 from rayjob.inputs.listing import iter_inputs, iter_listed
 from rayjob.inputs.manifests import Input
+from rayjob.inputs.todo import Portion
 from rayjob.output.caption_scores import CaptionScores
 from rayjob.output.duplicates import Duplicates
 from rayjob.output.layout import ResultTables
 from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
-from rayjob.run.graph import DecodePool, results, split_graph
+from rayjob.run.graph import DecodePool, split_graph
 from rayjob.run.work import Work, check_name
 from schemas.errors import ConfigError
 from schemas.splitting import SplitConfig
@@ -67,11 +68,10 @@ class PreparedSplit(Work):
 
     def graph(
         self,
-        todo: Sequence[tuple[str, int]],
+        todo: Sequence[Portion],
         pool: EnginePool | None,
         decode: DecodePool | None,
         *,
-        videos: int,
         monitor: Any,
     ) -> Dataset:
         """As :func:`rayjob.run.graph.split_graph`."""
@@ -83,9 +83,9 @@ class PreparedSplit(Work):
         assert decode is not None
         return counted(decode.actors, "split actor")
 
-    def results(self, dataset: Dataset) -> Iterator[pa.Table]:
-        """What the graph makes, without what captions speak against and what is there already."""
-        made = self.caption_scores.marked(results(dataset))
+    def marked(self, results: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        """Without what captions speak against and what is there already."""
+        made = self.caption_scores.marked(results)
         bits = self.config.duplicate_bits
         return made if bits is None else Duplicates(self.store, self.tables, bits).marked(made)
 

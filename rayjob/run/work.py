@@ -18,12 +18,12 @@ from rayjob.ids import Earlier
 from rayjob.inputs.columns import Listed
 from rayjob.inputs.listing import places_of
 from rayjob.inputs.manifests import Input
-from rayjob.inputs.todo import TodoList
+from rayjob.inputs.todo import Portion, TodoList
 from rayjob.output.layout import ResultTables
 from rayjob.output.ledger import Ledger
 from rayjob.output.store import TableStore
 from rayjob.output.summary import Cost
-from rayjob.run.graph import DecodePool, decode_pool, results
+from rayjob.run.graph import DecodePool, decode_pool
 from schemas.config import FuseConfig, JobConfig
 from schemas.errors import ConfigError
 from schemas.splitting import SplitConfig
@@ -91,11 +91,10 @@ class Work(abc.ABC):
     @abc.abstractmethod
     def graph(
         self,
-        todo: Sequence[tuple[str, int]],
+        todo: Sequence[Portion],
         pool: EnginePool | None,
         decode: DecodePool | None,
         *,
-        videos: int,
         monitor: Any,
     ) -> Dataset:
         """See :mod:`rayjob.run.graph`."""
@@ -104,9 +103,9 @@ class Work(abc.ABC):
     def describe(self, pool: EnginePool | None, decode: DecodePool | None) -> str:
         """What does the work, for a person."""
 
-    def results(self, dataset: Dataset) -> Iterator[pa.Table]:
-        """What the graph makes, in tables for the sink."""
-        return results(dataset)
+    def marked(self, results: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        """What the graphs make, as the sink is to have it."""
+        return results
 
     def prompts(self) -> dict[str, Any]:
         """What the summary tells of them."""

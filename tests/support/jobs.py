@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.dataset as ds
 import pytest
 
@@ -24,6 +25,11 @@ FUSE = "rayjob.fuse"
 SPLIT = "rayjob.split"
 EXPORT = "rayjob.export"
 TIMEOUT = 240
+TWO_EXECUTORS = (
+    "--set", "executors=2", "--engines", "2", "--set", "engine.cpus_per_engine=0.5",
+    "--set", "decode.actors=2", "--set", "decode.cpus_per_actor=0.5",
+)  # fmt: skip
+"""Two executors with an engine and a decoder each, on this machine."""
 
 NEEDS_NAMESPACES = pytest.mark.skipif(
     subprocess.run(["unshare", "--user", "true"], capture_output=True).returncode != 0,
@@ -144,6 +150,15 @@ def _finished(words: list[str], *, env: Mapping[str, str] | None, timeout: float
 def _cpu_of_children() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def executors_of(driver: psutil.Process) -> list[psutil.Process]:
+    """Executors in actors of a Ray that the driver has started."""
+    return [
+        each
+        for each in driver.children(recursive=True)
+        if each.status() != psutil.STATUS_ZOMBIE and "ray::_Executor" in " ".join(each.cmdline())
+    ]
 
 
 def read(output: Path, table: str) -> list[dict[str, Any]]:

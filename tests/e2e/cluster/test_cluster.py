@@ -153,20 +153,34 @@ def test_a_pool_grows_while_its_engines_are_busy(
 
 
 @pytest.mark.timeout(500)
+@pytest.mark.parametrize(
+    ("executors", "lost", "cpus"), [(1, ("gpu-1", "cpu-1"), 3), (2, ("gpu-2",), 2)]
+)
 def test_nodes_die_and_join_during_a_job(
-    cluster: RayCluster, gateway: S3Gateway, gate: Path, watch: Watch, tmp_path: Path
+    cluster: RayCluster,
+    gateway: S3Gateway,
+    gate: Path,
+    watch: Watch,
+    tmp_path: Path,
+    executors: int,
+    lost: tuple[str, ...],
+    cpus: int,
 ) -> None:
     names = [f"free-{n:02d}.mp4" for n in range(FREE)] + [f"held-{n:02d}.mp4" for n in range(HELD)]
     bucket = upload(gateway, tmp_path, names)
     output = TableStore(f"{bucket}/out")
-    options = held_job(bucket, "--engines", f"{ENGINES}", "--set", "shards.seconds=0.5")
+    options = held_job(
+        bucket,
+        *("--engines", f"{ENGINES}", "--set", f"executors={executors}"),
+        *("--set", "shards.seconds=0.5"),
+    )
     process = submit(cluster, *options, working_dir=".")
     try:
         until(lambda: watch.engines == ENGINES, process, "four engines side by side")
         until(lambda: len(ids_in(output, "captions")) >= FREE // 2, process, "first captions")
-        cluster.kill("gpu-1")
-        cluster.kill("cpu-1")
-        cluster.add("new", cpus=3, gpus=1)
+        for name in lost:
+            cluster.kill(name)
+        cluster.add(f"new-{executors}", cpus=cpus, gpus=1)
         gate.touch()
         stdout, stderr = process.communicate(timeout=300)
     finally:
@@ -181,7 +195,7 @@ def test_nodes_die_and_join_during_a_job(
     assert summary["videos_captioned"] == len(names)
     # No video is blamed for an engine that went with its node: these are known.
     stdout, stderr = submit(cluster, "--", "python", "-c", LOST, working_dir=".").communicate()
-    assert stdout.split()[-2:] == ["2", "True"], stderr
+    assert stdout.split()[-2:] == [f"{1 + executors}", "True"], stderr
     # Shares of a GPU were kept at every moment, and used.
     assert watch.samples > 20
     assert watch.most_engines == ENGINES
@@ -192,13 +206,13 @@ def test_nodes_die_and_join_during_a_job(
 def test_a_lost_gpu_need_not_be_replaced(
     cluster: RayCluster, gateway: S3Gateway, gate: Path, watch: Watch, tmp_path: Path
 ) -> None:
-    """After the test above: a CPU node, and two with a GPU each."""
+    """After the tests above: a CPU node, and two with a GPU each."""
     names = [f"held-{n:02d}.mp4" for n in range(HELD)]
     bucket = upload(gateway, tmp_path, names)
     process = submit(cluster, *held_job(bucket, "--engines", f"{ENGINES}"), working_dir=".")
     try:
         until(lambda: watch.engines == ENGINES, process, "four engines side by side")
-        cluster.kill("gpu-2")
+        cluster.kill("new-2")
         gate.touch()
         stdout, stderr = process.communicate(timeout=300)
     finally:

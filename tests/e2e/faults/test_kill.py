@@ -56,10 +56,17 @@ def put(gateway: S3Gateway, bucket: str, folder: Path, *, in_a_tar: bool) -> lis
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("in_a_tar", "kills"), [(False, (0, 1, 4)), (True, (5,))], ids=["files", "members"]
+    ("in_a_tar", "kills", "settings"),
+    [(False, (0, 1, 4), ()), (True, (5,), ()), (False, (4,), jobs.TWO_EXECUTORS)],
+    ids=["files", "members", "executors"],
 )
 def test_killed(
-    gateway: S3Gateway, gateway_bucket: str, tmp_path: Path, in_a_tar: bool, kills: tuple[int, ...]
+    gateway: S3Gateway,
+    gateway_bucket: str,
+    tmp_path: Path,
+    in_a_tar: bool,
+    kills: tuple[int, ...],
+    settings: tuple[str, ...],
 ) -> None:
     ids = put(gateway, gateway_bucket, tmp_path, in_a_tar=in_a_tar)
     arguments = [
@@ -67,6 +74,7 @@ def test_killed(
         *("--input", f"s3://{gateway_bucket}/in/", "--output", f"s3://{gateway_bucket}/out"),
         # Slow and in small steps, so that there is a middle to be killed in.
         *("--set", f"shards.rows={SHARD_ROWS}", "--set", "engine.videos_in_flight=1"),
+        *settings,
     ]
 
     def shards() -> int:

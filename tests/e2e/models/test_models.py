@@ -28,12 +28,12 @@ def sets(*settings: str) -> list[str]:
 
 
 def captioned(
-    family: Callable[[], Checkpoint], folder: Path, *arguments: str | Path
+    family: Callable[[], Checkpoint], folder: Path, *arguments: str | Path, clips: int = 1
 ) -> tuple[jobs.Done, Path]:
-    """Caption one clip with sound by the recipe omni."""
-    (scene,) = sample_scenes(1, seed=7)
+    """Caption clips with sound by the recipe omni."""
     (folder / "in").mkdir()
-    write_video(folder / "in/a.mp4", [(scene, 2.0)])
+    for number, scene in enumerate(sample_scenes(clips, seed=7)):
+        write_video(folder / f"in/{number}.mp4", [(scene, 2.0)])
     model = family().write(folder / "model")
     settings = (
         *DUMMY, "engine.device=cpu",
@@ -48,8 +48,17 @@ def captioned(
     return done, folder / "out"
 
 
-def test_a_deaf_model_is_refused_before_anything_is_done(tmp_path: Path) -> None:
-    done, output = captioned(qwen3_vl, tmp_path)
+@pytest.mark.parametrize(
+    "executors",
+    [
+        pytest.param((), id="one"),
+        pytest.param(jobs.TWO_EXECUTORS, marks=pytest.mark.slow, id="two"),
+    ],
+)
+def test_a_deaf_model_is_refused_before_anything_is_done(
+    executors: tuple[str, ...], tmp_path: Path
+) -> None:
+    done, output = captioned(qwen3_vl, tmp_path, *executors, clips=2)
     assert done.code == 2, done.stderr
     assert "the model does not hear" in done.stderr
     assert "set recipe.sound to off" in done.stderr

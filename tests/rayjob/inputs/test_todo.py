@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -220,3 +221,24 @@ def test_an_address_signed_anew_is_done(local: TableStore) -> None:
         assert (info.skipped, info.todo, info.moved) == (1, 0, 0)
     other = [Input("v", "https://host/v?id=2")]
     assert plan_todo(other, done_with(held)).moved == 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize("rows", [(), (1,), (3,), (512, 511), (2048, 2048, 700), (1, 1, 2)])
+def test_parts_hold_each_row_once_and_are_of_a_size(rows: tuple[int, ...], count: int) -> None:
+    paths = tuple(f"part-{number}" for number in range(len(rows)))
+    listed = dataclasses.replace(plan_todo([], NOTHING), files=paths, rows=rows)
+    parts = listed.shared_out(count)
+    taken = [
+        [
+            (each.path, 512 * each.group + row)
+            for each in part
+            for row in range(each.first, each.first + each.rows)
+        ]
+        for part in parts
+    ]
+    everything = [(path, row) for path, of in zip(paths, rows, strict=True) for row in range(of)]
+    assert sorted(row for part in taken for row in part) == everything
+    assert all(each.rows for part in parts for each in part)
+    sizes = [len(part) for part in taken]
+    assert len(sizes) == count and max(sizes) - min(sizes) <= 512
