@@ -292,7 +292,9 @@ class RunConfig(Settings):
     storage: StorageOptions = StorageOptions()
     shards: ShardConfig = ShardConfig()
     health: HealthConfig = HealthConfig()
-    executors: Annotated[PositiveInt | None, Unset("one for every 64 engines")] = None
+    executors: Annotated[
+        PositiveInt | None, Unset("one for every 64 engines, one where the pool grows")
+    ] = None
     """Processes that drive the run, each with a share of its inputs, engines and decoders; at most
     one for each engine."""
 

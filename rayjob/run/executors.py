@@ -37,7 +37,7 @@ def shared_out(pools: Pools, executors: int | None, *, videos: int) -> list[Pool
     """The pools of each executor: at most one executor for each engine, decoder and video.
 
     Args:
-        executors: how many are wanted; None for as many as the engines need.
+        executors: how many are wanted; None for as many as the engines of a fixed pool need.
     """
     engines, decoders = pools
     limits = [videos]
@@ -46,7 +46,10 @@ def shared_out(pools: Pools, executors: int | None, *, videos: int) -> list[Pool
     if decoders is not None:
         limits.append(decoders.actors)
     if executors is None:
-        executors = 1 if engines is None else -(-engines.replicas // _ENGINES_PER_EXECUTOR)
+        executors = 1
+        # Ray Data lets an executor's pool grow only on what the others leave of each node.
+        if engines is not None and engines.min_replicas == engines.replicas:
+            executors = -(-engines.replicas // _ENGINES_PER_EXECUTOR)
     count = max(1, min(executors, *limits))
 
     def share(total: int, number: int) -> int:

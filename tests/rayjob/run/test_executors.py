@@ -70,6 +70,7 @@ def counts(shares: list[Pools]) -> list[tuple[int, int, int]]:
         (8, 8, 1, 4, [(8, 8, 1)]),
         # Nobody says how many.
         (64, 64, 9, None, [(64, 64, 9)]),
+        (130, 129, 9, None, [(129, 130, 9)]),
         (130, 130, 9, None, [(44, 44, 3), (43, 43, 3), (43, 43, 3)]),
     ],
 )
