@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import ray.data
 import ray.exceptions
-from ray.data import Dataset
+from ray.data import Dataset, TaskPoolStrategy
 
 from actors.engine.loading import EngineSettings
 from actors.storage.places import Places
@@ -108,7 +108,10 @@ def numbers(*, first: int, pause: float = 0.0, poison: int = -1) -> Dataset:
         return packed(pa.table({"number": [number]}))
 
     graph._configure(pool_grows_at=1.0)
-    return ray.data.range(ROWS).map_batches(row, batch_size=1, num_cpus=0)
+    # Tasks without a CPU have no other bound, and each that waits has Ray start a worker for it.
+    return ray.data.range(ROWS, override_num_blocks=ROWS).map_batches(
+        row, batch_size=1, num_cpus=0, compute=TaskPoolStrategy(size=2)
+    )
 
 
 def found(tables: Iterator[pa.Table]) -> list[int]:
