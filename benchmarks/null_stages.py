@@ -21,8 +21,9 @@ _INFO = VideoInfo(duration_sec=10.0, fps=25.0, width=64, height=64, has_video=Tr
 _TEXT = (
     "A small red circle moves slowly to the left across a green background while a low tone "
     "sounds. Then a person walks into the picture, sits down at the table, opens a book and "
-    "begins to read from its first page in a calm voice."
-)
+    "begins to read from its first page in a calm voice. "
+) * 9
+"""Two kilobytes, as a detailed caption has."""
 
 
 class NullDecoder(Decoder):

@@ -36,6 +36,7 @@ class Inputs:
     answer_sigma: float
     driver_ms_per_task: float
     driver_ms_per_video: float
+    writing_ms_per_video: float
     monitor_ms_per_task: float
     monitor_ms_per_video: float
     reader_tasks_per_sec: float
@@ -89,7 +90,7 @@ class Inputs:
 
     @property
     def readers_per_sec(self) -> float:
-        """Tasks that all readers of the to-do list hand on in a second."""
+        """Tasks that an executor's readers of the to-do list hand on in a second."""
         return graph._READERS * self.reader_tasks_per_sec
 
     @property
@@ -97,8 +98,16 @@ class Inputs:
         return self.s3_prefixes * self.s3_per_sec_and_prefix
 
     def driver_sec(self, videos: int) -> float:
-        """The driver's work for a task of so many videos."""
+        """The driver's work for a task of so many videos, where it has the only executor."""
         return (self.driver_ms_per_task + videos * self.driver_ms_per_video) / 1000
+
+    def writing_sec(self, videos: int) -> float:
+        """The part of it that stays in the driver where executors do the rest."""
+        return videos * self.writing_ms_per_video / 1000
+
+    def executor_sec(self, videos: int) -> float:
+        """The rest."""
+        return self.driver_sec(videos) - self.writing_sec(videos)
 
     def monitor_sec(self, videos: int) -> float:
         return (self.monitor_ms_per_task + videos * self.monitor_ms_per_video) / 1000

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.simulate.inputs import Inputs
+from rayjob.run.executors import ENGINES_PER_EXECUTOR
 from rayjob.run.graph import Tasks
 
-PER_RUN = ("driver", "monitor", "readers", "s3")
+PER_RUN = ("driver", "monitor", "s3")
 """Parts of which a run has one, whatever the cluster; the others grow with it."""
+
+_LARGE = 1024
+"""GPUs of a cluster with several executors."""
 
 
 def nodes(inputs: Inputs, gpus: int) -> int:
@@ -43,6 +47,11 @@ def tasks(inputs: Inputs, gpus: int, videos: int) -> Tasks:
     return Tasks.of(inputs.plan, in_flight=inputs.in_flight, share=videos // max(gpus, decoders))
 
 
+def executors(gpus: int) -> int:
+    """How many a run has by default."""
+    return -(-gpus // ENGINES_PER_EXECUTOR)
+
+
 def limits(inputs: Inputs, gpus: int, *, videos: int) -> dict[str, float]:
     """Videos a second that each part is good for.
 
@@ -51,10 +60,17 @@ def limits(inputs: Inputs, gpus: int, *, videos: int) -> dict[str, float]:
     """
     each = tasks(inputs, gpus, videos).videos
     batch = min(inputs.engine_per_sec, inputs.max_num_seqs / inputs.engine_alone_sec)
+    count = executors(gpus)
+    driver = {"driver": each / inputs.driver_sec(each)}
+    if count > 1:
+        driver = {
+            "driver": each / inputs.writing_sec(each),
+            "executors": count * each / inputs.executor_sec(each),
+        }
     return {
-        "driver": each / inputs.driver_sec(each),
+        **driver,
         "monitor": each / inputs.monitor_sec(each),
-        "readers": each * inputs.readers_per_sec,
+        "readers": count * each * inputs.readers_per_sec,
         "s3": inputs.s3_per_sec / inputs.s3_requests,
         "decoders": nodes(inputs, gpus) * inputs.decoders_per_node / inputs.decode_sec,
         "prepare": gpus / inputs.prepare_sec,
@@ -76,7 +92,7 @@ def breaking_points(inputs: Inputs, *, videos: int) -> dict[str, int]:
     """Parts that a run has once -> GPUs from which on they are slower than what grows with the
     cluster; in the order in which they come.
     """
-    whole = limits(inputs, inputs.gpus_per_node, videos=videos)
-    per_gpu = min(whole[part] for part in whole if part not in PER_RUN) / inputs.gpus_per_node
+    whole = limits(inputs, _LARGE, videos=videos)
+    per_gpu = min(whole[part] for part in whole if part not in PER_RUN) / _LARGE
     found = {part: round(whole[part] / per_gpu) for part in PER_RUN}
     return dict(sorted(found.items(), key=lambda each: each[1]))

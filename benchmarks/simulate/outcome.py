@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_DOWNSTREAM = "driver", "monitor", "engines", "prepare", "decoders", "s3", "readers"
+_DOWNSTREAM = "driver", "executors", "monitor", "engines", "prepare", "decoders", "s3", "readers"
 """Parts of a run, the last one first. What stands before a full one is as busy until all there is
 between them is full too."""
 
@@ -38,4 +38,4 @@ class Outcome:
     @property
     def bottleneck(self) -> str:
         most = max(self.used.values())
-        return next(name for name in _DOWNSTREAM if self.used[name] >= _FULL * most)
+        return next(name for name in _DOWNSTREAM if self.used.get(name, 0.0) >= _FULL * most)

@@ -93,6 +93,7 @@ def _published(inputs: Inputs) -> Check:
         s3_wait_sec=0.0,
         driver_ms_per_task=0.0,
         driver_ms_per_video=0.0,
+        writing_ms_per_video=0.0,
         monitor_ms_per_task=0.0,
         monitor_ms_per_video=0.0,
         reader_tasks_per_sec=1e6,

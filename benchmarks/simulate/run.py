@@ -1,20 +1,22 @@
 """A run, event by event: the graph of ``rayjob.run.graph`` with its driver, storage and nodes.
 
-To-do list -> readers -> driver -> decoders -> object store -> driver -> engines -> driver. In which
-portions the videos come, and how many an engine has at hand, is the product's own (``Tasks.of``);
-how long each step takes, and when decoding stops, is in the inputs.
+To-do list -> readers -> executor -> decoders -> object store -> executor -> engines -> executor
+-> driver; a single executor is the driver. In which portions the videos come, how many an engine
+has at hand, and how many executors there are is the product's own; how long each step takes, and
+when decoding stops, is in the inputs. Executors take turns: whose engines are whose is left out.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 import random
 from collections import deque
 from collections.abc import Callable
 
 from benchmarks.simulate.inputs import Inputs
-from benchmarks.simulate.limits import Shape
+from benchmarks.simulate.limits import Shape, executors
 from benchmarks.simulate.outcome import Outcome
 from benchmarks.simulate.parts import Batch, Clock, Decoder, Engine, Server, Task
 from rayjob.run.graph import Tasks
@@ -41,6 +43,9 @@ class Run:
         self._left = math.inf if endless else videos
         self._done = self._redone = self._losses = 0
         self._readers, self._driver, self._monitor, self._s3 = (Server(clock) for _ in range(4))
+        count = executors(shape.engines)
+        self._executors = [self._driver] if count == 1 else [Server(clock) for _ in range(count)]
+        self._turns = itertools.cycle(self._executors)
         self._decoders: list[Decoder] = []
         self._engines: list[Engine] = []
         self._decoding, self._decoded_sec, self._decoding_since = 0, 0.0, 0.0
@@ -107,10 +112,10 @@ class Run:
             self._vacant[len(decoder.tasks)].append(decoder)
 
     def _read(self, decoder: Decoder, task: Task) -> None:
-        half = self._in.driver_sec(0) / 2
+        half, executor = self._in.driver_sec(0) / 2, next(self._turns)
         self._readers.ask(
-            1 / self._in.readers_per_sec,
-            lambda: self._driver.ask(half, lambda: self._reach(decoder, task)),
+            1 / self._in.readers_per_sec / len(self._executors),
+            lambda: executor.ask(half, lambda: self._reach(decoder, task)),
         )
 
     def _reach(self, decoder: Decoder, task: Task) -> None:
@@ -202,7 +207,7 @@ class Run:
 
     def _hand(self, number: int, task: Task) -> None:
         half = self._in.driver_sec(0) / 2
-        self._driver.ask(half, lambda: self._take(number, task))
+        next(self._turns).ask(half, lambda: self._take(number, task))
 
     def _take(self, number: int, task: Task) -> None:
         engine = self._engines[number]
@@ -258,8 +263,15 @@ class Run:
         self._free(task)
         if engine.waiting:
             self._begin(number, engine.waiting.popleft())
-        results = task.videos * self._in.driver_ms_per_video / 1000
-        self._driver.ask(results, lambda: self._finish(task.videos))
+        executor = next(self._turns)
+        writing = self._in.writing_sec(task.videos)
+        passing = self._in.executor_sec(task.videos) - self._in.driver_sec(0)
+        if executor is self._driver:
+            executor.ask(passing + writing, lambda: self._finish(task.videos))
+        else:
+            executor.ask(
+                passing, lambda: self._driver.ask(writing, lambda: self._finish(task.videos))
+            )
         self._feed_engines()
         self._feed_decoders()
 
@@ -319,7 +331,10 @@ class Run:
         """Seconds that each part has worked; of a group, seconds of one of them on average."""
         engines, decoders = self._shape.engines, self._shape.decoders
         self._count_decoding(0)
-        return {
+        several = {}
+        if (count := len(self._executors)) > 1:
+            several = {"executors": sum(each.busy for each in self._executors) / count}
+        return several | {
             "driver": self._driver.busy,
             "monitor": self._monitor.busy,
             "readers": self._readers.busy,

@@ -25,7 +25,7 @@ from schemas.blocks import unpacked
 Pools = tuple[EnginePool | None, DecodePool | None]
 """Without decoders for a recipe that works on earlier captions, without engines for a split."""
 
-_ENGINES_PER_EXECUTOR = 64
+ENGINES_PER_EXECUTOR = 64
 """The best published engines write some eleven captions a second each: such a share is well below
 what one executor can do."""
 
@@ -49,7 +49,7 @@ def shared_out(pools: Pools, executors: int | None, *, videos: int) -> list[Pool
         executors = 1
         # Ray Data lets an executor's pool grow only on what the others leave of each node.
         if engines is not None and engines.min_replicas == engines.replicas:
-            executors = -(-engines.replicas // _ENGINES_PER_EXECUTOR)
+            executors = -(-engines.replicas // ENGINES_PER_EXECUTOR)
     count = max(1, min(executors, *limits))
 
     def share(total: int, number: int) -> int:
