@@ -39,6 +39,7 @@ def pools(engines: int, decoders: int | None, *, least: int | None = None) -> Po
             gpus=0.5,
             settings=settings,
             videos_in_flight=80,
+            follows_queue=False,
         ),
         decoders
         and DecodePool(
