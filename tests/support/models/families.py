@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.support.models.checkpoint import TEXT, Checkpoint
 from tests.support.models.glm import glm41v, glm45v
+from tests.support.models.kimi import kimi_vl
 from tests.support.models.minicpm import minicpmo, minicpmv
 from tests.support.models.others import gemma3, internvl, llava_onevision, mistral3
 from tests.support.models.ovis import ovis25
@@ -56,6 +57,7 @@ SEEING: dict[str, Callable[[], Checkpoint]] = {
     "GLM-4.1V": glm41v,
     "GLM-4.5V": glm45v,
     "Mistral 3": mistral3,
+    "Kimi-VL": kimi_vl,
 }
 
 TEXTS: dict[str, Callable[[], Checkpoint]] = {
