@@ -166,7 +166,7 @@ def _job(folder: Path, output: Path, config_file: str) -> dict[str, float]:
     }
 
 
-def _render(folder: Path, count: int) -> None:
+def render(folder: Path, count: int) -> None:
     from tinyworld.demo import render_clips
     from tinyworld.world import sample_scenes
 
@@ -188,7 +188,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = arguments.folder or Path(work) / "clips"
         if not arguments.folder:
-            _render(folder, arguments.clips)
+            render(folder, arguments.clips)
         decoding = _phase("decode", folder, arguments.config)
         engine = _phase("engine", folder, arguments.config)
         sequential = _phase("sequential", folder, arguments.config)

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from actors.engine.loading import EngineSettings, load, prompt_builder
+from actors.engine.loading import EngineSettings, load, prompt_builder, without_collections
 from actors.engine.preparing.here import PrepareHere, Preparer
 from actors.engine.prompting import rejection
 from actors.engine.reasoning import Thought
@@ -46,13 +46,14 @@ class VllmEngine:
 
     def __init__(self, settings: EngineSettings) -> None:
         os.environ.update(settings.environment)
-        # Imported late: the environment above must be set, and a driver that only plans
-        # need not pay for the import.
-        from vllm.v1.engine.async_llm import AsyncLLM
+        with without_collections():
+            # Imported late: the environment above must be set, and a driver that only plans
+            # need not pay for the import.
+            from vllm.v1.engine.async_llm import AsyncLLM
 
-        loaded = load(settings)
-        if settings.script is not None:
-            rehearse(loaded, settings.script)
+            loaded = load(settings)
+            if settings.script is not None:
+                rehearse(loaded, settings.script)
         pool = None
         if settings.prepare_processes:
             from actors.engine.preparing.pool import PreparePool

@@ -23,6 +23,7 @@ from schemas.media import SamplingPlan
 from schemas.splitting import SplitConfig
 from tests.support.jobs import ROOT
 from tests.support.models.checkpoint import Checkpoint
+from tests.support.models.minicpm import minicpmo
 from tests.support.models.others import gemma3, internvl
 from tests.support.models.qwen import qwen3_omni, qwen3_vl, qwen25_vl
 
@@ -79,6 +80,7 @@ FAMILIES: dict[str, Callable[[], Checkpoint]] = {
     "qwen2.5-vl-72b": qwen25_vl,
     "internvl3.5-8b": internvl,
     "gemma-3-27b": gemma3,
+    "minicpm-o-4.5": minicpmo,
 }
 """Of the models that configurations name: tiny builds with the same processors."""
 

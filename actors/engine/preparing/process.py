@@ -15,7 +15,7 @@ import socket
 import sys
 from typing import Any
 
-from actors.engine.loading import EngineSettings, prompt_builder
+from actors.engine.loading import EngineSettings, prompt_builder, without_collections
 from actors.engine.preparing.channel import Channel
 from actors.engine.preparing.here import PrepareHere
 from schemas.errors import RayjobError
@@ -27,7 +27,8 @@ def main() -> None:
     """Serve the socket whose number is the last argument, until its other end is closed."""
     orders = Channel(socket.socket(fileno=int(sys.argv.pop())))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how one ended
-    preparer = _preparer(*orders.receive())
+    with without_collections():  # so that those that fork share its memory, too
+        preparer = _preparer(*orders.receive())
     orders.send(None)
     while (end := orders.receive_end()) is not None:
         if not os.fork():

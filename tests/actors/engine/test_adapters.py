@@ -22,6 +22,8 @@ from tests.support.models.others import gemma3, internvl_of_the_vendor
 from tests.support.models.qwen import qwen25_vl
 from tests.support.models.templates import of_strings
 
+HEARING = {"Qwen3-Omni", "MiniCPM-o 4.5"}
+
 MOMENTS = [0.0, 1.0, 2.0, 3.0, 20.0, 40.0]
 """Irregular, as a slide show's."""
 
@@ -163,6 +165,13 @@ def test_the_sound_of_qwen3_omni_is_inside_the_picture(family: Callable[[str], L
     assert heard == 16 * 13, "a pair of frames lasts 16 s, and a second has 13 tokens"
 
 
+def test_the_sound_of_minicpm_o_is_behind_the_picture(family: Callable[[str], Loaded]) -> None:
+    shown = clip(MOMENTS, sound=True)
+    _, text = rendered(family("MiniCPM-o 4.5"), Request(prompt="Tell.", clip=shown))
+    assert text.rindex("</image>") < text.index("<|audio_start|>") < text.index("Tell.")
+    assert text.count("<|audio_start|>") == 41, "one for each second"
+
+
 def test_other_sound_changes_what_the_model_hears(family: Callable[[str], Loaded]) -> None:
     shown = clip(MOMENTS, sound=True)
     assert shown.audio is not None
@@ -175,7 +184,7 @@ def test_other_sound_changes_what_the_model_hears(family: Callable[[str], Loaded
     assert not np.array_equal(*heard)
 
 
-@pytest.mark.parametrize("name", sorted(set(SEEING) - {"Qwen3-Omni"}))
+@pytest.mark.parametrize("name", sorted(set(SEEING) - HEARING))
 def test_a_deaf_model_is_shown_the_picture_alone(
     family: Callable[[str], Loaded], name: str
 ) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from schemas.config import FuseConfig, GenerationConfig
 from schemas.recipe import Request, Video
 from schemas.tables import CaptionRow
 from tests.support.engines import machines
+from tests.support.evaluations import evaluate, jsonl, scores
 from tests.support.jobs import ROOT
 from tinyworld import smollm2
 from tinyworld.demo_text import SUBJECTS, VIDEOS, problem
@@ -129,6 +131,51 @@ def test_guided_decoding_makes_json_of_what_is_asked(running: Running) -> None:
     answer = running.loop.run(running.engine.ask(request))
     found = json.loads(answer.text)
     assert found["animal"] == "dog" and isinstance(found["outdoors"], bool), answer.text
+
+
+ASKED = (
+    (NOTES[0], "What colour is the coat?", "red"),
+    (NOTES[0], "What does the woman carry?", "umbrella"),
+    (NOTES[1], "What does the woman look at?", "shoes"),
+    (NOTES[2], "Who greets the woman?", "man"),
+    ("A brown dog runs along the beach.", "Which animal is seen?", "dog"),
+    ("A boy kicks a ball in a park while music plays.", "What does the boy kick?", "ball"),
+)
+"""A caption, a question about its video, and a word of the answer."""
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_as_a_judge_it_answers_questions_by_the_captions(tmp_path: Path) -> None:
+    """To grade is beyond so small a model, and it may go on to its last token; but what it answers
+    stands in the captions.
+    """
+    captions = [{"video_id": f"v{at}", "caption": text} for at, (text, _, _) in enumerate(ASKED)]
+    questions = [
+        {"video_id": f"v{at}", "question": question, "answer": word, "type": "visual"}
+        for at, (_, question, word) in enumerate(ASKED)
+    ]
+    settings = {
+        "judge.max_tokens": 64, "engine.device": "cpu", "engine.dtype": "float32",
+        "engine.max_model_len": 2048, "engine.max_num_seqs": 8, "engine.kv_cache_bytes": 256 << 20,
+    }  # fmt: skip
+    done = evaluate(
+        "--suite", "ugc", "--input", jsonl(tmp_path / "captions.jsonl", captions),
+        "--questions", jsonl(tmp_path / "questions.jsonl", questions),
+        "--scores", tmp_path / "out", "--judge-engine", smollm2.checkpoint(),
+        "--max-unscored-rate", 0.4,
+        *(part for key, value in settings.items() for part in ("--set", f"{key}={value}")),
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    rows = scores(tmp_path / "out")
+    said = {
+        row["video_id"]: json.loads(row["raw_answer"])["answer"].lower()
+        for row in rows
+        if row["dimension"] == "questions answered" and row["score"] is not None
+    }
+    right = [word in said.get(f"v{at}", "") for at, (_, _, word) in enumerate(ASKED)]
+    assert sum(right) >= len(ASKED) - 2, said
+    graded = [row["score"] for row in rows if row["dimension"] == "questions visual"]
+    assert len(graded) == len(ASKED) and {0.0, 1.0, None}.issuperset(graded)
 
 
 def test_the_demo_names_the_checkpoint_that_is_made() -> None:

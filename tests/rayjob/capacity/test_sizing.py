@@ -20,8 +20,8 @@ from schemas.errors import ConfigError
 from schemas.media import SamplingPlan
 from tests.support.engines import SILENT, machines, omni_engine
 from tests.support.models.checkpoint import Checkpoint
-from tests.support.models.others import gemma3
-from tests.support.models.qwen import gpt_oss, qwen25_vl, qwen35
+from tests.support.models.others import gemma3, internvl, mistral3
+from tests.support.models.qwen import gpt_oss, qwen3_vl, qwen25_vl, qwen35
 
 TINY = "models/tiny-omni"
 OMNI, QWEN_VL, MINICPM, QWEN = published_models()
@@ -60,10 +60,18 @@ def deep(family: Callable[[], Checkpoint], layers: int) -> Checkpoint:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "layers", "kept"),
-    # A layer in six sees everything, or each second one; the last group is filled up, or not.
-    [(gemma3, 13, (2, 11)), (gpt_oss, 5, (2, 3)), (gpt_oss, 4, (2, 2))],
+    # A layer in six sees everything, or each second one, or all; the last group is filled up, or
+    # not.
+    [
+        (gemma3, 13, (2, 11)),
+        (gpt_oss, 5, (2, 3)),
+        (gpt_oss, 4, (2, 2)),
+        (qwen3_vl, 3, (3, 0)),
+        (internvl, 3, (3, 0)),
+        (mistral3, 3, (3, 0)),
+    ],
 )
-def test_windows_take_what_vllm_gives_them(
+def test_layers_take_what_vllm_gives_them(
     family: Callable[[], Checkpoint],
     layers: int,
     kept: tuple[int, int],

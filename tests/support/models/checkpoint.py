@@ -76,7 +76,7 @@ class Checkpoint:
         pieces = model["model"]["vocab"].items()
         model["model"]["vocab"] = {piece: at for piece, at in pieces if at < FIRST_CONTROL}
         model["added_tokens"] = [
-            {"id": at, "content": token, "special": not token.strip("</>").isalpha(), **flags}
+            {"id": at, "content": token, "special": _is_control(token), **flags}
             for token, at in ids.items()
         ]
         _dump(folder / "tokenizer.json", model)
@@ -97,6 +97,11 @@ class Checkpoint:
         for name, text in self.code.items():
             (folder / name).write_text(text)
         return folder
+
+
+def _is_control(token: str) -> bool:
+    """Whether a token is left out of texts: families keep white space and marks of thinking."""
+    return not token.isspace() and token not in ("<think>", "</think>")
 
 
 def _dump(path: Path, content: Mapping[str, Any]) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests.support.models.checkpoint import TEXT, Checkpoint
 from tests.support.models.glm import glm41v, glm45v
-from tests.support.models.minicpm import minicpmv
+from tests.support.models.kimi import kimi_vl
+from tests.support.models.minicpm import minicpmo, minicpmv
 from tests.support.models.others import gemma3, internvl, llava_onevision, mistral3
 from tests.support.models.ovis import ovis25
 from tests.support.models.qwen import (
@@ -50,11 +51,13 @@ SEEING: dict[str, Callable[[], Checkpoint]] = {
     "InternVL3 and 3.5": internvl,
     "LLaVA-OneVision": llava_onevision,
     "MiniCPM-V 2.6": minicpmv,
+    "MiniCPM-o 4.5": minicpmo,
     "Ovis2.5": ovis25,
     "Gemma 3": gemma3,
     "GLM-4.1V": glm41v,
     "GLM-4.5V": glm45v,
     "Mistral 3": mistral3,
+    "Kimi-VL": kimi_vl,
 }
 
 TEXTS: dict[str, Callable[[], Checkpoint]] = {

@@ -1,9 +1,11 @@
-"""MiniCPM-V 2.6, whose configuration and image processor are code that comes along.
+"""MiniCPM-V 2.6 and MiniCPM-o 4.5: configuration and image processor are code that comes along.
 
 That code is not here: in its place stands our own, of the same interface, as far as vLLM uses it.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 from tests.support.models.checkpoint import HALF, TEXT, VISION, Checkpoint
 from tests.support.models.qwen import CHAT
@@ -107,6 +109,32 @@ class OwnImageProcessor(BaseImageProcessor):
 """
 
 
+_HEARS = """
+from transformers import Qwen3Config, SiglipVisionConfig, WhisperConfig
+
+
+class OwnConfig(Qwen3Config):
+    model_type = "minicpmo"
+
+    def __init__(self, vision_config=None, audio_config=None, **more):
+        super().__init__(**more)
+        self.vision_config = SiglipVisionConfig(**(vision_config or {}))
+        self.audio_config = WhisperConfig(**(audio_config or {}))
+"""
+
+_HEARING = """
+
+class OwnHearingProcessor(ProcessorMixin):
+    attributes = ["image_processor", "feature_extractor", "tokenizer"]
+    image_processor_class = "AutoImageProcessor"
+    feature_extractor_class = "WhisperFeatureExtractor"
+    tokenizer_class = "AutoTokenizer"
+
+    def __init__(self, image_processor=None, feature_extractor=None, tokenizer=None):
+        super().__init__(image_processor, feature_extractor, tokenizer)
+"""
+
+
 def minicpmv() -> Checkpoint:
     """MiniCPM-V 2.6."""
     control = (
@@ -154,5 +182,73 @@ def minicpmv() -> Checkpoint:
         code={
             "configuration_own.py": _CONFIGURATION.lstrip(),
             "processing_own.py": _PROCESSOR.lstrip(),
+        },
+    )
+
+
+def minicpmo() -> Checkpoint:
+    """MiniCPM-o 4.5, which hears as well. Its tokenizer is code too: what of it vLLM uses is names
+    of control tokens, which are settings here.
+    """
+    plain = minicpmv()
+    sounds = ("<|audio_start|>", "<|audio_end|>", "<|spk_bos|>", "<|spk_eos|>")
+    names = {
+        "im_start": "<image>",
+        "im_end": "</image>",
+        "slice_start": "<slice>",
+        "slice_end": "</slice>",
+        "audio_start": "<|audio_start|>",
+        "audio_end": "<|audio_end|>",
+        "spk_start": "<|spk_bos|>",
+        "spk_end": "<|spk_eos|>",
+    }
+    processor = plain.files["preprocessor_config.json"]
+    return dataclasses.replace(
+        plain,
+        control=(*plain.control, *sounds, "<think>", "</think>"),
+        template=of_strings(thinks=True),
+        config={
+            **plain.config,
+            "architectures": ["MiniCPMO"],
+            "model_type": "minicpmo",
+            "version": 4.5,
+            "head_dim": 32,
+            "audio_pool_step": 5,
+            "audio_chunk_length": 1.0,
+            "init_audio": True,
+            "init_tts": False,
+            "init_vision": True,
+            "audio_config": {
+                "model_type": "whisper",
+                "d_model": 64,
+                "encoder_layers": 2,
+                "encoder_ffn_dim": 256,
+                "encoder_attention_heads": 2,
+                "num_mel_bins": 80,
+                "max_source_positions": 1500,
+            },
+        },
+        tokenizer={**plain.tokenizer, "extra_special_tokens": names},
+        files={
+            "preprocessor_config.json": {
+                **processor,
+                "auto_map": {
+                    **processor["auto_map"],
+                    "AutoProcessor": "processing_own.OwnHearingProcessor",
+                },
+                "processor_class": "OwnHearingProcessor",
+                "feature_extractor_type": "WhisperFeatureExtractor",
+                "feature_size": 80,
+                "sampling_rate": 16_000,
+                "hop_length": 160,
+                "n_fft": 400,
+                "chunk_length": 30,
+                "padding_value": 0.0,
+                "return_attention_mask": True,
+            }
+        },
+        code={
+            "configuration_own.py": _HEARS.lstrip(),
+            "processing_own.py": (_PROCESSOR + _HEARING).lstrip(),
         },
     )
