@@ -178,7 +178,7 @@ def test_answers_are_those_of_an_engine_of_the_job(
     request = greedy(REQUESTS[name])
     answer = asked_there(served, request)
     assert answer == here(request)
-    assert answer.output_tokens > 5
+    assert len(answer.text.split()) > 1
     if request.json_schema is not None:
         StructuredCaption.model_validate_json(answer.text)
     if name == "a sound":
