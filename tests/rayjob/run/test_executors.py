@@ -28,6 +28,9 @@ from tests.support.jobs import executors_of
 
 ROWS = 200
 
+several_graphs = pytest.mark.slow
+"""Graphs side by side on two cores beside a whole suite: executors that wait for results spin."""
+
 
 def pools(engines: int, decoders: int | None, *, least: int | None = None) -> Pools:
     settings = EngineSettings(model="m", base_dir="/", revision=None, on_gpu=False, args={})
@@ -119,18 +122,21 @@ def found(tables: Iterator[pa.Table]) -> list[int]:
     return [number for table in tables for number in table["number"].to_pylist()]
 
 
+@several_graphs
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_all_rows_of_all_executors_arrive_once(local_ray: None, count: int) -> None:
     graphs = [numbers(first=ROWS * part) for part in range(count)]
     assert sorted(found(results(graphs))) == list(range(ROWS * count))
 
 
+@several_graphs
 def test_an_error_in_one_graph_ends_all(local_ray: None) -> None:
     graphs = [numbers(first=0, pause=0.1), numbers(first=ROWS, poison=ROWS + 3)]
     with pytest.raises(ray.exceptions.RayError, match="the graph is broken"):
         found(results(graphs))
 
 
+@several_graphs
 def test_an_executor_that_is_killed_is_no_end_of_its_graph(local_ray: None) -> None:
     graphs = [numbers(first=ROWS * part, pause=0.1) for part in range(2)]
     tables = results(graphs)
@@ -143,6 +149,7 @@ def test_an_executor_that_is_killed_is_no_end_of_its_graph(local_ray: None) -> N
     second.wait(timeout=30)
 
 
+@several_graphs
 def test_executors_end_with_the_loop_over_them(local_ray: None) -> None:
     graphs = [numbers(first=0, pause=0.1), numbers(first=0, pause=0.1)]
     with contextlib.closing(arriving(results(graphs))) as arrivals:
