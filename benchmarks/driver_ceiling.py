@@ -34,7 +34,7 @@ _CONTROL = {
     "gcs_server": "gcs",
     "ray::Monitor": "monitor",
     "ray::_Executor": "executor",
-    "ray::AutoscalingCoordinator": "coordinator",
+    "ray::_AutoscalingCoordinatorActor": "coordinator",
 }
 """Processes of the control plane beside this one, by what stands in their command line."""
 

@@ -100,13 +100,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gpus", type=int, nargs="+", default=[64, 256, 1000])
     parser.add_argument("--clips", type=float, default=1e9)
-    parser.add_argument("--s3-prefixes", type=int, default=1)
+    parser.add_argument("--s3-prefixes", type=int)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     clips = int(arguments.clips)
     result: dict[str, Any] = {"clips": clips, "cases": {}}
     for name, case in cases().items():
-        inputs = case.but(s3_prefixes=arguments.s3_prefixes)
+        inputs = case.but(s3_prefixes=arguments.s3_prefixes or case.s3_prefixes)
         print(f"\n{name}: {inputs.frames} frames, {clips:,} clips\n")
         rows = [size(inputs, gpus, clips=clips, seed=arguments.seed) for gpus in arguments.gpus]
         _print_table(rows)

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import ray
 from ray._private import services
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayjob.capacity.token import check_answer, token_headers
 from schemas.errors import ConfigError, RayjobError
@@ -37,6 +38,13 @@ class Resources:
     def cpus(self) -> float:
         """Logical CPUs of all nodes."""
         return sum(node.get("CPU", 0.0) for node in self.nodes)
+
+
+def beside_driver(kind: type, **options: Any) -> Any:
+    """Start an actor that asks for no CPU, on the node of this process; its handle."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor: Any = ray.remote(kind)
+    return actor.options(num_cpus=0, scheduling_strategy=here, **options).remote()
 
 
 def connect() -> Resources:

@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import ray
 from ray.data import Dataset
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from rayjob.capacity import cluster
 from rayjob.capacity.pool import EnginePool
 from rayjob.run import graph
 from rayjob.run.graph import DecodePool
@@ -93,9 +93,7 @@ class _Executor:
 def _elsewhere(graphs: Sequence[Dataset]) -> Iterator[pa.Table]:
     # Where the driver is: its to-do list may lie there, and an executor more than the driver lives
     # on is no use.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor: Any = ray.remote(_Executor)
-    executors = [actor.options(num_cpus=0, scheduling_strategy=here).remote() for _ in graphs]
+    executors = [cluster.beside_driver(_Executor) for _ in graphs]
     try:
         streams = [
             executor.run.options(

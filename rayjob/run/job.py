@@ -14,7 +14,6 @@ import pyarrow as pa
 import ray
 import ray.exceptions
 import yaml
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from rich.text import Text
 
@@ -227,9 +226,7 @@ def _work(
     logger.info("%s to do, with %s", counted(todo.todo, "video"), prepared.describe(*pools))
     # No CPU of its own, so that it always finds a place; and on the driver's node, so that
     # what it knows outlives any worker node.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor: Any = ray.remote(Monitor)
-    monitor = actor.options(num_cpus=0, max_restarts=-1, scheduling_strategy=here).remote()
+    monitor = cluster.beside_driver(Monitor, max_restarts=-1)
     shares = shared_out(pools, prepared.config.executors, videos=todo.todo)
     graphs = [
         prepared.graph(portions, *share, monitor=monitor)

@@ -178,11 +178,11 @@ def test_answers_are_those_of_an_engine_of_the_job(
     request = greedy(REQUESTS[name])
     answer = asked_there(served, request)
     assert answer == here(request)
-    assert len(answer.text.split()) > 1
+    assert answer.output_tokens >= 5
     if request.json_schema is not None:
         StructuredCaption.model_validate_json(answer.text)
     if name == "a sound":
-        assert answer.text.split(". ")[-1] == sound_caption(SCENE.sound).split(". ")[-1]
+        assert answer.text == sound_caption(SCENE.sound).removeprefix("There is no picture. ")
 
 
 def test_another_rate_is_told_by_the_body(served: str, here: Callable[[Request], Answer]) -> None:

@@ -22,6 +22,18 @@ HALF = [0.5, 0.5, 0.5]
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
 
+OWN_PROCESSOR: dict[str, Any] = {
+    "auto_map": {
+        "AutoImageProcessor": "processing_own.OwnImageProcessor",
+        "AutoProcessor": "processing_own.OwnProcessor",
+    },
+    "processor_class": "OwnProcessor",
+    "image_processor_type": "OwnImageProcessor",
+    "image_mean": HALF,
+    "image_std": HALF,
+}
+"""Settings of a processor that is our own, where the vendor's comes along with the weights."""
+
 TEXT: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 128,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.models.checkpoint import HALF, TEXT, VISION, Checkpoint
+from tests.support.models.checkpoint import OWN_PROCESSOR, TEXT, VISION, Checkpoint
 from tests.support.models.templates import of_parts
 
 _PROCESSOR = """
@@ -132,14 +132,7 @@ def kimi_vl() -> Checkpoint:
         tokenizer={"bos_token": "[BOS]", "eos_token": "[EOS]", "pad_token": "[PAD]"},
         files={
             "preprocessor_config.json": {
-                "auto_map": {
-                    "AutoImageProcessor": "processing_own.OwnImageProcessor",
-                    "AutoProcessor": "processing_own.OwnProcessor",
-                },
-                "processor_class": "OwnProcessor",
-                "image_processor_type": "OwnImageProcessor",
-                "image_mean": HALF,
-                "image_std": HALF,
+                **OWN_PROCESSOR,
                 "patch_size": 14,
                 "merge_kernel_size": [2, 2],
                 "in_token_limit": 4096,

@@ -130,7 +130,8 @@ def _has_form(answer: Answer) -> bool:
         said = json.loads(answer.text)
     except ValueError:
         return False
-    return set(said) == set(FORM["properties"]) and said["place"] in ("indoors", "outdoors")
+    fields = FORM["properties"]
+    return set(said) == set(fields) and said["place"] in fields["place"]["enum"]
 
 
 def _has_channels(model: Loaded) -> bool:

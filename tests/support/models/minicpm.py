@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tests.support.models.checkpoint import HALF, TEXT, VISION, Checkpoint
+from tests.support.models.checkpoint import OWN_PROCESSOR, TEXT, VISION, Checkpoint
 from tests.support.models.qwen import CHAT
 from tests.support.models.templates import of_strings
 
@@ -165,14 +165,7 @@ def minicpmv() -> Checkpoint:
         tokenizer={"bos_token": "<|im_start|>", "unk_token": "<unk>"},
         files={
             "preprocessor_config.json": {
-                "auto_map": {
-                    "AutoImageProcessor": "processing_own.OwnImageProcessor",
-                    "AutoProcessor": "processing_own.OwnProcessor",
-                },
-                "processor_class": "OwnProcessor",
-                "image_processor_type": "OwnImageProcessor",
-                "image_mean": HALF,
-                "image_std": HALF,
+                **OWN_PROCESSOR,
                 "max_slice_nums": 9,
                 "scale_resolution": 448,
                 "patch_size": 14,
