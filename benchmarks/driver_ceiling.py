@@ -35,6 +35,8 @@ _CONTROL = {
     "ray::Monitor": "monitor",
     "ray::_Executor": "executor",
     "ray::_AutoscalingCoordinatorActor": "coordinator",
+    "ray::_StatsActor": "stats",
+    "ray::ActorLocationTracker": "stats",
 }
 """Processes of the control plane beside this one, by what stands in their command line."""
 
@@ -142,6 +144,7 @@ def main() -> None:
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     result = measure(arguments.videos, arguments.engines, arguments.decoders, arguments.settings)
+    ray.shutdown()  # what it still has to say comes before the last line
     print(json.dumps(result))
 
 

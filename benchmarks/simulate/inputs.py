@@ -88,10 +88,11 @@ class Inputs:
         )
         return self.object_store_in_use * size
 
-    @property
-    def readers_per_sec(self) -> float:
-        """Tasks that an executor's readers of the to-do list hand on in a second."""
-        return graph._READERS * self.reader_tasks_per_sec
+    def readers_per_sec(self, videos: int) -> float:
+        """Tasks of so many videos that an executor's readers of the to-do list hand on in a
+        second.
+        """
+        return graph.readers(videos) * self.reader_tasks_per_sec
 
     @property
     def s3_per_sec(self) -> float:

@@ -70,7 +70,7 @@ def limits(inputs: Inputs, gpus: int, *, videos: int) -> dict[str, float]:
     return {
         **driver,
         "monitor": each / inputs.monitor_sec(each),
-        "readers": count * each * inputs.readers_per_sec,
+        "readers": count * each * inputs.readers_per_sec(each),
         "s3": inputs.s3_per_sec / inputs.s3_requests,
         "decoders": nodes(inputs, gpus) * inputs.decoders_per_node / inputs.decode_sec,
         "prepare": gpus / inputs.prepare_sec,

@@ -114,7 +114,7 @@ class Run:
     def _read(self, decoder: Decoder, task: Task) -> None:
         half, executor = self._in.driver_sec(0) / 2, next(self._turns)
         self._readers.ask(
-            1 / self._in.readers_per_sec / len(self._executors),
+            1 / self._in.readers_per_sec(task.videos) / len(self._executors),
             lambda: executor.ask(half, lambda: self._reach(decoder, task)),
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rayjob.recipes.wording import any_phrase, is_finished, sentences, words
+from rayjob.recipes.wording import any_phrase, has_words, is_finished, sentences, words
 from schemas.recipe import Answer
 from schemas.structured import StructuredCaption
 
@@ -50,7 +50,7 @@ _SONG_WORDS = 24
 
 def non_empty(answer: Answer) -> str | None:
     """There is at least one word."""
-    return None if words(answer.text) else "empty"
+    return None if has_words(answer.text) else "empty"
 
 
 def complete(answer: Answer) -> str | None:
@@ -99,16 +99,17 @@ def no_echo(question: str, quotable: Sequence[str] = ()) -> Rule:
             word.
     """
 
-    def runs(text: str) -> list[tuple[str, ...]]:
+    def runs(text: str) -> Iterator[tuple[str, ...]]:
         told = words(text)
-        return [tuple(told[at : at + _ECHO_WORDS]) for at in range(len(told) - _ECHO_WORDS + 1)]
+        return zip(*(told[first:] for first in range(_ECHO_WORDS)), strict=False)
 
     def check(answer: Answer) -> str | None:
-        said = runs(answer.text)
-        if not said:
+        asked = set(runs(question))
+        common = [run for run in runs(answer.text) if run in asked]
+        if len(common) < _ECHO_RUNS:
             return None
-        asked = set(runs(question)).difference(*map(runs, quotable))
-        common = [run for run in said if run in asked]
+        quoted = set().union(*map(runs, quotable))
+        common = [run for run in common if run not in quoted]
         return f"echoes its input: {' '.join(common[0])!r}" if len(common) >= _ECHO_RUNS else None
 
     return check
@@ -122,18 +123,35 @@ def no_endless_repetition(answer: Answer) -> str | None:
     """
     told = words(answer.text)
     for length in range(1, min(_PHRASE_WORDS, len(told) // 4) + 1):
-        run = 0
-        needed = length * (7 if length == 1 else 3)
-        for position in range(length, len(told)):
-            run = run + 1 if told[position] == told[position - length] else 0
-            endless = position == len(told) - 1 or run + length >= _SONG_WORDS
-            if run >= needed and endless:
-                phrase = " ".join(told[position - length + 1 : position + 1])
-                return f"{REPEATS}{phrase!r}"
+        if (end := _repeated_until(told, length)) is not None:
+            return f"{REPEATS}{' '.join(told[end - length : end])!r}"
     parts = sentences(answer.text)
     for sentence in set(parts):
         if len(sentence) > 10 and parts.count(sentence) >= 5:
             return f"{REPEATS}{sentence!r}"
+    return None
+
+
+def _repeated_until(told: Sequence[str], length: int) -> int | None:
+    """Where a phrase of so many words ends that stands too often in a row; None without any."""
+    needed = length * (7 if length == 1 else 3)
+    # So many words in a row that repeat what stands before them hold one of these places.
+    position = length + needed - 1
+    while position < len(told):
+        if told[position] != told[position - length]:
+            position += needed
+            continue
+        first = last = position
+        while first > length and told[first - 1] == told[first - 1 - length]:
+            first -= 1
+        while last + 1 < len(told) and told[last + 1] == told[last + 1 - length]:
+            last += 1
+        run, enough = last - first + 1, max(needed, _SONG_WORDS - length)
+        if run >= enough:
+            return first + enough
+        if run >= needed and last + 1 == len(told):
+            return len(told)
+        position += needed * (1 + (last - position) // needed)
     return None
 
 
@@ -156,7 +174,7 @@ def texts_in(value: Any) -> Iterator[str]:
 
 def ends_with_a_sentence(answer: Answer) -> str | None:
     """The last sentence is finished."""
-    return None if not words(answer.text) or is_finished(answer.text) else "ends abruptly"
+    return "ends abruptly" if has_words(answer.text) and not is_finished(answer.text) else None
 
 
 def without_words(phrases: Sequence[str]) -> Rule:

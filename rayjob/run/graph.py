@@ -59,8 +59,10 @@ _SEGMENTS_TOGETHER = 32
 index read, at most 20 times however many decoders there are."""
 
 _READERS = 8
-"""Tasks that read the to-do list at once. Ray Data takes some twenty blocks a second of each, so
-that together they feed a few hundred videos a second."""
+_READER_BLOCKS_PER_SEC = 20
+_READ_PER_SEC = 2000
+"""Tasks that read the to-do list at once, at most; what Ray Data takes of each; and the videos a
+second that together they are to hand on where that many readers can. Each is a process."""
 
 _ENGINE_START_DEATHS = 3
 """Engines that may die in a row while they start before the run gives up."""
@@ -235,7 +237,10 @@ def split_graph(
 
 def blocks(graph: Dataset) -> Iterator[pa.Table]:
     """Run the graph in this process; yield rows of ``schemas.blocks.PACKED`` as they are made."""
-    yield from graph.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    # Batches would pass three threads more, and each would be told to an actor of Ray Data's.
+    for bundle in graph.iter_internal_ref_bundles():
+        for block in bundle.block_refs:
+            yield ray.get(block)
 
 
 def stop() -> None:
@@ -321,6 +326,8 @@ def _configure(*, pool_grows_at: float) -> None:
     context.autoscaling_config.actor_pool_util_upscaling_threshold = pool_grows_at
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # A thread for each task, which looks at the memory of an actor that may run eighty of them.
+    context.memory_usage_poll_interval_s = None
 
 
 def _read(todo: Sequence[Portion], store: TableStore, *, batch_size: int) -> Dataset:
@@ -346,8 +353,13 @@ def _read(todo: Sequence[Portion], store: TableStore, *, batch_size: int) -> Dat
         batch_size=1,
         num_cpus=0,
         label_selector=here if store.is_local else None,
-        compute=TaskPoolStrategy(size=min(_READERS, len(todo))),
+        compute=TaskPoolStrategy(size=min(readers(batch_size), len(todo))),
     )
+
+
+def readers(videos: int) -> int:
+    """How many tasks read the to-do list at once, where each block has so many videos."""
+    return min(_READERS, -(-_READ_PER_SEC // (_READER_BLOCKS_PER_SEC * videos)))
 
 
 def tasks_of(inputs: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:

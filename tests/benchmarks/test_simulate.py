@@ -146,7 +146,7 @@ def test_the_graph_is_the_products_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph, "_READERS", 1)
     after = limits(of, GPUS, videos=MANY)
     assert after["driver"] < before["driver"] / 4
-    assert after["readers"] == pytest.approx(before["readers"] / 16 / 8)
+    assert after["readers"] == pytest.approx(before["readers"] / 16 / 2)
     # Where these change, so must the simulation.
     assert "max_tasks_in_flight_per_actor=2)" in inspect.getsource(graph._decoded)
     assert "max_tasks_in_flight_per_actor=calls + 2" in inspect.getsource(graph.caption_graph)

@@ -1,4 +1,6 @@
 import json
+import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -89,6 +91,46 @@ def test_endless_repetition(text: str) -> None:
 )
 def test_natural_repetition(text: str) -> None:
     assert rules.no_endless_repetition(answer(text)) is None
+
+
+def told(dice: random.Random) -> str:
+    """Words with a phrase among them that stands several times in a row, mostly."""
+    text = [dice.choice("abcdefgh") for _ in range(dice.randrange(100))]
+    phrase = [f"{dice.choice('pq')}{number}" for number in range(dice.randint(1, 26))]
+    times, left_out = dice.randint(2, 9), dice.randrange(len(phrase))
+    at = dice.choice([0, len(text), dice.randint(0, len(text))])
+    text[at:at] = (phrase * times)[: len(phrase) * times - left_out]
+    return " ".join(text)
+
+
+def repeated(text: str) -> Iterator[str]:
+    """The rule word for word: what ends each phrase that stands too often in a row."""
+    said = text.split()
+    for length in range(1, min(24, len(said) // 4) + 1):
+        run = 0
+        for place in range(length, len(said)):
+            run = run + 1 if said[place] == said[place - length] else 0
+            times_enough = run >= (7 if length == 1 else 3 * length)
+            if times_enough and (place == len(said) - 1 or run + length >= 24):
+                yield " ".join(said[place - length + 1 : place + 1])
+
+
+def test_repetition_is_found_where_it_first_counts() -> None:
+    dice = random.Random(1)
+    reasons = []
+    for _ in range(2000):
+        text = told(dice)
+        phrase = next(repeated(text), None)
+        reasons.append(rules.no_endless_repetition(answer(text)))
+        assert reasons[-1] == (None if phrase is None else f"{rules.REPEATS}{phrase!r}"), text
+    assert 500 < reasons.count(None) < 1500
+
+
+def test_texts_in_ascii_have_the_words_of_any_other_text() -> None:
+    dice = random.Random(1)
+    for _ in range(2000):
+        text = "".join(chr(dice.choice([dice.randrange(128), *b"ab'_ "])) for _ in range(20))
+        assert [*words(text), "狗"] == words(f"{text}狗"), text
 
 
 def test_word_floor() -> None:
