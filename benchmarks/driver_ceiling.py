@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import ray
 from rich.console import Console
 
-from benchmarks.null_stages import NullCaptioner, NullDecoder
+from benchmarks.null_stages import PROMPT_TOKENS, NullCaptioner, NullDecoder
 from rayjob.run import graph, job
 from rayjob.settings.loading import read_config
 from schemas.config import JobConfig
@@ -114,6 +114,7 @@ def measure(videos: int, engines: int, decoders: int, settings: list[str]) -> di
         watch.stop()
         summary = json.loads(next(output.glob("runs/*/summary.json")).read_text())
     assert code == 0 and summary["videos_captioned"] == videos
+    assert summary["prompt_tokens"] == videos * PROMPT_TOKENS  # each was asked for once
     spent = watch.spent
     kinds: dict[str, float] = {}
     for name, seconds in spent.items():

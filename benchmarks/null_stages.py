@@ -18,12 +18,15 @@ from schemas.recipe import Answer, Request
 ANSWER_SEC = 0.5
 
 _INFO = VideoInfo(duration_sec=10.0, fps=25.0, width=64, height=64, has_video=True, has_audio=False)
-_TEXT = (
-    "A small red circle moves slowly to the left across a green background while a low tone "
-    "sounds. Then a person walks into the picture, sits down at the table, opens a book and "
-    "begins to read from its first page in a calm voice. "
-) * 9
-"""Two kilobytes, as a detailed caption has."""
+PROMPT_TOKENS = 1000
+_TEXT = " ".join(
+    f"A small {colour} {shape} moves slowly to the {side} while a person at the table reads aloud."
+    for colour in ("red", "green", "blue", "white")
+    for shape in ("circle", "square", "star")
+    for side in ("left", "right")
+)
+"""Two kilobytes, as a detailed caption has. They keep every rule, as what breaks one is asked
+again."""
 
 
 class NullDecoder(Decoder):
@@ -55,7 +58,9 @@ class NullEngine:
         self.stats.step(-1)
         self.stats.requests += 1
         self.stats.pieces += 1
-        return Answer(text=_TEXT, finish_reason="stop", prompt_tokens=1000, output_tokens=60)
+        return Answer(
+            text=_TEXT, finish_reason="stop", prompt_tokens=PROMPT_TOKENS, output_tokens=60
+        )
 
 
 @dataclass(frozen=True)
