@@ -7,8 +7,11 @@ import time
 from typing import Any
 
 _PACE_SECONDS = 0.2
-"""Between two calls to the monitor. More videos are in flight than the engine batches, so that it
-does not wait for those that are yet to be told."""
+_LONGEST_SECONDS = 1.0
+_PART = 16
+"""Between two calls to the monitor, and between them at most, while less than one in so many videos
+in flight waits for it. A quarter more are in flight than the engine batches, so that it does not
+wait for those that are yet to be told; and one monitor hears all engines of a run."""
 
 
 class Flights:
@@ -24,18 +27,21 @@ class Flights:
         self._replica = engine_id, node_id
         self._begun: list[tuple[str, bool]] = []
         self._ended: list[str] = []
+        self._flying = 0
         self._told_at = 0.0
         self._next: asyncio.Task[None] | None = None
 
     async def begin(self, video_id: str, *, alone: bool = False) -> None:
         """Return when the monitor knows that the engine starts on the video."""
         self._begun.append((video_id, alone))
+        self._flying += 1
         # A caller that is cancelled leaves the others be.
         await asyncio.shield(self._telling())
 
     def end(self, video_id: str) -> None:
         """Note that the engine is through with the video; told before the next one begins."""
         self._ended.append(video_id)
+        self._flying -= 1
         self._telling()
 
     def _telling(self) -> asyncio.Task[None]:
@@ -48,6 +54,11 @@ class Flights:
 
     async def _tell(self) -> None:
         await asyncio.sleep(self._told_at + _PACE_SECONDS - time.monotonic())
+        while (
+            len(self._begun) * _PART < self._flying
+            and time.monotonic() < self._told_at + _LONGEST_SECONDS
+        ):
+            await asyncio.sleep(_PACE_SECONDS)
         self._next, self._told_at = None, time.monotonic()
         begun, self._begun = self._begun, []
         ended, self._ended = self._ended, []

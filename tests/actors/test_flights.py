@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,6 +76,22 @@ async def test_many_are_told_in_few_calls(
     assert len(monitor.calls) < 20
     ended = [video for _, videos in monitor.calls for video in videos]
     assert sorted(map(int, ended)) == list(range(200))
+
+
+async def test_few_of_many_in_flight_wait_longer_and_none_waits_long(
+    monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flights, "_PACE_SECONDS", 0.02)
+    monkeypatch.setattr(flights, "_LONGEST_SECONDS", 1.0)
+    told = of(monitor)
+    await asyncio.gather(*(told.begin(str(number)) for number in range(64)))
+    began = time.monotonic()
+    await told.begin("one of 65")
+    assert time.monotonic() - began > 0.9
+    began = time.monotonic()
+    await asyncio.gather(*(told.begin(letter) for letter in "abcde"))
+    assert time.monotonic() - began < 0.9
+    assert len(monitor.calls) == 3
 
 
 async def test_who_is_cancelled_leaves_the_others_be(monitor: Monitor) -> None:
