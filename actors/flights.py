@@ -8,7 +8,7 @@ from typing import Any
 
 _PACE_SECONDS = 0.2
 _LONGEST_SECONDS = 1.0
-_PART = 16
+_PART = 10
 """Between two calls to the monitor, and between them at most, while less than one in so many videos
 in flight waits for it. A quarter more are in flight than the engine batches, so that it does not
 wait for those that are yet to be told; and one monitor hears all engines of a run."""

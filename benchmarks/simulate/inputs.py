@@ -37,8 +37,9 @@ class Inputs:
     driver_ms_per_task: float
     driver_ms_per_video: float
     writing_ms_per_video: float
-    monitor_ms_per_task: float
+    monitor_ms_per_call: float
     monitor_ms_per_video: float
+    monitor_calls_per_sec: float
     reader_tasks_per_sec: float
     gpus_per_node: int
     cpus_per_node: int
@@ -110,8 +111,18 @@ class Inputs:
         """The rest."""
         return self.driver_sec(videos) - self.writing_sec(videos)
 
-    def monitor_sec(self, videos: int) -> float:
-        return (self.monitor_ms_per_task + videos * self.monitor_ms_per_video) / 1000
+    def monitor_sec(self, videos: int, *, engines: int = 0) -> float:
+        """What the monitor takes for a task of so many videos, told in two calls, where so many
+        engines have what :attr:`monitor_share` says of its time; endless where that is all.
+        """
+        own = (2 * self.monitor_ms_per_call + videos * self.monitor_ms_per_video) / 1000
+        left = 1 - engines * self.monitor_share
+        return own / left if left > 0 else math.inf
+
+    @property
+    def monitor_share(self) -> float:
+        """Of the monitor's time, what an engine tells it whatever it does."""
+        return self.monitor_calls_per_sec * self.monitor_ms_per_call / 1000
 
     def but(self, **changes: Any) -> Inputs:
         """The same with other numbers."""

@@ -69,7 +69,7 @@ def limits(inputs: Inputs, gpus: int, *, videos: int) -> dict[str, float]:
         }
     return {
         **driver,
-        "monitor": each / inputs.monitor_sec(each),
+        "monitor": each / inputs.monitor_sec(each, engines=gpus),
         "readers": count * each * inputs.readers_per_sec(each),
         "s3": inputs.s3_per_sec / inputs.s3_requests,
         "decoders": nodes(inputs, gpus) * inputs.decoders_per_node / inputs.decode_sec,
@@ -94,5 +94,9 @@ def breaking_points(inputs: Inputs, *, videos: int) -> dict[str, int]:
     """
     whole = limits(inputs, _LARGE, videos=videos)
     per_gpu = min(whole[part] for part in whole if part not in PER_RUN) / _LARGE
-    found = {part: round(whole[part] / per_gpu) for part in PER_RUN}
+    each = tasks(inputs, _LARGE, videos).videos
+    monitored = per_gpu * inputs.monitor_sec(each) / each + inputs.monitor_share
+    found = {part: round(whole[part] / per_gpu) for part in PER_RUN} | {
+        "monitor": round(1 / monitored)
+    }
     return dict(sorted(found.items(), key=lambda each: each[1]))

@@ -226,7 +226,10 @@ class Run:
             engine.videos.extend([task] * task.videos)
             self._enter(number)
 
-        self._monitor.ask(self._in.monitor_sec(task.videos) / 2, told)
+        self._monitor.ask(self._telling_sec(task), told)
+
+    def _telling_sec(self, task: Task) -> float:
+        return self._in.monitor_sec(task.videos, engines=self._shape.engines) / 2
 
     def _enter(self, number: int) -> None:
         engine = self._engines[number]
@@ -248,9 +251,7 @@ class Run:
         self._engines[number].inside -= 1
         task.left -= 1
         if not task.left:
-            self._monitor.ask(
-                self._in.monitor_sec(task.videos) / 2, lambda: self._returned(number, task)
-            )
+            self._monitor.ask(self._telling_sec(task), lambda: self._returned(number, task))
         self._enter(number)
 
     def _returned(self, number: int, task: Task) -> None:

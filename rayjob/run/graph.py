@@ -35,7 +35,7 @@ is taken up by the next one as it is."""
 
 _VIDEOS_PER_TASK = 64
 _TASK_BYTES = 256 << 20
-"""Most that a task carries, decoded. It costs the driver some ten milliseconds, whatever it
+"""Most that a task carries, decoded. It costs the driver some eight milliseconds, whatever it
 carries."""
 
 _TASKS_PER_ACTOR = 16

@@ -29,7 +29,7 @@ from tests.support.jobs import executors_of
 ROWS = 200
 
 several_graphs = pytest.mark.slow
-"""Graphs side by side on two cores beside a whole suite: executors that wait for results spin."""
+"""Each graph starts workers of its own: up to a minute on two cores."""
 
 
 def pools(engines: int, decoders: int | None, *, least: int | None = None) -> Pools:
