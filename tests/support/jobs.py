@@ -152,6 +152,14 @@ def _cpu_of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def is_engine(process: psutil.Process) -> bool:
+    """Whether it is vLLM's process for a model, which has the title that vLLM gives it or, where
+    that could not be set, the command line it was spawned with.
+    """
+    command = " ".join(process.cmdline())
+    return "VLLM::EngineCore" in command or "multiprocessing.spawn" in command
+
+
 def executors_of(driver: psutil.Process) -> list[psutil.Process]:
     """Executors in actors of a Ray that the driver has started."""
     return [

@@ -82,7 +82,7 @@ class Running:
         found = []
         for each in self.processes:
             with contextlib.suppress(psutil.NoSuchProcess):
-                if any(part in word for word in each.cmdline()):
+                if (part == ENGINE and jobs.is_engine(each)) or part in " ".join(each.cmdline()):
                     found.append(each)
         return found
 

@@ -20,7 +20,7 @@ from schemas.media import StorageOptions
 from schemas.recipe import Request
 from tests.support.engines import machines
 from tests.support.evaluations import evaluate, jsonl, scores
-from tests.support.jobs import ROOT
+from tests.support.jobs import ROOT, is_engine
 
 SMALL = {
     "device": "cpu",
@@ -86,7 +86,7 @@ def test_a_judge_that_stands_still_or_dies_starts_again(fault: str) -> None:
         found = []
         for each in psutil.Process(os.getpid()).children(recursive=True):
             with contextlib.suppress(psutil.Error):  # it ended in this moment
-                if "VLLM::EngineCore" in "".join(each.cmdline()):
+                if is_engine(each):
                     found.append(each)
         return found
 
