@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from rayjob.inputs.todo import Portion
 from rayjob.output.store import TableStore
 from rayjob.run import graph
 from schemas.blocks import INPUTS
@@ -35,10 +36,9 @@ def main(where: str) -> None:
     ]
     path = folder / "manifest.parquet"
     pq.write_table(pa.Table.from_pylist(rows, INPUTS), path, row_group_size=1)
-    groups = [(path.name, group) for group in range(GROUPS)]
-    dataset = graph._read(groups, Noting(folder), batch_size=1)
-    batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
-    read = sum(batch.num_rows for batch in batches)
+    todo = [Portion(path.name, group, 0, 1) for group in range(GROUPS)]
+    dataset = graph._read(todo, Noting(folder), batch_size=1)
+    read = sum(block.num_rows for block in graph.blocks(dataset))
     names = {node["NodeID"]: node["NodeName"] for node in ray.nodes()}
     seen = {names[found.name.split("-")[0]] for found in folder.glob("*.opened")}
     print(json.dumps({"read": read, "nodes": sorted(seen)}))
