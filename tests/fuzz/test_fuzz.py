@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,11 @@ child.main()
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def test_encoders_leave_the_priority_of_all_that_comes_later(whole: dict[str, bytes]) -> None:
+    assert "av1.mp4" in whole
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 def test_damaged_files_cost_an_error_each(whole: dict[str, bytes], tmp_path: Path) -> None:
