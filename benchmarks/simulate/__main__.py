@@ -52,6 +52,7 @@ def size(inputs: Inputs, gpus: int, *, clips: int, seed: int = 0) -> dict[str, A
     if bottleneck(alone) in ("readers", "s3", "decoders"):
         waits = steady.peak_store_bytes / nodes(inputs, gpus)
     whole = min(alone["decoders"], alone["prepare"], alone["engines"])
+    breaks = breaking_points(inputs, videos=clips)
     return {
         "gpus": gpus,
         "videos_per_task": each.videos,
@@ -66,7 +67,7 @@ def size(inputs: Inputs, gpus: int, *, clips: int, seed: int = 0) -> dict[str, A
         "gpu_usd": round(gpus * wall / 3600 * inputs.usd_per_gpu_hour),
         "requests_usd": round(clips * inputs.s3_requests / 1000 * inputs.usd_per_1000_requests),
         # Runs over parts of the input, side by side, that together use all GPUs.
-        "runs_side_by_side": math.ceil(whole / min(alone["driver"], alone["monitor"])),
+        "runs_side_by_side": math.ceil(gpus / min(breaks["driver"], breaks["monitor"])),
         "s3_prefixes": math.ceil(whole * inputs.s3_requests / inputs.s3_per_sec_and_prefix),
         "gpu_usd_side_by_side": round(gpus * clips / whole / 3600 * inputs.usd_per_gpu_hour),
     }

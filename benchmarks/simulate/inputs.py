@@ -15,6 +15,9 @@ from schemas.media import SamplingPlan
 
 FILE = Path(__file__).with_name("inputs.yaml")
 
+_LEFT = 0.001
+"""Share of its time that a monitor has left for tasks, at least."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
@@ -113,11 +116,11 @@ class Inputs:
 
     def monitor_sec(self, videos: int, *, engines: int = 0) -> float:
         """What the monitor takes for a task of so many videos, told in two calls, where so many
-        engines have what :attr:`monitor_share` says of its time; endless where that is all.
+        engines have what :attr:`monitor_share` says of its time.
         """
         own = (2 * self.monitor_ms_per_call + videos * self.monitor_ms_per_video) / 1000
-        left = 1 - engines * self.monitor_share
-        return own / left if left > 0 else math.inf
+        # With more engines than it can hear it hardly moves.
+        return own / max(_LEFT, 1 - engines * self.monitor_share)
 
     @property
     def monitor_share(self) -> float:

@@ -94,9 +94,8 @@ def breaking_points(inputs: Inputs, *, videos: int) -> dict[str, int]:
     """
     whole = limits(inputs, _LARGE, videos=videos)
     per_gpu = min(whole[part] for part in whole if part not in PER_RUN) / _LARGE
-    each = tasks(inputs, _LARGE, videos).videos
-    monitored = per_gpu * inputs.monitor_sec(each) / each + inputs.monitor_share
-    found = {part: round(whole[part] / per_gpu) for part in PER_RUN} | {
-        "monitor": round(1 / monitored)
-    }
-    return dict(sorted(found.items(), key=lambda each: each[1]))
+    found = {part: whole[part] / per_gpu for part in PER_RUN}
+    # What it can do depends on how many engines there are.
+    task = tasks(inputs, _LARGE, videos).videos
+    found["monitor"] = 1 / (per_gpu * inputs.monitor_sec(task) / task + inputs.monitor_share)
+    return {part: round(found[part]) for part in sorted(found, key=found.__getitem__)}

@@ -91,6 +91,14 @@ def test_the_slowest_part_decides(part: str, changes: dict[str, float]) -> None:
     assert outcome.used[part] == pytest.approx(1.0, abs=0.05)
 
 
+def test_a_monitor_that_cannot_hear_all_engines_holds_up_the_run() -> None:
+    of = inputs(monitor_calls_per_sec=10_000.0)
+    alone = limits(of, GPUS, videos=MANY)
+    outcome = run(of)
+    assert bottleneck(alone) == outcome.bottleneck == "monitor"
+    assert outcome.videos_per_sec == pytest.approx(alone["monitor"], rel=0.1)
+
+
 def test_engines_starve_by_what_is_missing() -> None:
     of = inputs(decode_cpu_sec=0.04, engine_alone_sec=0.01)  # 800 videos a second of 1,600
     outcome = run(of)
