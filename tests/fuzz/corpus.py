@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,20 +82,7 @@ KINDS: Mapping[str, _Kind] = {
 
 def corpus(folder: Path) -> dict[str, bytes]:
     """Render all kinds below ``folder``; name -> bytes, the same each time."""
-    with _as_before():
-        return {name: _rendered(folder / name, kind).read_bytes() for name, kind in KINDS.items()}
-
-
-@contextlib.contextmanager
-def _as_before() -> Iterator[None]:
-    """Give this thread its scheduling policy back: as root, the encoder of AV1 takes the highest
-    priority there is, and whatever the process starts later inherits it.
-    """
-    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, policy, parameters)
+    return {name: _rendered(folder / name, kind).read_bytes() for name, kind in KINDS.items()}
 
 
 def _rendered(path: Path, kind: _Kind) -> Path:

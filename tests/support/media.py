@@ -6,7 +6,9 @@ survives lossy codecs, scaling and 8-bit conversion. The lower half is one colou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -116,9 +118,11 @@ def render(
         prepare: last changes to a frame before it is encoded.
     """
     draw = image or (lambda number: numbered(number, width=width, height=height))
-    with av.open(
-        str(path), "w", format=container_format, options=dict(container_options or {})
-    ) as output:
+    options = dict(container_options or {})
+    with (
+        _priority_kept(),
+        av.open(str(path), "w", format=container_format, options=options) as output,
+    ):
         video = None
         if codec is not None:
             video = output.add_stream(codec, rate=rate)
@@ -147,6 +151,18 @@ def render(
         for track, sound in zip(tracks, sounds, strict=True):
             _write_sound(output, track, sound)
     return path
+
+
+@contextlib.contextmanager
+def _priority_kept() -> Iterator[None]:
+    """Give this thread its scheduling policy back: as root, the encoder of AV1 takes the highest
+    priority there is, and whatever the process starts later inherits it.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def _add_track(output: Any, sound: Sound) -> AudioStream:

@@ -82,7 +82,11 @@ class Running:
         found = []
         for each in self.processes:
             with contextlib.suppress(psutil.NoSuchProcess):
-                if (part == ENGINE and jobs.is_engine(each)) or part in " ".join(each.cmdline()):
+                if part == ENGINE:
+                    is_it = jobs.is_engine(each)
+                else:
+                    is_it = any(part in word for word in each.cmdline())
+                if is_it:
                     found.append(each)
         return found
 
