@@ -251,7 +251,9 @@ def cover(place: Path, source: Path, kept: Sequence[Path]) -> None:
         run("mount", "--bind", source, place)
         for path, number in zip(below, handles, strict=True):
             path.mkdir(parents=True, exist_ok=True)
-            run("mount", "--bind", f"/proc/{os.getpid()}/fd/{number}", path)
+            # Of what the handle holds: its name would lead to the new folder.
+            here = f"/proc/{os.getpid()}/fd/{number}"
+            run("mount", "--no-canonicalize", "--bind", here, path)
 
 
 @contextlib.contextmanager
