@@ -29,7 +29,7 @@ UNAVAILABLE = 77
 MARK = "the command ended with"
 HEAD, STAYS, DIES = "10.77.0.2", "10.77.0.3", "10.77.0.4"
 CLIPS = 160
-"""As many that the run outlives the half minute until a lost node is noticed."""
+"""So many that the run outlives the half minute until a lost node is noticed."""
 
 UPLOAD = f"""
 import pathlib, boto3
