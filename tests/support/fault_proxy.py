@@ -243,7 +243,10 @@ class FaultProxy:
             assert length is not None
             client.write(head.raw(without="content-length", extra=f"Content-Length: {length // 2}"))
             await _relay(server, client, length // 2)
-            return False
+            # The connection stays, as the answer says: a client that takes it for whole may use
+            # it again, at once.
+            await server.readexactly(length - length // 2)
+            return head.keep_alive
         client.write(head.raw())
         if bodiless:
             pass
