@@ -30,8 +30,23 @@ from tests.support import services
 from tests.support.fault_proxy import FaultProxy
 from tinyworld.s3 import S3Gateway
 
+TOGETHER = ("tests/benchmarks/", "tests/chaos/", "tests/e2e/")
+"""Folders whose tests start Ray, and most of them engines."""
+
 # Before any test module imports Ray or vLLM: both read their settings on import.
 services.isolate(os.environ)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What the processes of ``-n 2 --dist loadgroup`` share out.
+
+    Tests that start Ray stay in one process, as two clusters with engines would wait for each
+    other's processors; of all others, those of a file stay together, with what its fixtures made.
+    """
+    for item in items:
+        uses_ray = item.nodeid.startswith(TOGETHER) or "local_ray" in item.fixturenames
+        group = "ray" if uses_ray else item.nodeid.split("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
