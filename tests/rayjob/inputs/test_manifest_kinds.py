@@ -163,10 +163,10 @@ ROWS = [{"uri": "/a.mp4", "title": "é"}, {"uri": "/b.mp4", "title": "two"}]
         ("l.tsv", "uri\ttitle\n/a.mp4\té\n/b.mp4\ttwo\n".encode()),
         ("l.tsv", "uri\ttitle\r\n/a.mp4\té\r\n/b.mp4\ttwo\r\n".encode("utf-16")),
         ("l.csv", "\ufeffuri,title,,\n/a.mp4,é,,\n,,,\n\n/b.mp4,two,,\n,,,\n,,,\n\n \n".encode()),
-        ("l.csv.gz", gzip.compress("uri,title\n/a.mp4,é\n/b.mp4,two\n".encode())),
+        ("l.csv.gz", gzip.compress("uri,title\n/a.mp4,é\n/b.mp4,two\n".encode(), mtime=0)),
         ("l.csv.zst", zstd("uri,title\n/a.mp4,é\n/b.mp4,two\n".encode())),
         ("l.jsonl.zst", zstd("\n".join(map(json.dumps, ROWS)).encode())),
-        ("l.JSONL.gz", gzip.compress("\n".join(map(json.dumps, ROWS)).encode())),
+        ("l.JSONL.gz", gzip.compress("\n".join(map(json.dumps, ROWS)).encode(), mtime=0)),
         ("l.jsonl", "\n\ufeff".join(map(json.dumps, ROWS)).encode() + b"\n\n \n"),
     ],
 )  # fmt: skip
