@@ -25,7 +25,7 @@ demo-text: setup ## a real language model of 135M fuses captions into English, o
 	$(PY) -m tinyworld.demo_text
 
 test: setup ## run the test suite (PYTEST_ARGS="-k words" for a part)
-	$(PY) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(PY) -m pytest -n 2 $(PYTEST_ARGS)
 
 test-slow: setup ## kills, nights, long videos, clusters, models: about an hour and a half
 	$(PY) -m pytest -m slow $(PYTEST_ARGS)

@@ -23,6 +23,7 @@ from typing import Any
 
 import boto3
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from actors.storage.access import driver_client
 from actors.storage.s3 import s3_client
@@ -30,23 +31,25 @@ from tests.support import services
 from tests.support.fault_proxy import FaultProxy
 from tinyworld.s3 import S3Gateway
 
-TOGETHER = ("tests/benchmarks/", "tests/chaos/", "tests/e2e/")
-"""Folders whose tests start Ray, and most of them engines."""
+WHOLE_RUNS = ("tests/benchmarks/", "tests/chaos/", "tests/e2e/")
 
 # Before any test module imports Ray or vLLM: both read their settings on import.
 services.isolate(os.environ)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What the processes of ``-n 2 --dist loadgroup`` share out.
+class ByFile(LoadScopeScheduling):
+    """Shares out the files of tests between the processes of ``-n 2``.
 
-    Tests that start Ray stay in one process, as two clusters with engines would wait for each
-    other's processors; of all others, those of a file stay together, with what its fixtures made.
+    Whole runs stay in one process: two clusters with engines would only wait for each other's
+    processors.
     """
-    for item in items:
-        uses_ray = item.nodeid.startswith(TOGETHER) or "local_ray" in item.fixturenames
-        group = "ray" if uses_ray else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "runs" if nodeid.startswith(WHOLE_RUNS) else nodeid.split("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

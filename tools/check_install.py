@@ -88,7 +88,7 @@ def passes(folder: Path) -> bool:
     python = folder / "bin/python"
     install = [python, "-m", "pip", "install", "-qq", "-c", CONSTRAINTS, f"{ROOT}[dev]"]
     test = [python, "-m", "pytest", "-q", "-m", "not slow and not vllm"]
-    test += ["-n", "2", "--dist", "loadgroup", "-o", f"cache_dir={folder}/cache", *UNIT_TESTS]
+    test += ["-n", "2", "-o", f"cache_dir={folder}/cache", *UNIT_TESTS]
 
     def runs(command: list[str | Path]) -> bool:
         return subprocess.run(command, cwd=ROOT).returncode == 0
